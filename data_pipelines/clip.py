@@ -18,7 +18,9 @@ class Clip:
     path: str
     label: int
     audio_path: str = ""  # where the sound lies apart from the picture
-    landmarks_path: str = ""  # .npz with `landmarks [t 68 2]` pixels and `times [t]` seconds, where the dataset knows them
+    landmarks_path: str = (
+        ""  # .npz with `landmarks [t 68 2]` pixels and `times [t]` seconds, where the dataset knows them
+    )
     dataset: str = ""
     split: str = ""  # one of SPLITS, or "" when the dataset has no official split
     video_label: int = -1

@@ -1,0 +1,131 @@
+"""Transformer layers shared by the encoders and the fusions: attention, MLP, pre- or post-norm block.
+
+Parameters are fp32; `dtype` is the dtype of the computation, and softmax and LayerNorm statistics stay fp32.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmdf_jax.typing import Array, Dtype
+
+
+def quick_gelu(x: Array) -> Array:
+    """x * sigmoid(1.702 x), the GELU of CLIP (Radford et al. 2021)."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+def gelu(x: Array) -> Array:
+    """The exact, erf-based GELU (torch's default); `jax.nn.gelu` defaults to the tanh approximation."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of `x [b n d]` over `context [b m d]` (itself by default).
+
+    mask: bool, broadcastable to [b heads n m], True where attention may look. A query that may look nowhere gets
+    zeros, not NaN. Returns the output [b n d] and the weights [b heads n m] in fp32 before dropout.
+    """
+
+    heads: int
+    qkv_bias: bool = True
+    dropout: float = 0.0
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Array, context: Array | None = None, mask: Array | None = None, *, train: bool = False
+    ) -> tuple[Array, Array]:
+        context = x if context is None else context
+        d = x.shape[-1]
+        if d % self.heads:
+            raise ValueError(f"Attention: width {d} is not divisible by heads={self.heads}")
+
+        def project(name: str, inputs: Array) -> Array:
+            y = nn.Dense(d, use_bias=self.qkv_bias, dtype=self.dtype, name=name)(inputs)
+            return y.reshape(*y.shape[:-1], self.heads, d // self.heads)
+
+        q, k, v = project("query", x), project("key", context), project("value", context)
+        logits = jnp.einsum(
+            "bnhd,bmhd->bhnm", q * (d // self.heads) ** -0.5, k, preferred_element_type=jnp.float32
+        )
+        if mask is not None:
+            logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
+        weights = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+        if mask is not None:
+            weights = jnp.where(mask, weights, 0.0)
+        dropped = nn.Dropout(self.dropout, deterministic=not train)(weights)
+        y = jnp.einsum("bhnm,bmhd->bnhd", dropped.astype(self.dtype), v)
+        return nn.Dense(d, dtype=self.dtype, name="out")(y.reshape(*y.shape[:-2], d)), weights
+
+
+class Mlp(nn.Module):
+    """Dense, activation, Dense: [... d] -> [... d]."""
+
+    hidden: int
+    act: Callable[[Array], Array] = gelu
+    dropout: float = 0.0
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        d = x.shape[-1]
+        x = self.act(nn.Dense(self.hidden, dtype=self.dtype, name="fc1")(x))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(d, dtype=self.dtype, name="fc2")(x)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al. 2016): in training drops a whole sample's branch with probability `rate`."""
+
+    rate: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        return nn.Dropout(self.rate, broadcast_dims=tuple(range(1, x.ndim)), deterministic=not train)(x)
+
+
+class Block(nn.Module):
+    """A transformer encoder block over `x [b n d]`; returns the output and the attention weights [b heads n n].
+
+    pre_norm: normalise before each branch (ViT), or after each sum (BERT, wav2vec2 base).
+    layer_scale: initial value of the per-channel gain on each branch (CaiT, DINOv2); None leaves it out.
+    """
+
+    heads: int
+    mlp_hidden: int
+    act: Callable[[Array], Array] = gelu
+    pre_norm: bool = True
+    eps: float = 1e-6
+    layer_scale: float | None = None
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    drop_path: float = 0.0
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array | None = None, *, train: bool = False) -> tuple[Array, Array]:
+        def norm(name: str) -> nn.LayerNorm:
+            return nn.LayerNorm(epsilon=self.eps, dtype=self.dtype, name=name)
+
+        def finish(y: Array, name: str) -> Array:
+            y = nn.Dropout(self.dropout, deterministic=not train)(y)
+            if self.layer_scale is not None:
+                y = y * self.param(name, nn.initializers.constant(self.layer_scale), (y.shape[-1],)).astype(
+                    y.dtype
+                )
+            return DropPath(self.drop_path)(y, train=train)
+
+        attention = Attention(self.heads, dropout=self.attention_dropout, dtype=self.dtype, name="attn")
+        mlp = Mlp(self.mlp_hidden, act=self.act, dropout=self.dropout, dtype=self.dtype, name="mlp")
+        if self.pre_norm:
+            y, weights = attention(norm("norm1")(x), mask=mask, train=train)
+            x = x + finish(y, "scale1")
+            x = x + finish(mlp(norm("norm2")(x), train=train), "scale2")
+        else:
+            y, weights = attention(x, mask=mask, train=train)
+            x = norm("norm1")(x + finish(y, "scale1"))
+            x = norm("norm2")(x + finish(mlp(x, train=train), "scale2"))
+        return x, weights
