@@ -1,0 +1,111 @@
+"""Encoders -> time and modality embeddings -> fusion -> heads, over any set of streams."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmdf_jax.typing import Array, Batch, Dtype, Outputs
+
+
+class Model(nn.Module):
+    """A detector over several streams of one clip.
+
+    encoders: {stream: encoder}, streams among image, video, mouth, audio (DESIGN: the batch).
+    fusion: {stream: [b n d]}, {stream: [b] bool} -> {"fused": [b d], "attention": …}.
+    width: common width d of the tokens that the fusion sees.
+    dropout: on the fused and the pooled vectors before their heads.
+    modality_dropout: in training, the chance that a present stream is hidden from the fusion; a sample always keeps one.
+    """
+
+    encoders: dict[str, nn.Module]
+    fusion: nn.Module
+    width: int = 128
+    dropout: float = 0.0
+    modality_dropout: float = 0.0
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, batch: Batch, *, train: bool = False) -> Outputs:
+        """Batch -> named outputs.
+
+        Returns
+          `logits [b]`: joint log-odds of fake; `stream_logits {stream: [b]}`: each stream's own;
+          `embeddings {stream: [b d'], "fused": [b d]}`;
+          `attention`: {stream: weights over its token grid: image [b n h w], video and mouth [b t h w], audio [b t]};
+          `cross_attention`: see the fusion; `present {stream: [b] bool}`: which streams the batch really has.
+        """
+        streams = sorted(self.encoders)
+        present = {stream: batch[f"{stream}_mask"] for stream in streams}
+        grids, pooled = {}, {}
+        for stream in streams:
+            grids[stream], pooled[stream] = self._encode(stream, batch[stream], present[stream], train=train)
+
+        # One embedding of the window's time serves every stream, so that equal times look equal.
+        embed_time = TimeEmbedding(self.width, dtype=self.dtype, name="time")
+        tokens = {}
+        for stream, grid in grids.items():
+            b, t = grid.shape[:2]
+            x = nn.Dense(self.width, dtype=self.dtype, name=f"project_{stream}")(grid)
+            modality = self.param(f"modality_{stream}", nn.initializers.normal(0.02), (self.width,))
+            x = x + embed_time(t).reshape(1, t, *[1] * (x.ndim - 3), self.width) + modality.astype(x.dtype)
+            tokens[stream] = x.reshape(b, -1, self.width)
+
+        fused = self.fusion(tokens, self._keep(present, train), train=train)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+
+        def head(name: str, x: Array) -> Array:
+            return nn.Dense(1, dtype=jnp.float32, name=name)(dropout(x).astype(jnp.float32))[:, 0]
+
+        return {
+            "logits": head("head", fused["fused"]),
+            "stream_logits": {stream: head(f"head_{stream}", pooled[stream]) for stream in streams},
+            "embeddings": {**pooled, "fused": fused["fused"]},
+            "attention": {
+                stream: weights.reshape(grids[stream].shape[:-1])
+                for stream, weights in fused["attention"].items()
+            },
+            "cross_attention": fused.get("cross_attention", {}),
+            "present": present,
+        }
+
+    def _encode(self, stream: str, x: Array, present: Array, *, train: bool) -> tuple[Array, Array]:
+        """The stream's token grid [b t … d] and pooled vector [b d]. Sparse frames go through the image encoder one by one."""
+        encoder = self.encoders[stream]
+        if stream == "audio":
+            out = encoder(x, train=train)
+        elif stream == "image":
+            b, n = x.shape[:2]
+            out = encoder(x.reshape(b * n, *x.shape[2:]), train=train)
+            out = {name: out[name].reshape(b, n, *out[name].shape[1:]) for name in ("tokens", "pooled")}
+            out["pooled"] = jnp.mean(out["pooled"], axis=1)
+        else:
+            out = encoder(x, train=train)
+        gate = present[:, None].astype(out["pooled"].dtype)
+        return out["tokens"], out["pooled"] * gate
+
+    def _keep(self, present: dict[str, Array], train: bool) -> dict[str, Array]:
+        """Modality dropout: hides streams from the fusion, never the last one of a sample."""
+        if not train or not self.modality_dropout:
+            return present
+        streams = sorted(present)
+        have = jnp.stack([present[stream] for stream in streams], axis=1)
+        keep = have & jax.random.bernoulli(self.make_rng("dropout"), 1 - self.modality_dropout, have.shape)
+        keep = jnp.where(keep.any(axis=1, keepdims=True), keep, have)
+        return {stream: keep[:, i] for i, stream in enumerate(streams)}
+
+
+class TimeEmbedding(nn.Module):
+    """Embeds t equal steps of the window: [t d]. Step i stands for time (i + 0.5) / t of the window."""
+
+    width: int
+    frequencies: int = 16
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, t: int) -> Array:
+        time = (jnp.arange(t, dtype=jnp.float32) + 0.5) / t
+        angles = time[:, None] * math.pi * jnp.arange(1, self.frequencies + 1, dtype=jnp.float32)
+        features = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+        return nn.Dense(self.width, dtype=self.dtype)(features)
