@@ -4,6 +4,7 @@ Parameters are fp32; `dtype` is the dtype of the computation, and softmax and La
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +78,22 @@ class Mlp(nn.Module):
         return nn.Dense(d, dtype=self.dtype, name="fc2")(x)
 
 
+class SwiGlu(nn.Module):
+    """Gated MLP (Shazeer 2020), silu(gate x) * up x, then down: [... d] -> [... d]."""
+
+    hidden: int
+    dropout: float = 0.0
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        d = x.shape[-1]
+        gate = nn.Dense(self.hidden, dtype=self.dtype, name="gate")(x)
+        x = jax.nn.silu(gate) * nn.Dense(self.hidden, dtype=self.dtype, name="up")(x)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(d, dtype=self.dtype, name="down")(x)
+
+
 class DropPath(nn.Module):
     """Stochastic depth (Huang et al. 2016): in training drops a whole sample's branch with probability `rate`."""
 
@@ -92,6 +109,7 @@ class Block(nn.Module):
 
     pre_norm: normalise before each branch (ViT), or after each sum (BERT, wav2vec2 base).
     layer_scale: initial value of the per-channel gain on each branch (CaiT, DINOv2); None leaves it out.
+    gated: SwiGLU instead of Dense, `act`, Dense.
     """
 
     heads: int
@@ -100,6 +118,8 @@ class Block(nn.Module):
     pre_norm: bool = True
     eps: float = 1e-6
     layer_scale: float | None = None
+    gated: bool = False
+    qkv_bias: bool = True
     dropout: float = 0.0
     attention_dropout: float = 0.0
     drop_path: float = 0.0
@@ -118,8 +138,13 @@ class Block(nn.Module):
                 )
             return DropPath(self.drop_path)(y, train=train)
 
-        attention = Attention(self.heads, dropout=self.attention_dropout, dtype=self.dtype, name="attn")
-        mlp = Mlp(self.mlp_hidden, act=self.act, dropout=self.dropout, dtype=self.dtype, name="mlp")
+        attention = Attention(
+            self.heads, qkv_bias=self.qkv_bias, dropout=self.attention_dropout, dtype=self.dtype, name="attn"
+        )
+        if self.gated:
+            mlp = SwiGlu(self.mlp_hidden, dropout=self.dropout, dtype=self.dtype, name="mlp")
+        else:
+            mlp = Mlp(self.mlp_hidden, act=self.act, dropout=self.dropout, dtype=self.dtype, name="mlp")
         if self.pre_norm:
             y, weights = attention(norm("norm1")(x), mask=mask, train=train)
             x = x + finish(y, "scale1")
@@ -129,3 +154,12 @@ class Block(nn.Module):
             x = norm("norm1")(x + finish(y, "scale1"))
             x = norm("norm2")(x + finish(mlp(x, train=train), "scale2"))
         return x, weights
+
+
+def call(block: nn.Module, *inputs: Array | None, train: bool, remat: bool) -> Any:
+    """block(*inputs, train=train); with `remat` its activations are computed again in the backward pass."""
+
+    def apply(block: nn.Module, *inputs: Array | None) -> Any:
+        return block(*inputs, train=train)
+
+    return (nn.remat(apply) if remat else apply)(block, *inputs)
