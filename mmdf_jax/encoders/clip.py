@@ -6,12 +6,14 @@ CLIPVisionModelWithProjection that transformers has saved.
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from mmdf_jax.layers.patch import PatchEmbed, resize_grid
 from mmdf_jax.layers.pixels import normalize
 from mmdf_jax.layers.transformer import Block, call, gelu, quick_gelu
+from mmdf_jax.pretrained import conv, dense, same
 from mmdf_jax.typing import Array, Dtype, Outputs
 
 ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": gelu}
@@ -82,9 +84,7 @@ class Model(nn.Module):
             "attention": tuple(attention),
         }
         if self.projection:
-            out["embeds"] = nn.Dense(self.projection, use_bias=False, dtype=self.dtype, name="projection")(
-                pooled
-            )
+            out["embeds"] = nn.Dense(self.projection, use_bias=False, dtype=self.dtype, name="projection")(pooled)
         return out
 
 
@@ -95,3 +95,54 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "l14": dict(patch=14, width=1024, depth=24, heads=16, mlp_hidden=4096),
     "l14_336": dict(patch=14, width=1024, depth=24, heads=16, mlp_hidden=4096, image_size=336),
 }
+
+EXAMPLE = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.uint8)
+
+_V = r"(?:vision_model\.)?"
+_BLOCK = _V + r"encoder\.layers\.(\d+)\."
+RULES = (
+    (_V + r"embeddings\.class_embedding", "params/class_token", same),
+    (_V + r"embeddings\.patch_embedding\.weight", "params/patch_embed/kernel", conv),
+    (_V + r"embeddings\.position_embedding\.weight", "params/positions", same),
+    (_V + r"pre_layrnorm\.weight", "params/pre_norm/scale", same),
+    (_V + r"pre_layrnorm\.bias", "params/pre_norm/bias", same),
+    (_BLOCK + r"layer_norm(\d)\.weight", r"params/block\1/norm\2/scale", same),
+    (_BLOCK + r"layer_norm(\d)\.bias", r"params/block\1/norm\2/bias", same),
+    (_BLOCK + r"self_attn\.q_proj\.weight", r"params/block\1/attn/query/kernel", dense),
+    (_BLOCK + r"self_attn\.q_proj\.bias", r"params/block\1/attn/query/bias", same),
+    (_BLOCK + r"self_attn\.k_proj\.weight", r"params/block\1/attn/key/kernel", dense),
+    (_BLOCK + r"self_attn\.k_proj\.bias", r"params/block\1/attn/key/bias", same),
+    (_BLOCK + r"self_attn\.v_proj\.weight", r"params/block\1/attn/value/kernel", dense),
+    (_BLOCK + r"self_attn\.v_proj\.bias", r"params/block\1/attn/value/bias", same),
+    (_BLOCK + r"self_attn\.out_proj\.weight", r"params/block\1/attn/out/kernel", dense),
+    (_BLOCK + r"self_attn\.out_proj\.bias", r"params/block\1/attn/out/bias", same),
+    (_BLOCK + r"mlp\.(fc\d)\.weight", r"params/block\1/mlp/\2/kernel", dense),
+    (_BLOCK + r"mlp\.(fc\d)\.bias", r"params/block\1/mlp/\2/bias", same),
+    (_V + r"post_layernorm\.weight", "params/post_norm/scale", same),
+    (_V + r"post_layernorm\.bias", "params/post_norm/bias", same),
+    (r"visual_projection\.weight", "params/projection/kernel", dense),
+)
+DROPS = (r"text_model\..*", r"text_projection\.weight", r"logit_scale", r".*\.position_ids")
+
+
+def from_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Fields of Model from the config.json of a CLIPModel or of its vision tower alone."""
+    whole = config["model_type"] == "clip"
+    # files of 2021 keep what was set by hand in `vision_config_dict`
+    vision = {**(config.get("vision_config") or {}), **(config.get("vision_config_dict") or {})} if whole else config
+    projected = whole or "CLIPVisionModelWithProjection" in (config.get("architectures") or ())
+    act = vision.get("hidden_act", "quick_gelu")
+    if act not in ACTIVATIONS:
+        raise ValueError(f"CLIP: hidden_act {act!r} is not supported; known are {', '.join(ACTIVATIONS)}")
+    return dict(
+        patch=vision.get("patch_size", 32),
+        width=vision.get("hidden_size", 768),
+        depth=vision.get("num_hidden_layers", 12),
+        heads=vision.get("num_attention_heads", 12),
+        mlp_hidden=vision.get("intermediate_size", 3072),
+        image_size=vision.get("image_size", 224),
+        projection=config.get("projection_dim", 512) if projected else 0,
+        act=act,
+        eps=vision.get("layer_norm_eps", 1e-5),
+        attention_dropout=vision.get("attention_dropout", 0.0),
+    )
