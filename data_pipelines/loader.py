@@ -1,0 +1,348 @@
+"""From records to batches: batch k is a function of (config, seed, k), whatever the workers, restarts and processes."""
+
+import dataclasses
+import functools
+import importlib
+import logging
+import math
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import cv2
+import grain
+import numpy as np
+from absl import flags
+
+from data_pipelines import batch as batch_lib
+from data_pipelines import sampling
+from data_pipelines.windows import FPS, BadRecord, Example, Window
+
+MAX_ATTEMPTS = 100  # unreadable records in a row before training gives up
+FORGIVEN = 3  # unreadable clips before their share of the clips seen is looked at
+WORKER_GRACE = 30.0  # s that a worker outlives a SIGTERM, for its parent to finish the step and save
+ENDLESS = 2**62
+
+log = logging.getLogger(__name__)
+
+
+class LoaderError(ValueError):
+    """The loader cannot go on: a worker process died, or too many records are unreadable."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the loader reads of a config's data section."""
+
+    window: float  # s
+    streams: Mapping[str, Mapping[str, Any]]  # stream -> its options, see windows.py
+    batch_size: int  # over all processes
+    balance: str = "method"  # of training batches, one of sampling.BALANCES
+    augment: Sequence[Mapping[str, Any]] = ()  # training only: {'name': 'data_pipelines.transforms....', field: value}
+    workers: int = 0  # loader processes; 0: threads of this process
+    threads: int = 2  # batches that each process makes at a time; 0: none in the background
+    prefetch: int = 2  # batches that each process keeps ready
+    max_bad: float = 0.01  # share of unreadable clips above which training stops
+
+    def __post_init__(self) -> None:
+        Window(self.window, self.streams)
+        for name, least in (("batch_size", 1), ("workers", 0), ("threads", 0), ("prefetch", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"data.{name}: expected at least {least}, found {getattr(self, name)}")
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Settings":
+        """The settings of a data section, a plain or ConfigDict mapping; keys that are not the loader's are left."""
+        values = {f.name: config[f.name] for f in dataclasses.fields(cls) if f.name in config}
+        values["streams"] = {name: dict(options) for name, options in config["streams"].items()}
+        values["augment"] = tuple(dict(spec) for spec in values.get("augment", ()))
+        return cls(**values)
+
+    def local_rows(self, process_index: int, process_count: int) -> int:
+        """How many rows of each batch belong to one process."""
+        if self.batch_size % process_count:
+            raise ValueError(
+                f"data.batch_size: expected a multiple of the {process_count} processes, found {self.batch_size}"
+            )
+        if not 0 <= process_index < process_count:
+            raise ValueError(f"process_index: expected 0 to {process_count - 1}, found {process_index}")
+        return self.batch_size // process_count
+
+
+def train_batches(
+    records: Any,
+    config: Mapping[str, Any],
+    *,
+    seed: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> "Batches":
+    """The endless training batches from step `start_step` on, with random windows and the config's augmentations.
+
+    Args:
+      records: random access records (records.Records, or anything picklable with `index`, `len` and `[i]`).
+      config: data section of a config, see Settings.
+      seed: decides order, windows and augmentations.
+      start_step: number of the first batch; batch k is the same whether or not the ones before it were asked for.
+      process_index, process_count: this process gets the rows `[p * B / P, (p + 1) * B / P)` of each global batch.
+
+    Returns:
+      An iterator of batches (see batch.py) that owns threads or processes: close it, or use it in a `with`.
+
+    Raises:
+      ValueError: settings that cannot work, see Settings and sampling.training_order.
+      LoaderError: (while iterating) a worker died, or too many records are unreadable.
+    """
+    settings = Settings.of(config)
+    rows = settings.local_rows(process_index, process_count)
+    window = Window(settings.window, settings.streams)
+    usable = [i for i, row in enumerate(records.index) if window.extent(row) > 0]
+    order = sampling.training_order([r.clip for r in records.index], usable, balance=settings.balance, seed=seed)
+    numbers = _Numbers(settings.batch_size, rows, process_index * rows)
+    source = _TrainingExamples(records, window, numbers, order, tuple(transform(spec) for spec in settings.augment))
+    dataset = grain.MapDataset.source(source).batch(rows, drop_remainder=True)[start_step:]
+    return Batches(dataset, records, settings, budget=settings.max_bad)
+
+
+def eval_batches(
+    records: Any, config: Mapping[str, Any], *, windows: int, process_index: int = 0, process_count: int = 1
+) -> "Batches":
+    """All records in order, `windows` evenly spaced windows of each, in `eval_steps` batches on every process.
+
+    `mask` is False on the rows that fill up the last batch (`clip_index` -1) and on windows of which no stream could
+    be read (`clip_index` tells the clip): they must not be scored. Arguments and errors as in `train_batches`.
+    """
+    settings = Settings.of(config)
+    rows = settings.local_rows(process_index, process_count)
+    steps = eval_steps(records, config, windows=windows)
+    numbers = _Numbers(settings.batch_size, rows, process_index * rows)
+    source = _EvaluationExamples(records, Window(settings.window, settings.streams), numbers, windows, steps)
+    dataset = grain.MapDataset.source(source).batch(rows, drop_remainder=True)
+    return Batches(dataset, records, dataclasses.replace(settings, workers=min(settings.workers, steps)))
+
+
+def eval_steps(records: Any, config: Mapping[str, Any], *, windows: int) -> int:
+    """The number of batches that `eval_batches` gives."""
+    if windows < 1:
+        raise ValueError(f"windows: expected at least 1, found {windows}")
+    return math.ceil(len(records) * windows / config["batch_size"])
+
+
+class Batches(Iterator[dict[str, np.ndarray]]):
+    """Iterates over a dataset of batches, tells of clips that could not be read, and cleans up."""
+
+    def __init__(
+        self, dataset: grain.MapDataset, records: Any, settings: Settings, budget: float | None = None
+    ) -> None:
+        reading = grain.ReadOptions(
+            settings.threads, max(settings.prefetch, settings.threads) if settings.threads else 0
+        )
+        batches = dataset.to_iter_dataset(reading)
+        if settings.workers:
+            if not flags.FLAGS.is_parsed():
+                flags.FLAGS.mark_as_parsed()  # grain reads a flag, which fails outside of absl's app.run
+            batches = batches.mp_prefetch(
+                grain.MultiprocessingOptions(settings.workers, per_worker_buffer_size=settings.prefetch), _start_worker
+            )
+        self._batches = iter(batches)
+        self._batches.start_prefetch()
+        self._clips = [row.clip.clip_id for row in records.index]
+        self._budget = budget
+        self._seen = np.zeros(len(self._clips), bool)
+        self._bad: set[int] = set()
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        try:
+            batch = next(self._batches)
+        except RuntimeError as error:
+            if "Worker process was terminated" not in str(error):
+                raise
+            self.close()
+            raise LoaderError(_cause_of_death(str(error))) from None
+        problems = batch.pop("problems")
+        self._seen[batch["clip_index"]] = True
+        for problem in problems[problems != ""]:
+            for line in problem.split("\n"):
+                self._tell(line)
+        # Arrays from a worker lie in shared memory, which the view keeps alive as long as anyone holds it.
+        return {name: np.asarray(array) for name, array in batch.items()}
+
+    def _tell(self, problem: str) -> None:
+        row, reason = problem.split(" ", 1)
+        if int(row) not in self._bad:
+            self._bad.add(int(row))
+            verb = "not scored" if self._budget is None else "skipped"
+            log.warning("%s: %s: %s", self._clips[int(row)], verb, reason)
+        seen = len(self._bad | set(np.flatnonzero(self._seen)))
+        if self._budget is not None and len(self._bad) > max(FORGIVEN, self._budget * seen):
+            self.close()
+            raise LoaderError(
+                f"{len(self._bad)} of the {seen} clips read so far are unreadable, more than data.max_bad="
+                f"{self._budget:g} allows; the last: {self._clips[int(row)]}: {reason}. Prepare the records again"
+            )
+
+    def close(self) -> None:
+        """Stops threads and worker processes. Batches already handed out stay valid."""
+        self._batches.close()
+
+    def __enter__(self) -> "Batches":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+# Examples by number
+
+
+@dataclasses.dataclass(frozen=True)
+class _Numbers:
+    """Where the examples of one process stand among all: rows of a global batch that are next to each other."""
+
+    batch_size: int
+    rows: int
+    first_row: int
+
+    def __getitem__(self, local: int) -> int:
+        step, row = divmod(local, self.rows)
+        return step * self.batch_size + self.first_row + row
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrainingExamples:
+    """Random access to one process's examples of the training stream, in the order of its batches."""
+
+    records: Any
+    window: Window
+    numbers: _Numbers
+    order: sampling.Order
+    augment: Sequence[Any]
+
+    def __len__(self) -> int:
+        return ENDLESS
+
+    def __getitem__(self, local: int) -> Example:
+        number = self.numbers[local]
+        problems = []
+        for attempt in range(MAX_ATTEMPTS):
+            index = self.order.row(number, skip=attempt)
+            try:
+                return self._read(index, number, attempt) | {"problems": np.str_("\n".join(problems))}
+            except BadRecord as error:
+                problems.append(f"{index} {error}")
+        raise LoaderError(f"{MAX_ATTEMPTS} unreadable records in a row; the last: {problems[-1].split(' ', 1)[1]}")
+
+    def _read(self, index: int, number: int, attempt: int) -> Example:
+        row = self.records.index[index]
+        rng = functools.partial(sampling.example_rng, self.order.seed, number, attempt=attempt)
+        start = int(rng(part=0).integers(self.window.last_start(row) + 1)) / FPS
+        record = _record(self.records, index)
+        example = self.window.labels(row.clip, start)
+        for stream in self.window.streams:
+            example |= self.window.cut(record, stream, start)
+        for part, augment in enumerate(self.augment, start=1):
+            example = augment(example, rng(part=part))
+        return example | _place(index, start, mask=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class _EvaluationExamples:
+    """Random access to one process's windows of an evaluation, in the order of its batches."""
+
+    records: Any
+    window: Window
+    numbers: _Numbers
+    windows: int
+    steps: int
+
+    def __len__(self) -> int:
+        return self.steps * self.numbers.rows
+
+    def __getitem__(self, local: int) -> Example:
+        index, place = divmod(self.numbers[local], self.windows)
+        example = self.window.nothing()
+        if index >= len(self.records):
+            unknown = {name: np.int32(-1) for name in batch_lib.LABELS}
+            return example | unknown | _place(-1, 0.0, mask=False) | {"problems": np.str_("")}
+        row = self.records.index[index]
+        share = place / (self.windows - 1) if self.windows > 1 else 0.5  # from the clip's start to its end
+        start = round(share * self.window.last_start(row)) / FPS
+        example |= self.window.labels(row.clip, start)
+        problems = []
+        try:
+            record = _record(self.records, index)
+            for stream in self.window.streams:
+                try:
+                    example |= self.window.cut(record, stream, start)
+                except BadRecord as error:
+                    problems.append(f"{index} {error}")
+        except BadRecord as error:
+            problems.append(f"{index} {error}")
+        readable = any(example[f"{stream}_mask"] for stream in self.window.streams)
+        return example | _place(index, start, mask=readable) | {"problems": np.str_("\n".join(problems))}
+
+
+def _record(records: Any, index: int) -> Mapping[str, Any]:
+    try:
+        return records[index]
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # whatever the reader raises on damaged bytes
+        reason = " ".join(str(error).split()) or repr(error)
+        raise BadRecord(f"record {index} cannot be read: {reason}") from error
+
+
+def _place(index: int, start: float, *, mask: bool) -> Example:
+    return {"clip_index": np.int32(index), "window_start": np.float32(start), "mask": np.bool_(mask)}
+
+
+def transform(spec: Mapping[str, Any]) -> Any:
+    """One augmentation from plain data: `{'name': 'data_pipelines.transforms.HorizontalFlip', 'p': 0.5}`.
+
+    Raises:
+      ValueError: a name outside of data_pipelines.transforms, or a field that the transform does not have.
+    """
+    fields = dict(spec)
+    name = fields.pop("name", "")
+    package = "data_pipelines.transforms"
+    module = importlib.import_module(package)
+    known = [n for n, v in vars(module).items() if dataclasses.is_dataclass(v) and v.__module__ == package]
+    kind = name.removeprefix(f"{package}.")
+    if kind == name or kind not in known:
+        raise ValueError(f"data.augment: unknown transform {name!r}; known: {package}.{{{', '.join(sorted(known))}}}")
+    options = [f.name for f in dataclasses.fields(vars(module)[kind])]
+    if unknown := sorted(set(fields) - set(options)):
+        raise ValueError(f"data.augment: {name} has no field {unknown[0]!r}; it has {', '.join(options)}")
+    return vars(module)[kind](**fields)
+
+
+# Worker processes
+
+
+def _start_worker(worker: int, workers: int) -> None:
+    """Runs first in each worker: one thread for OpenCV, and no life without the parent."""
+    del worker, workers
+    cv2.setNumThreads(1)  # the workers are the parallelism
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which closes its workers
+    signal.signal(signal.SIGTERM, lambda *_: threading.Timer(WORKER_GRACE, os._exit, (143,)).start())
+    threading.Thread(target=_exit_with, args=(multiprocessing.parent_process().pid,), daemon=True).start()
+
+
+def _exit_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)  # Python's resource tracker, which outlives both, then frees the shared memory
+
+
+def _cause_of_death(message: str) -> str:
+    code = message.partition("exit code ")[2].split(".")[0].strip()
+    reason = {
+        "-9": "killed, perhaps for want of memory: lower data.workers, data.prefetch or data.batch_size",
+        "-7": "no shared memory left: give the machine a larger /dev/shm, or set data.workers=0",
+    }.get(code, "look above for its last words; data.workers=0 shows errors in this process")
+    return f"a loader worker process died with exit code {code}: {reason}"

@@ -1,0 +1,137 @@
+"""Cutting one time window out of a record: which frames and samples, decoded, and the window's own labels."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from data_pipelines import batch as batch_lib
+
+FPS = 25  # of the frames in a record, and the grid that windows start on: whole frames keep sound and lips in step
+SAMPLE_RATE = batch_lib.SAMPLE_RATE
+STREAMS = {"image": {"frames", "size"}, "video": {"fps", "size"}, "mouth": {"fps", "size"}, "audio": set()}
+LABELLED_OVERLAP = 0.2  # s: a window is fake where a fake span overlaps it by as much
+
+Example = dict[str, Any]
+
+
+class BadRecord(ValueError):
+    """A record, or a stream of it, that cannot be decoded."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """What is cut from a clip: `seconds` of the streams asked for, each with its options (see STREAMS)."""
+
+    seconds: float
+    streams: Mapping[str, Mapping[str, Any]]
+
+    def __post_init__(self) -> None:
+        if self.seconds < 1 / FPS:
+            raise ValueError(f"data.window: expected at least {1 / FPS} s, found {self.seconds}")
+        if not self.streams:
+            raise ValueError(f"data.streams: expected at least one of {', '.join(STREAMS)}, found none")
+        for stream, options in self.streams.items():
+            if stream not in STREAMS:
+                raise ValueError(f"data.streams: unknown stream {stream!r}; known: {', '.join(STREAMS)}")
+            if set(options) != STREAMS[stream]:
+                raise ValueError(
+                    f"data.streams.{stream}: expected the options {sorted(STREAMS[stream])}, found {sorted(options)}"
+                )
+
+    def extent(self, row: Any) -> float:
+        """Seconds from a clip's start in which all of the streams that it has, of those asked for, go on.
+
+        `row` is a records.IndexRow; 0 if the clip has none of the streams.
+        """
+        lengths = []
+        if row.frames and set(self.streams) - {"audio"}:
+            lengths.append(row.frames / FPS)
+        if row.audio_samples and "audio" in self.streams:
+            lengths.append(row.audio_samples / SAMPLE_RATE)
+        return min(lengths, default=0.0)
+
+    def last_start(self, row: Any) -> int:
+        """The last frame at which a window of this clip may start; 0 where the clip is no longer than the window."""
+        return max(0, math.floor((self.extent(row) - self.seconds) * FPS + 1e-6))
+
+    def nothing(self) -> Example:
+        """An example of which no stream exists."""
+        zeros = batch_lib.zeros({"streams": self.streams, "window": self.seconds}, 1)
+        example = {name: array[0] for name, array in zeros.items()}
+        return example | {f"{stream}_mask": np.bool_(False) for stream in self.streams}
+
+    def labels(self, clip: Any, start: float) -> Example:
+        """The labels of the window that starts at `start` s: 0 real, 1 fake, -1 unknown.
+
+        A stream that is fake in spans is fake here if one of them overlaps the window by LABELLED_OVERLAP.
+        """
+
+        def overlapped(segments: Sequence[tuple[float, float]]) -> bool:
+            end = start + self.seconds
+            return any(min(e, end) - max(s, start) >= LABELLED_OVERLAP - 1e-6 for s, e in segments)
+
+        def of_stream(label: int, segments: Sequence[tuple[float, float]]) -> int:
+            return int(overlapped(segments)) if label == 1 and segments else label
+
+        video = of_stream(clip.video_label, clip.video_segments)
+        audio = of_stream(clip.audio_label, clip.audio_segments)
+        segments = (*clip.video_segments, *clip.audio_segments)
+        label = int(1 in (video, audio) or overlapped(segments)) if segments else clip.label
+        return {"label": np.int32(label), "video_label": np.int32(video), "audio_label": np.int32(audio)}
+
+    def cut(self, record: Mapping[str, Any], stream: str, start: float) -> Example:
+        """One stream of the window at `start` s and whether the record has it: `{stream: array, stream_mask: bool}`.
+
+        Decodes only the frames it uses. Where the clip ends inside the window its last frame stays, and sound is
+        followed by zeros.
+
+        Raises:
+          BadRecord: an image cannot be decoded.
+        """
+        if stream == "audio":
+            return self._cut_audio(record, start)
+        options = self.streams[stream]
+        images = record["mouth" if stream == "mouth" else "frames"]
+        if stream == "image":
+            times = (np.arange(options["frames"]) + 0.5) * self.seconds / options["frames"]
+        else:
+            times = (np.arange(round(self.seconds * options["fps"])) + 0.5) / options["fps"]
+        size = options["size"]
+        shape = (len(times), size, size, 1 if stream == "mouth" else 3)
+        if not len(images):
+            return {stream: np.zeros(shape, np.uint8), f"{stream}_mask": np.bool_(False)}
+        # Frame i shows from i / FPS to (i + 1) / FPS.
+        numbers = np.minimum(np.floor((start + times) * FPS + 1e-6).astype(int), len(images) - 1).tolist()
+        decoded = {i: decode(images[i], size, grey=stream == "mouth", what=f"{stream} {i}") for i in set(numbers)}
+        frames = np.stack([decoded[i] for i in numbers]).reshape(shape)
+        return {stream: frames, f"{stream}_mask": np.bool_(True)}
+
+    def _cut_audio(self, record: Mapping[str, Any], start: float) -> Example:
+        samples = np.zeros(round(self.seconds * SAMPLE_RATE), np.int16)
+        exists = bool(record["audio_present"]) and len(record["audio"]) > 0
+        if exists:
+            first = round(start * SAMPLE_RATE)
+            found = record["audio"][first : first + len(samples)]
+            samples[: len(found)] = found
+        return {"audio": samples, "audio_mask": np.bool_(exists)}
+
+
+def decode(image: bytes, size: int, *, grey: bool, what: str) -> np.ndarray:
+    """Image file bytes -> `[size size 3]` RGB or `[size size]` grey, uint8.
+
+    Raises:
+      BadRecord: the bytes are no image; the message calls it `what`.
+    """
+    try:
+        pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR_RGB)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise BadRecord(f"{what} cannot be decoded")
+    if pixels.shape[:2] != (size, size):
+        pixels = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
+    return pixels
