@@ -1,0 +1,73 @@
+"""Devices and processes: one mesh axis 'data' over every device of every process; batches are sharded, state is copied."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+
+def initialize(coordinator: str = "", processes: int = 0, process_id: int = -1, *, auto: bool = False) -> None:
+    """Joins the other processes; must run before anything asks for devices.
+
+    By hand: the address host:port of process 0, how many processes, and which one this is. `auto`: asks Slurm, Open
+    MPI, Kubernetes or the cloud's metadata. Neither: one process.
+
+    Raises:
+      ValueError: only some of the three are given.
+    """
+    if auto:
+        jax.distributed.initialize()
+    elif coordinator or processes or process_id >= 0:
+        if not (coordinator and processes and process_id >= 0):
+            raise ValueError("--coordinator, --processes and --process_id go together")
+        jax.distributed.initialize(coordinator, processes, process_id)
+
+
+def make_mesh() -> Mesh:
+    """All devices along 'data'. Auto axes: the default, Explicit, breaks linen's dropout and LSTM."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """This process's rows -> global arrays, split by their first axis over all devices.
+
+    Raises:
+      ValueError: the rows do not divide evenly over this process's devices.
+    """
+    rows, devices = len(batch["mask"]), jax.local_device_count()
+    if rows % devices:
+        raise ValueError(
+            f"config: a batch of {rows} rows per process does not divide over {devices} devices; "
+            "choose data.batch_size and evaluate.batch_size as multiples of the number of devices"
+        )
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    return {name: jax.make_array_from_process_local_data(sharding, value) for name, value in batch.items()}
+
+
+def put_replicated(tree: Any, mesh: Mesh) -> Any:
+    """The same host values on every device of every process."""
+    sharding = replicated(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
+
+
+def is_primary() -> bool:
+    """True on the one process that writes files and speaks."""
+    return jax.process_index() == 0
+
+
+def barrier(name: str) -> None:
+    """Waits for every process to come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def put_key(key: jax.Array, mesh: Mesh) -> jax.Array:
+    """A random key on every device."""
+    return jax.random.wrap_key_data(put_replicated(jax.random.key_data(key), mesh))

@@ -1,0 +1,59 @@
+"""Metrics of a run, as they come: `metrics.jsonl` for programs, `tensorboard/` for people."""
+
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+from experiments import run_directory
+
+
+def read(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`; a half-written last line, which a killed run leaves, is passed over.
+
+    Raises:
+      ValueError: any other line is not JSON.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines()
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            if number < len(lines):
+                raise ValueError(f"{path}, line {number}: not JSON; delete the line or the run") from None
+    return rows
+
+
+class MetricsLog:
+    """Writes scalars by step. A run resumed at `step` first drops what was logged after it, so no step stands twice."""
+
+    def __init__(self, workdir: pathlib.Path, step: int):
+        import tensorboardX  # its import takes a second that --help should not wait for
+
+        path = workdir / "metrics.jsonl"
+        kept = [row for row in read(path) if row["step"] <= step]
+        run_directory.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._file = open(path, "a")  # noqa: SIM115 - closed by close()
+        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1, flush_secs=30)
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        """One line; values that are not finite are written as null."""
+        row = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        self._file.write(json.dumps({"step": step, **row}) + "\n")
+        self._file.flush()
+        for name, value in metrics.items():
+            self._board.add_scalar(name, value, step)
+
+    def sync(self) -> None:
+        """Forces what was written onto the disk; called before each checkpoint, which must not outlive its metrics."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Closes both files."""
+        self._file.close()
+        self._board.close()

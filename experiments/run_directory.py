@@ -1,0 +1,138 @@
+"""A run's directory: who may write to it, the config that made it, and its log."""
+
+import fcntl
+import json
+import logging
+import os
+import pathlib
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+# Settings that change how fast a run goes, never what comes out: a resumed run may change them.
+FREE = ("data.workers", "data.threads", "data.prefetch", "data.root", "data.out", "train.log_steps")
+
+log = logging.getLogger("mmdf_jax")
+
+
+def default_workdir(config_flag: str) -> pathlib.Path:
+    """`configs/cross_attn.py:size=base` -> `runs/cross_attn-size=base`."""
+    path, _, args = config_flag.partition(":")
+    name = pathlib.Path(path).stem + (f"-{args}" if args else "")
+    return pathlib.Path("runs") / re.sub(r"[^\w=.,-]", "_", name)
+
+
+def create(workdir: pathlib.Path) -> pathlib.Path:
+    """Makes the directory and proves that it can be written to.
+
+    Raises:
+      OSError: it cannot be made or written to.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=workdir):
+            return workdir.resolve()
+    except OSError as error:
+        raise OSError(
+            f"--workdir={workdir}: cannot be written to ({error.strerror}); choose another with --workdir"
+        ) from None
+
+
+@contextmanager
+def lock(workdir: pathlib.Path) -> Iterator[None]:
+    """Holds the directory for this process; the system lets go of it however the process ends.
+
+    Raises:
+      ValueError: another process holds it.
+    """
+    with open(workdir / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(
+                f"{workdir}: another process is writing to this run; wait for it, or choose another --workdir"
+            ) from None
+        yield
+
+
+def settle_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
+    """Writes `config.json`, or checks that the one there is the same but for FREE settings.
+
+    Raises:
+      ValueError: the directory belongs to another config; the message lists what differs.
+    """
+    path = workdir / "config.json"
+    wanted = flatten(json.loads(json.dumps(config)))
+    if path.exists():
+        saved = flatten(read_config(workdir))
+        names = sorted(name for name in {*saved, *wanted} if name not in FREE and saved.get(name) != wanted.get(name))
+        if names:
+            shown = "; ".join(f"{name}: {saved.get(name)!r} there, {wanted.get(name)!r} now" for name in names[:5])
+            more = f"; and {len(names) - 5} more" if len(names) > 5 else ""
+            raise ValueError(f"{workdir}: this run was started with another config ({shown}{more}); choose another --workdir")
+    else:
+        write_text(path, json.dumps(config, indent=2) + "\n")
+
+
+def read_config(workdir: pathlib.Path) -> dict[str, Any]:
+    """The config of a run, as data.
+
+    Raises:
+      FileNotFoundError: this is no run directory.  ValueError: its config.json is not JSON.
+    """
+    path = workdir / "config.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{workdir}: no config.json there; give the directory of a run") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}; lists stay whole."""
+    if isinstance(tree, Mapping) and tree:
+        return {
+            name: leaf
+            for key, value in tree.items()
+            for name, leaf in flatten(value, f"{prefix}.{key}" if prefix else str(key)).items()
+        }
+    return {prefix: tree}
+
+
+def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
+    """Lets `write` fill a temporary file beside `path`, then puts it in place: never a half-written file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes `text` atomically."""
+    write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
+def start_log(workdir: pathlib.Path | None, *, primary: bool) -> None:
+    """Messages go to the terminal and, with times, to `log.txt`; only the primary process speaks."""
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers.clear()
+    if not primary:
+        log.addHandler(logging.NullHandler())
+        return
+    terminal = logging.StreamHandler(sys.stdout)
+    terminal.setLevel(logging.INFO)
+    terminal.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(terminal)
+    if workdir is not None:
+        file = logging.FileHandler(workdir / "log.txt")
+        file.setLevel(logging.DEBUG)
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.setLevel(logging.DEBUG)
+        log.addHandler(file)

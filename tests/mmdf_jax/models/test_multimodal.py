@@ -1,0 +1,80 @@
+"""The multimodal model: named outputs, absent streams, modality dropout."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmdf_jax.fusion import cross_attention
+from mmdf_jax.models import multimodal
+
+
+class Probe(nn.Module):
+    """An encoder that only averages: [b …] -> one token."""
+
+    @nn.compact
+    def __call__(self, x, mask=None, *, train):
+        mean = nn.Dense(8)(x.reshape(x.shape[0], -1).astype(jnp.float32) / 255)
+        shape = {2: (1,), 4: (1, 1), 5: (1, 1, 1)}[x.ndim]
+        return {"tokens": mean.reshape(-1, *shape, 8), "pooled": mean}
+
+
+def make(**kwargs):
+    encoders = {"image": Probe(), "audio": Probe(), "video": Probe()}
+    return multimodal.Model(encoders, cross_attention.Model(depth=1, heads=2), width=16, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    return {
+        "image": rng.integers(0, 255, (4, 3, 8, 8, 3)).astype(np.uint8),
+        "video": rng.integers(0, 255, (4, 5, 8, 8, 3)).astype(np.uint8),
+        "audio": rng.integers(-100, 100, (4, 50)).astype(np.int16),
+        "image_mask": np.array([True, True, False, False]),
+        "video_mask": np.array([True, True, True, False]),
+        "audio_mask": np.array([True, False, True, False]),
+    }
+
+
+def test_outputs(batch):
+    out, _ = make().init_with_output(jax.random.key(0), batch)
+    assert out["logits"].shape == (4,)
+    assert set(out["stream_logits"]) == {"image", "audio", "video"}
+    assert out["attention"]["image"].shape == (4, 3, 1, 1)
+    assert out["attention"]["video"].shape == (4, 1, 1, 1)
+    assert out["attention"]["audio"].shape == (4, 1)
+    assert out["embeddings"]["fused"].shape == (4, 16)
+    assert np.isfinite(out["logits"]).all()
+
+
+def test_what_an_absent_stream_holds_does_not_matter(batch):
+    model = make()
+    variables = model.init(jax.random.key(0), batch)
+    other = {**batch, "audio": np.where(batch["audio_mask"][:, None], batch["audio"], 9999).astype(np.int16)}
+    np.testing.assert_array_equal(model.apply(variables, batch)["logits"], model.apply(variables, other)["logits"])
+
+
+def test_modality_dropout_never_hides_the_last_stream(batch):
+    model = make(modality_dropout=0.9)
+    variables = model.init(jax.random.key(0), batch)
+    for seed in range(20):
+        out = model.apply(variables, batch, train=True, rngs={"dropout": jax.random.key(seed)})
+        total = sum(w.reshape(4, -1).sum(axis=1) for w in out["attention"].values())
+        np.testing.assert_allclose(total, [1, 1, 1, 0], rtol=1e-5)
+
+
+def test_modality_dropout_hides_some(batch):
+    model = make(modality_dropout=0.9)
+    variables = model.init(jax.random.key(0), batch)
+    out = model.apply(variables, batch, train=True, rngs={"dropout": jax.random.key(0)})
+    hidden = [float(out["attention"][stream][0].sum()) == 0 for stream in ("image", "audio", "video")]
+    assert any(hidden)
+
+
+def test_equal_times_get_equal_embeddings():
+    module = multimodal.TimeEmbedding(8)
+    variables = module.init(jax.random.key(0), 4)
+    coarse, fine = module.apply(variables, 3), module.apply(variables, 9)
+    np.testing.assert_allclose(coarse, fine[1::3], atol=1e-5)

@@ -1,0 +1,93 @@
+"""Optimizer: schedule, freezing, layer-wise rates and decay, against closed forms and torch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+
+from mmdf_jax import optim
+
+PARAMS = {
+    "encoder": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)},
+    "head": {"kernel": jnp.full((2, 1), 2.0), "bias": jnp.zeros(1)},
+}
+
+
+def step(transformation, params, gradients, state=None):
+    state = transformation.init(params) if state is None else state
+    updates, state = transformation.update(gradients, state, params)
+    return optax.apply_updates(params, updates), state
+
+
+def test_schedule_warms_up_then_follows_half_a_cosine():
+    rate = optim.schedule(learning_rate=1.0, steps=100, warmup_steps=10)
+    np.testing.assert_allclose([rate(i) for i in range(10)], np.arange(1, 11) / 10, rtol=1e-6)
+    t = (np.arange(10, 100) - 9) / 91
+    np.testing.assert_allclose([rate(i) for i in range(10, 100)], 0.5 * (1 + np.cos(np.pi * t)), atol=1e-6)
+    assert rate(0) > 0
+    flat = optim.schedule(learning_rate=1.0, steps=10)
+    assert flat(0) == 1.0
+
+
+def test_warm_up_must_be_shorter_than_the_run():
+    with pytest.raises(ValueError, match=r"config.optimizer.warmup_steps=10 must lie in \[0, steps=10\)"):
+        optim.schedule(learning_rate=1.0, steps=10, warmup_steps=10)
+
+
+def test_adamw_with_clipping_equals_torch():
+    rng = np.random.default_rng(0)
+    config = {"learning_rate": 0.1, "weight_decay": 0.1, "clip": 0.5}
+    transformation, rate = optim.make(config, PARAMS, 1000)
+    flat, tree = jax.tree.flatten(PARAMS)
+    tensors = [torch.nn.Parameter(torch.tensor(np.asarray(leaf))) for leaf in flat]
+    reference = torch.optim.AdamW(
+        [{"params": [t], "weight_decay": 0.1 if t.ndim > 1 else 0.0} for t in tensors], lr=0.1
+    )
+    params, state = PARAMS, None
+    for i in range(5):
+        gradients = [rng.normal(size=leaf.shape).astype(np.float32) for leaf in flat]
+        params, state = step(transformation, params, jax.tree.unflatten(tree, gradients), state)
+        for tensor, gradient in zip(tensors, gradients, strict=True):
+            tensor.grad = torch.tensor(gradient)
+        torch.nn.utils.clip_grad_norm_(tensors, 0.5)
+        for group in reference.param_groups:
+            group["lr"] = float(rate(i))
+        reference.step()
+    for leaf, tensor in zip(jax.tree.leaves(params), tensors, strict=True):
+        np.testing.assert_allclose(leaf, tensor.detach().numpy(), rtol=2e-5)
+
+
+def test_rules_freeze_and_scale_by_path():
+    gradients = jax.tree.map(jnp.ones_like, PARAMS)
+    config = {"learning_rate": 0.1, "rules": [("encoder/.*kernel", 0.0), ("encoder", 0.5)]}
+    transformation, _ = optim.make(config, PARAMS, 10)
+    params, _ = step(transformation, PARAMS, gradients)
+    np.testing.assert_array_equal(params["encoder"]["kernel"], PARAMS["encoder"]["kernel"])
+    np.testing.assert_allclose(PARAMS["encoder"]["bias"] - params["encoder"]["bias"], 0.05, rtol=1e-5)
+    np.testing.assert_allclose(PARAMS["head"]["kernel"] - params["head"]["kernel"], 0.1, rtol=1e-5)
+
+
+def test_frozen_gradients_do_not_count_in_the_clipped_norm():
+    huge = {"encoder": jax.tree.map(lambda x: x * 1e6, PARAMS["encoder"]), "head": {"kernel": jnp.full((2, 1), 1e-3), "bias": jnp.zeros(1)}}
+    chain, _ = optim.make({"learning_rate": 1.0, "clip": 1.0, "rules": [("encoder", 0.0)]}, PARAMS, 10)
+    _, state = step(chain, PARAMS, huge)
+    moments = [leaf for leaf in jax.tree.leaves(state) if leaf.shape == (2, 1)]
+    assert any(np.allclose(leaf, 0.1 * 1e-3) for leaf in moments), "the head's first moment was scaled down by the clip"
+
+
+def test_frozen_parameters_take_no_optimizer_memory():
+    frozen, _ = optim.make({"learning_rate": 1.0, "rules": [("encoder", 0.0)]}, PARAMS, 10)
+    everything, _ = optim.make({"learning_rate": 1.0}, PARAMS, 10)
+    count = lambda t: sum(leaf.size for leaf in jax.tree.leaves(t.init(PARAMS)))  # noqa: E731
+    assert count(everything) - count(frozen) == 2 * (6 + 2)
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [([("encodr", 0.0)], "'encodr' matches no parameter"), ([("", 0.0)], "freeze every parameter")],
+)
+def test_rules_that_cannot_be_meant_are_refused(rules, message):
+    with pytest.raises(ValueError, match=message):
+        optim.make({"learning_rate": 1.0, "rules": rules}, PARAMS, 10)
