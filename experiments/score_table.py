@@ -1,0 +1,186 @@
+"""Score tables: one CSV row per clip, all that statistics, figures and reports ever read of a detector.
+
+Columns `clip_id, label, score` suffice, so that a table made by anybody's detector is as good as ours.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+REQUIRED = ("clip_id", "label", "score")
+OK = "ok"  # any other status: the clip was abstained from, and the status says why
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreRow:
+    """One clip, what its dataset says of it, and its score. Labels: 1 fake, 0 real, -1 unknown or absent."""
+
+    clip_id: str
+    label: int  # 0 or 1
+    score: float  # P(fake) in [0, 1]; nan where the detector abstained
+    dataset: str = ""
+    split: str = ""
+    identity: str = ""
+    method: str = ""
+    video_label: int = -1
+    audio_label: int = -1
+    status: str = OK
+    # Further columns: floats (nan = empty) or text. Names that begin with `score_` hold scores of one stream.
+    extra: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def scored(self) -> bool:
+        return not math.isnan(self.score)
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """What bootstraps resample: the identity within its dataset, or the clip itself where none is known."""
+        return (self.dataset, self.identity) if self.identity else ("", self.clip_id)
+
+
+COLUMNS = (
+    *("clip_id", "dataset", "split", "identity", "method", "label", "video_label", "audio_label"),
+    *("status", "score"),
+)
+
+
+@contextlib.contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """A temporary file beside `path` to write to; it takes the place of `path` on success and goes on failure."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_csv(path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes dictionaries as CSV, atomically; nan becomes an empty cell, floats keep every digit."""
+    with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({name: _cell(value) for name, value in row.items()})
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (float, np.floating)):
+        return "" if math.isnan(value) else repr(float(value))
+    return str(int(value) if isinstance(value, (bool, np.bool_)) else value)
+
+
+def write(path: str | os.PathLike, rows: Sequence[ScoreRow]) -> None:
+    """Writes a score table atomically; extra columns follow the standard ones in order of first appearance."""
+    extra = list(dict.fromkeys(name for row in rows for name in row.extra))
+    if clash := set(extra) & set(COLUMNS):
+        raise ValueError(f"{path}: extra columns may not be named {sorted(clash)}")
+    write_csv(
+        path,
+        [*COLUMNS, *extra],
+        ({**{name: getattr(row, name) for name in COLUMNS}, **row.extra} for row in rows),
+    )
+
+
+def read(path: str | os.PathLike) -> list[ScoreRow]:
+    """Reads a score table strictly.
+
+    FileNotFoundError without the file; ValueError, naming file and line, for a missing column, a label that is not
+    0 or 1, a score outside [0, 1] or not finite, an empty score on a row whose status is `ok`, and a clip named
+    twice. Extra columns become floats where every cell is a number or empty, else text.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such score table")
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = [name.strip() for name in reader.fieldnames or []]
+            reader.fieldnames = header
+            cells = [(reader.line_num, row) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a CSV table in UTF-8 ({error})") from error
+    for name in REQUIRED:
+        if name not in header:
+            raise ValueError(f"{path}: column {name!r} is missing; found {', '.join(header) or 'an empty file'}")
+    if repeated := {name for name in header if header.count(name) > 1}:
+        raise ValueError(f"{path}: column {sorted(repeated)[0]!r} stands there twice")
+
+    extra = [name for name in header if name not in COLUMNS]
+    numeric = {name for name in extra if all(_is_number(row[name]) for _, row in cells)}
+    rows, line_of = [], {}
+    for line, row in cells:
+        where = f"{path}, line {line}"
+        if None in row or None in row.values():
+            raise ValueError(f"{where}: expected {len(header)} cells, as in the header")
+        parsed = _parse(where, row, extra, numeric)
+        if parsed.clip_id in line_of:
+            raise ValueError(f"{where}: clip {parsed.clip_id!r} was already on line {line_of[parsed.clip_id]}")
+        line_of[parsed.clip_id] = line
+        rows.append(parsed)
+    return rows
+
+
+def _parse(where: str, row: dict[str, str], extra: Sequence[str], numeric: set[str]) -> ScoreRow:
+    row = {name: cell.strip() for name, cell in row.items()}
+    if not row["clip_id"]:
+        raise ValueError(f"{where}: clip_id is empty")
+    status = row.get("status") or OK
+    score = _score(where, "score", row["score"])
+    if math.isnan(score) and status == OK:
+        raise ValueError(f"{where}: score of {row['clip_id']!r} is empty; give a number in [0, 1], or a status why not")
+    values = {}
+    for name in extra:
+        if name.startswith("score_"):
+            values[name] = _score(where, name, row[name])
+        else:
+            values[name] = (float(row[name]) if row[name] else math.nan) if name in numeric else row[name]
+    return ScoreRow(
+        clip_id=row["clip_id"],
+        label=_label(where, "label", row["label"], "0 (real) or 1 (fake)"),
+        score=score,
+        video_label=_label(where, "video_label", row.get("video_label") or "-1", "0, 1 or -1"),
+        audio_label=_label(where, "audio_label", row.get("audio_label") or "-1", "0, 1 or -1"),
+        status=status,
+        extra=values,
+        **{name: row.get(name, "") for name in ("dataset", "split", "identity", "method")},
+    )
+
+
+def _is_number(cell: str | None) -> bool:
+    try:
+        return not cell or not cell.strip() or math.isfinite(float(cell))
+    except ValueError:
+        return False
+
+
+def _score(where: str, name: str, cell: str) -> float:
+    try:
+        score = float(cell) if cell else None
+    except ValueError:
+        score = math.inf
+    if score is None:
+        return math.nan
+    if not 0 <= score <= 1:  # false for nan too
+        raise ValueError(f"{where}: {name} must be a number in [0, 1], found {cell!r}")
+    return score
+
+
+def _label(where: str, name: str, cell: str, allowed: str) -> int:
+    # 0.0 and 1.0 are what spreadsheets and pandas make of a column with gaps.
+    try:
+        label = float(cell)
+    except ValueError:
+        label = math.nan
+    if label not in ((0, 1) if name == "label" else (0, 1, -1)):
+        raise ValueError(f"{where}: {name} must be {allowed}, found {cell!r}")
+    return int(label)
