@@ -1,0 +1,164 @@
+"""Manipulations: face swap, lip re-enactment, voice cloning and dubbing, each with the traces that its kind leaves.
+
+A `weight [t]` or `[s]` in [0, 1] says where in time the fake shows: 1 throughout, or a feathered span for partial fakes.
+"""
+
+import cv2
+import numpy as np
+
+from data_pipelines.talking_heads.voice import SAMPLE_RATE
+
+METHODS = ("face_swap", "lip_reenactment", "voice_clone", "face_swap_voice_clone", "dubbing")
+_INNER = [*range(0, 17), *range(26, 16, -1)]  # hull of jaw and brows
+_MELS, _MEL_WINDOW, _MEL_HOP = 64, 800, 200
+
+
+def swap_face(
+    frames: np.ndarray, marks: np.ndarray, donor: np.ndarray, donor_marks: np.ndarray, weight: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:  # fmt: skip
+    """Puts the donor's inner face, who performs the same, onto the frames.
+
+    frames, donor `[t h w 3]` uint8; marks `[t 68 2]` pixels; returns frames. As in face-swapping autoencoders: the face is
+    generated at a low resolution, without the sensor's noise, fitted to each frame's (unsteady) landmarks by an affine warp,
+    colour-matched only roughly, and blended in along a feathered hull; each of these differs a little from frame to frame.
+    """
+    t, h, w, _ = frames.shape
+    resolution = int(rng.integers(40, 57))  # pixels of the generated face
+    tint = 1 + rng.normal(0, 0.018, 3)
+    match = rng.uniform(0.75, 0.95)
+    feather = rng.uniform(2.0, 4.0)
+    shrink = rng.uniform(0.86, 0.96)
+    flicker = 1 + rng.normal(0, 0.012, t)
+    unsteady = rng.normal(0, 0.45, (t, 68, 2)).mean(1, keepdims=True) * 6 + rng.normal(0, 0.5, (t, 68, 2))
+    out = frames.copy()
+    for i in np.flatnonzero(weight):
+        source, target = donor_marks[i], marks[i] + unsteady[i]
+        low, high = source[:, :].min(0) - 4, source.max(0) + 4
+        squeeze = np.array([[resolution, 0], [0, resolution]]) / (high - low).max()
+        small = np.concatenate([squeeze, -squeeze @ low[:, None]], 1)
+        generated = cv2.warpAffine(donor[i], small, (resolution + 1, resolution + 1), flags=cv2.INTER_AREA)
+        fit = _affine(source @ squeeze.T - squeeze @ low, target)
+        face = cv2.warpAffine(generated, fit, (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        face = face.astype(np.float32)
+        centre = target[_INNER].mean(0)
+        mask = _soft_hull(centre + shrink * (target[_INNER] - centre), (h, w), feather)
+        inside = mask > 0.5
+        wanted, given = frames[i][inside].astype(np.float32), face[inside]
+        scale = (wanted.std(0) + 1) / (given.std(0) + 1)
+        matched = (face - given.mean(0)) * (1 + match * (np.clip(scale, 0.6, 1.6) - 1)) + wanted.mean(0) * match
+        matched = (matched + given.mean(0) * (1 - match)) * tint * flicker[i]
+        out[i] = _blend(frames[i], matched, mask * weight[i])
+    return out
+
+
+def reenact_lips(
+    frames: np.ndarray, marks: np.ndarray, other: np.ndarray, other_marks: np.ndarray, weight: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:  # fmt: skip
+    """Replaces the mouth by that of `other`, the same person in the same pose saying something else.
+
+    As in lip-sync generators (Wav2Lip and after): a small, soft patch without sensor noise, blended into the lower face,
+    whose jaw and cheeks go on with the old speech.
+    """
+    h, w = frames.shape[1:3]
+    detail = rng.uniform(0.42, 0.60)  # of the frame's resolution
+    feather = rng.uniform(1.6, 3.0)
+    flicker = 1 + rng.normal(0, 0.010, len(frames))
+    out = frames.copy()
+    for i in np.flatnonzero(weight):
+        points = np.concatenate([marks[i, 48:60], other_marks[i, 48:60]])
+        low, high = points.min(0), points.max(0)
+        centre, radius = (low + high) / 2, (high - low) / 2 * [1.25, 1.3] + [3, 4]
+        angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+        mask = _soft_hull(centre + radius * np.stack([np.cos(angle), np.sin(angle)], 1), (h, w), feather)
+        small = cv2.resize(other[i], None, fx=detail, fy=detail, interpolation=cv2.INTER_AREA)
+        patch = cv2.resize(small, (w, h), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+        ring = (mask > 0.1) & (mask < 0.6)
+        patch += 0.9 * (frames[i][ring].mean(0) - patch[ring].mean(0))
+        out[i] = _blend(frames[i], patch * flicker[i], mask * weight[i])
+    return out
+
+
+def clone_voice(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same speech `[s]` through a mel vocoder: magnitudes of a 64-band log-mel spectrogram, its phase invented.
+
+    A few Griffin-Lim iterations (1984) from random phase: harmonics blur towards the top and transients smear, the
+    usual traces of neural vocoders; duration, level and band stay.
+    """
+    n = len(sound)
+    bands = _mel_bands()
+    frames = n // _MEL_HOP + 2
+    mel = bands @ np.abs(_stft(sound, frames)).T ** 2
+    mel = np.exp(np.log(mel + 1e-9) + rng.normal(0, 0.10, mel.shape))
+    magnitude = np.sqrt(
+        np.maximum((bands / bands.sum(1, keepdims=True).clip(1e-9)).T @ (mel / bands.sum(1, keepdims=True)), 0)
+    ).T
+    coverage = np.maximum((bands / bands.sum(1, keepdims=True)).sum(0), 1e-3)
+    magnitude = magnitude / np.sqrt(coverage)
+    spectrum = magnitude * np.exp(2j * np.pi * rng.random(magnitude.shape))
+    for _ in range(3):
+        again = _stft(_istft(spectrum, n), frames)
+        spectrum = magnitude * again / np.maximum(np.abs(again), 1e-9)
+    return _istft(spectrum, n)
+
+
+def splice(sound: np.ndarray, other: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """`other` where weight `[s]` is 1, `sound` where it is 0, both at equal loudness, cross-faded at equal power."""
+    other = other * np.sqrt(np.mean(sound**2) / (np.mean(other**2) + 1e-12))
+    return (sound * np.sqrt(1 - weight) + other * np.sqrt(weight)).astype(np.float32)
+
+
+def ramp(times: np.ndarray, span: tuple[float, float] | None, feather: float) -> np.ndarray:
+    """Weight at `times` (s): 1 inside the span, 0.5 on its ends, over `feather` seconds; 1 everywhere without a span."""
+    if span is None:
+        return np.ones(len(times), np.float32)
+    inside = np.minimum(times - span[0], span[1] - times)
+    return np.clip(inside / feather + 0.5, 0, 1).astype(np.float32)
+
+
+def _affine(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Least-squares affine map `[2 3]` of points `[k 2]`."""
+    design = np.concatenate([source, np.ones((len(source), 1))], 1)
+    return np.linalg.lstsq(design, target, rcond=None)[0].T
+
+
+def _soft_hull(points: np.ndarray, shape: tuple[int, int], feather: float) -> np.ndarray:
+    mask = np.zeros(shape, np.uint8)
+    hull = cv2.convexHull(np.round(points * 16).astype(np.int32))
+    cv2.fillPoly(mask, [hull], 255, cv2.LINE_AA, 4)
+    return cv2.GaussianBlur(mask, (0, 0), feather).astype(np.float32) / 255
+
+
+def _blend(frame: np.ndarray, face: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    mixed = frame + (face - frame) * mask[..., None]
+    return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+
+
+def _mel_bands() -> np.ndarray:
+    """Triangular filters `[mel w]` equally spaced on the mel scale (2595 log10(1 + f / 700)) from 0 to 8 kHz."""
+    hz = np.arange(_MEL_WINDOW // 2 + 1) * SAMPLE_RATE / _MEL_WINDOW
+    mel = 2595 * np.log10(1 + hz / 700)
+    edges = np.linspace(0, mel[-1], _MELS + 2)
+    step = edges[1]
+    return np.maximum(0, 1 - np.abs(mel[None] - edges[1:-1, None]) / step)
+
+
+def _stft(sound: np.ndarray, frames: int) -> np.ndarray:
+    padded = np.zeros((frames - 1) * _MEL_HOP + _MEL_WINDOW, np.float32)
+    padded[_MEL_WINDOW // 2 : _MEL_WINDOW // 2 + len(sound)] = sound
+    windows = np.lib.stride_tricks.sliding_window_view(padded, _MEL_WINDOW)[::_MEL_HOP]
+    return np.fft.rfft(windows * _hann())
+
+
+def _istft(spectrum: np.ndarray, n: int) -> np.ndarray:
+    pieces = np.fft.irfft(spectrum, _MEL_WINDOW) * _hann()
+    total = np.zeros((len(pieces) - 1) * _MEL_HOP + _MEL_WINDOW)
+    for k in range(_MEL_WINDOW // _MEL_HOP):
+        part = pieces[:, k * _MEL_HOP : (k + 1) * _MEL_HOP].reshape(-1)
+        total[k * _MEL_HOP : k * _MEL_HOP + len(part)] += part
+    return (total[_MEL_WINDOW // 2 : _MEL_WINDOW // 2 + n] / 1.5).astype(np.float32)  # Σ hann² at a hop of a quarter
+
+
+def _hann() -> np.ndarray:
+    return np.hanning(_MEL_WINDOW + 1)[:-1].astype(np.float32)
