@@ -2,9 +2,13 @@
 
 import csv
 import dataclasses
+import difflib
 import json
+import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+
+from absl import logging
 
 Segment = tuple[float, float]
 SPLITS = ("train", "val", "test")
@@ -32,3 +36,139 @@ class Clip:
     audio_segments: tuple[Segment, ...] = ()
     compression: str = ""
     original: str = ""  # clip_id or path of the real clip that this one was made from
+
+
+FIELDS = tuple(field.name for field in dataclasses.fields(Clip))
+_PATHS = ("path", "audio_path", "landmarks_path")
+_LABELS = {"label": (0, 1), "video_label": (-1, 0, 1), "audio_label": (-1, 0, 1)}
+_SEGMENTS = ("video_segments", "audio_segments")
+
+
+def to_row(clip: Clip) -> dict[str, str]:
+    """The clip's fields as CSV cells; lists as JSON, "" when empty."""
+    row = {}
+    for name, value in ((name, getattr(clip, name)) for name in FIELDS):
+        row[name] = (json.dumps(value) if value else "") if isinstance(value, tuple) else str(value)
+    return row
+
+
+def from_row(row: dict[str, str]) -> Clip:
+    """The clip that `to_row` wrote; missing cells take the defaults. ValueError names the field and the value."""
+    values: dict[str, object] = {"clip_id": ""}
+    for name in FIELDS:
+        cell = (row.get(name) or "").strip() if name not in _PATHS else (row.get(name) or "")
+        if cell == "":
+            continue
+        if name in _LABELS:
+            values[name] = _label(name, cell)
+        elif name == "donors":
+            values[name] = tuple(str(item) for item in _list(name, cell))
+        elif name in _SEGMENTS:
+            values[name] = tuple(_segment(name, item) for item in _list(name, cell))
+        elif name == "split" and cell not in SPLITS:
+            raise ValueError(f"split is {cell!r}, expected one of {', '.join(SPLITS)} or an empty cell")
+        else:
+            values[name] = cell
+    return Clip(**values)
+
+
+def read_manifest(path: str | pathlib.Path, dataset: str = "") -> list[Clip]:
+    """The clips of a CSV manifest, in its order.
+
+    Columns are Clip's field names; `path,label` suffice. Paths are relative to the manifest's folder. Lists are
+    JSON, or items with `;` between them (segments then as `0.4-1.2;3-4.5`). An empty `clip_id` becomes the dataset
+    and the relative path; an empty `dataset` becomes the argument. A column that Clip does not know is told in the
+    log and left out.
+
+    Raises FileNotFoundError if there is no such file and ValueError, naming file and line, for a missing column, a
+    label that is not 0 or 1, a bad split or list, and a clip_id or path that occurs twice.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such manifest")
+    with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        try:
+            reader = csv.DictReader(file, strict=True)
+            columns = [(name or "").strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            rows = [(reader.line_num, row) for row in reader if any(row.values())]
+        except csv.Error as error:
+            raise ValueError(f"{path}: not a CSV manifest ({error})") from None
+    if missing := [name for name in ("path", "label") if name not in columns]:
+        found = ", ".join(columns) or "none"
+        raise ValueError(f"{path}: the manifest has no column {' and no column '.join(missing)}; found {found}")
+    for name in columns:
+        if name not in FIELDS:
+            near = difflib.get_close_matches(name, FIELDS, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            logging.warning("%s: column %r is not known and is left out%s", path, name, hint)
+    clips = []
+    lines: dict[tuple[str, ...], int] = {}
+    for line, row in rows:
+        try:
+            if None in row or None in row.values():
+                raise ValueError(f"the row has another number of cells than the header ({len(columns)})")
+            for name in ("path", "label"):
+                if not row[name].strip():
+                    raise ValueError(f"{name} is empty")
+            clip = _resolve(from_row({"dataset": dataset} | row), path.parent)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {line}: {error}") from None
+        for key in (("clip_id", clip.clip_id), ("path", clip.path, clip.audio_path)):
+            if key in lines:
+                raise ValueError(f"{path}, line {line}: {key[0]} {key[1]!r} stands in line {lines[key]} already")
+            lines[key] = line
+        clips.append(clip)
+    if not clips:
+        raise ValueError(f"{path}: the manifest lists no clip")
+    return clips
+
+
+def write_manifest(path: str | pathlib.Path, clips: Iterable[Clip]) -> None:
+    """Writes all of the clips' fields as CSV, paths absolute, so that `read_manifest` gives the same clips."""
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        for clip in clips:
+            paths = {name: os.path.abspath(value) for name in _PATHS if (value := getattr(clip, name))}
+            writer.writerow(to_row(dataclasses.replace(clip, **paths)))
+
+
+def _resolve(clip: Clip, folder: pathlib.Path) -> Clip:
+    """Paths made absolute from the manifest's folder, and the clip_id from dataset and relative path."""
+    relative = os.path.relpath(os.path.join(folder, clip.path), folder)
+    relative = clip.path if relative.startswith("..") else relative
+    paths = {name: os.path.abspath(os.path.join(folder, value)) for name in _PATHS if (value := getattr(clip, name))}
+    clip_id = clip.clip_id or (f"{clip.dataset}/{relative}" if clip.dataset else relative)
+    return dataclasses.replace(clip, clip_id=clip_id, **paths)
+
+
+def _label(name: str, cell: str) -> int:
+    try:
+        value = float(cell)
+    except ValueError:
+        value = None
+    if value not in _LABELS[name]:
+        allowed = " or ".join(map(str, _LABELS[name]))
+        raise ValueError(f"{name} is {cell!r}, expected {allowed} (1 fake, 0 real)")
+    return int(value)
+
+
+def _list(name: str, cell: str) -> list:
+    if not cell.startswith("["):
+        return [item.strip() for item in cell.split(";") if item.strip()]
+    try:
+        return json.loads(cell)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name} is {cell!r}, which is not a JSON list ({error})") from None
+
+
+def _segment(name: str, item: object) -> Segment:
+    try:
+        start, end = item.split("-") if isinstance(item, str) else item
+        start, end = float(start), float(end)
+    except (TypeError, ValueError):
+        start = end = float("nan")
+    if not 0 <= start < end < float("inf"):
+        raise ValueError(f"{name} holds {item!r}, expected a start and a later end in seconds")
+    return start, end

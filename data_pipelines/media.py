@@ -1,0 +1,312 @@
+"""Safe decoding of a media file: pictures at 25 a second and 16 kHz mono sound on one clock."""
+
+import dataclasses
+import fractions
+import os
+import pathlib
+from collections.abc import Callable
+
+import av
+import numpy as np
+
+from data_pipelines import containers
+
+FPS = 25
+SAMPLE_RATE = 16000
+DECODER = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
+
+# What may be opened at all. Without the list a script named clip.mp4 makes FFmpeg open the files that it names.
+_DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav,flac,mp3,ogg"
+_GAP = 0.02  # seconds by which sound may miss its time stamp before silence is put in or samples are cut
+
+OnFrame = Callable[[int, float, np.ndarray], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a file may ask for. A file beyond one of them is `too_large` and is not decoded (further)."""
+
+    bytes: int = 4 << 30
+    pixels: int = 4096 * 2304
+    seconds: float = 900.0
+    sample_rate: int = 192_000
+    streams: int = 32
+
+
+LIMITS = Limits()
+
+
+@dataclasses.dataclass(frozen=True)
+class Media:
+    """What a file held.
+
+    Time 0 of the common clock is the first picture's presentation time, or the first sample's where there is no
+    picture. Picture i is the one shown at i/25 s, sample j sounds at j/16000 s.
+
+    `status`: ok, no_audio, no_video, truncated (something was decoded, but not all), undecodable, missing or
+    too_large; `reason`: one line, "" when ok.
+    """
+
+    status: str
+    reason: str = ""
+    frames: int = 0  # pictures at 25 a second
+    audio: np.ndarray | None = None  # [s] int16
+    width: int = 0
+    height: int = 0
+    frame_rate: float = 0.0  # the source's average
+    codecs: str = ""
+
+
+class _Refused(Exception):
+    """A limit was passed; carries the reason."""
+
+
+def read(
+    path: str | pathlib.Path,
+    *,
+    on_frame: OnFrame | None = None,
+    long_side: int = 0,
+    pixels: str = "bgr24",
+    audio: bool = True,
+    limits: Limits = LIMITS,
+) -> Media:
+    """Decodes a file, and never raises because of what is in it.
+
+    Args:
+      path: a local file; never taken for a URL, whatever its name.
+      on_frame: called with (i, source presentation time in seconds, picture [h w 3] uint8) for i = 0, 1, 2 ... in
+        order, upright and with square pixels. The same array comes again where the source is slower than 25 a
+        second. None: pictures are not decoded.
+      long_side: shrink pictures to at most this many pixels on their longer side; 0 keeps their size.
+      pixels: bgr24 or rgb24.
+      audio: whether sound is decoded.
+    """
+    name = os.path.abspath(os.fspath(path))
+    try:
+        size = os.stat(name).st_size
+    except OSError as error:
+        return Media("missing", error.strerror or "cannot be read")
+    if not os.path.isfile(name):
+        return Media("missing", "not a regular file")
+    if size == 0:
+        return Media("undecodable", "the file is empty")
+    if size > limits.bytes:
+        return Media("too_large", f"{size >> 20} MiB, limit {limits.bytes >> 20} MiB")
+    options = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
+    try:
+        with av.open(f"file:{name}", options=options) as container:
+            return _read(container, name, on_frame, long_side, pixels, audio, limits)
+    except PermissionError:
+        return Media("missing", "permission denied")
+    except _Refused as error:
+        return Media("too_large", str(error))
+    except av.error.FFmpegError as error:
+        return Media("undecodable", f"not a media file of a known kind ({error.strerror})")
+
+
+def _read(container, name, on_frame, long_side, pixels, audio, limits) -> Media:  # noqa: ANN001
+    streams = container.streams
+    if len(streams) > limits.streams:
+        raise _Refused(f"{len(streams)} streams, limit {limits.streams}")
+    if container.duration and container.duration > limits.seconds * av.time_base:
+        raise _Refused(f"{container.duration / av.time_base:.0f} s, limit {limits.seconds:g} s")
+    video = next((stream for stream in streams.video if not _is_cover(stream)), None)
+    sound = streams.best("audio") if streams.audio else None
+    pictures = video and _Pictures(video, on_frame, long_side, pixels, limits)
+    samples = sound and _Sound(sound, limits)
+    damage = containers.damage(name, container.format.name)
+    chosen = {video and video.index: on_frame and pictures, sound and sound.index: audio and samples}
+    chosen = {index: reader for index, reader in chosen.items() if index is not None and reader}
+    try:
+        for packet in container.demux([streams[index] for index in chosen]) if chosen else ():
+            chosen[packet.stream.index].take(packet)
+    except (av.error.FFmpegError, ValueError) as error:
+        damage = damage or f"decoding stopped: {getattr(error, 'strerror', None) or error}"
+    if on_frame and pictures:
+        pictures.finish()
+        damage = damage or pictures.shortfall()
+    has_video = bool(pictures) and (on_frame is None or pictures.count > 0)
+    sound_read = samples.samples() if audio and samples else None
+    has_audio = sound_read is not None and len(sound_read[1]) > 0
+    start = pictures.start if has_video and on_frame else None
+    count = pictures.count if has_video else 0
+    track = _on_clock(*sound_read, start, count) if has_audio else None
+    has_audio = has_audio and len(track) > 0
+    status, reason = _verdict(has_video, has_audio or not audio, damage, video, sound)
+    return Media(
+        status,
+        reason,
+        frames=count,
+        audio=track if has_audio else None,
+        width=pictures.width if has_video else 0,
+        height=pictures.height if has_video else 0,
+        frame_rate=float(video.average_rate or 0) if has_video else 0.0,
+        codecs="+".join(stream.codec_context.name for stream in (video, sound) if stream),
+    )
+
+
+def _verdict(has_video, has_audio, damage, video, sound) -> tuple[str, str]:  # noqa: ANN001
+    absent = [
+        f"no {kind}" if stream is None else f"nothing of the {kind} can be decoded"
+        for kind, stream, has in (("video", video, has_video), ("audio", sound, has_audio))
+        if not has
+    ]
+    reason = "; ".join(filter(None, (damage, *absent)))
+    if not has_video and not has_audio:
+        return "undecodable", reason
+    if damage or (video and not has_video) or (sound and not has_audio):
+        return "truncated", reason
+    return ("ok", "") if not absent else ("no_video" if not has_video else "no_audio", reason)
+
+
+class _Pictures:
+    """Hands on the picture that is shown at each 25th of a second."""
+
+    def __init__(self, stream, on_frame, long_side, pixels, limits) -> None:  # noqa: ANN001
+        context = stream.codec_context
+        self._stream, self._on_frame, self._pixels, self._limits = stream, on_frame, pixels, limits
+        if context.width * context.height > limits.pixels:
+            raise _Refused(f"{context.width}x{context.height} pixels, limit {limits.pixels}")
+        context.options = {"max_pixels": str(limits.pixels)}  # a later header may say something else
+        context.thread_count = 1
+        self._long_side = long_side
+        self.width = self.height = self.count = self._packets = 0
+        self.start: float | None = None
+        self._shape: tuple[int, int] = (0, 0)  # width and height to convert to, before turning
+        self._shown: tuple[float, np.ndarray] | None = None
+        self._last_duration = 1 / FPS
+        self._reformatter = av.video.reformatter.VideoReformatter()  # one: it keeps its tables between frames
+
+    def take(self, packet) -> None:  # noqa: ANN001
+        self._packets += packet.size > 0
+        for frame in packet.decode():
+            self._show(frame)
+
+    def _show(self, frame) -> None:  # noqa: ANN001
+        if frame.time is None:
+            if self._shown is None:
+                time = 0.0
+            else:
+                time = self._shown[0] + self._last_duration
+        else:
+            time = frame.time
+        if self.start is None:
+            self.start = time
+            self._measure(frame)
+        elif self._shown is not None and time <= self._shown[0]:
+            return  # stamps that run backwards: the earlier picture stays
+        if time - self.start > self._limits.seconds:
+            raise _Refused(f"more than the limit of {self._limits.seconds:g} s")
+        self._emit(time)
+        self._last_duration = (
+            float(frame.duration * frame.time_base) if frame.duration and frame.time_base else self._last_duration
+        )
+        self._shown = (time, frame)
+
+    def _emit(self, until: float) -> None:
+        """The picture on show stands at every 25th of a second before `until`."""
+        if self._shown is None:
+            return
+        time, frame = self._shown
+        image = None
+        while self.start + self.count / FPS < until - 1e-4:
+            if image is None:
+                image = self._convert(frame)
+            self._on_frame(self.count, time, image)
+            self.count += 1
+
+    def _measure(self, frame) -> None:  # noqa: ANN001
+        aspect = self._stream.sample_aspect_ratio or fractions.Fraction(1)
+        width, height = frame.width, frame.height
+        if aspect != 1 and fractions.Fraction(1, 4) <= aspect <= 4:
+            width = max(1, round(width * aspect))
+        if width * height > self._limits.pixels:
+            raise _Refused(f"{width}x{height} pixels, limit {self._limits.pixels}")
+        if self._long_side and max(width, height) > self._long_side:
+            scale = self._long_side / max(width, height)
+            width, height = max(1, round(width * scale)), max(1, round(height * scale))
+        self._shape = (width, height)
+        turned = frame.rotation % 180 == 90
+        self.width, self.height = (height, width) if turned else (width, height)
+
+    def _convert(self, frame) -> np.ndarray:  # noqa: ANN001
+        width, height = self._shape  # also where the size changes on the way
+        image = self._reformatter.reformat(frame, width, height, self._pixels).to_ndarray()
+        turns = round(frame.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+    def finish(self) -> None:
+        """The last picture stays for its own duration, and one picture is shown whatever its duration."""
+        if self._shown is not None:
+            self._emit(max(self._shown[0] + self._last_duration, self.start + 0.5 / FPS))
+
+    def shortfall(self) -> str:
+        """What is missing against the container's own count; "" when nothing is, or when it has none."""
+        expected = self._stream.frames
+        if self._packets >= expected:
+            return ""
+        return f"{self._packets} of {expected} pictures are in the file"
+
+
+class _Sound:
+    """Gathers 16 kHz mono samples in stretches, each with its time."""
+
+    def __init__(self, stream, limits) -> None:  # noqa: ANN001
+        context = stream.codec_context
+        if (context.sample_rate or 0) > limits.sample_rate:
+            raise _Refused(f"{context.sample_rate} samples a second, limit {limits.sample_rate}")
+        context.thread_count = 1
+        self._limits = limits
+        self._stretches: list[tuple[float, list[np.ndarray]]] = []
+        self._resampler: av.AudioResampler | None = None
+        self._next = 0.0  # when the coming sample should sound
+        self._first: float | None = None
+
+    def take(self, packet) -> None:  # noqa: ANN001
+        for frame in packet.decode():
+            time = self._next if frame.time is None else frame.time
+            self._first = time if self._first is None else self._first
+            if time - self._first > self._limits.seconds:
+                raise _Refused(f"more than the limit of {self._limits.seconds:g} s")
+            if self._resampler is None or abs(time - self._next) > _GAP:
+                self._flush()
+                self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+                self._stretches.append((time, []))
+                self._next = time
+            self._next += frame.samples / frame.sample_rate
+            frame.pts = None
+            self._keep(self._resampler.resample(frame))
+
+    def _keep(self, frames) -> None:  # noqa: ANN001
+        self._stretches[-1][1].extend(frame.to_ndarray()[0] for frame in frames)
+
+    def _flush(self) -> None:
+        if self._resampler is not None:
+            self._keep(self._resampler.resample(None))
+            self._resampler = None
+
+    def samples(self) -> tuple[float, np.ndarray]:
+        """(time of the first sample, samples [s] int16), gaps filled with silence."""
+        self._flush()
+        parts = [(time, np.concatenate(blocks)) for time, blocks in self._stretches if blocks]
+        if not parts:
+            return 0.0, np.zeros(0, np.int16)
+        start = min(time for time, _ in parts)
+        ends = [round((time - start) * SAMPLE_RATE) + len(block) for time, block in parts]
+        track = np.zeros(max(ends), np.int16)
+        for end, (_, block) in zip(ends, parts, strict=True):
+            track[end - len(block) : end] = block
+        return start, track
+
+
+def _on_clock(start: float, track: np.ndarray, zero: float | None, frames: int) -> np.ndarray:
+    """The track cut or filled with silence so that sample 0 sounds at `zero`, and cut where the pictures end."""
+    if zero is None:
+        return track
+    shift = round((start - zero) * SAMPLE_RATE)
+    track = np.concatenate([np.zeros(shift, np.int16), track]) if shift > 0 else track[-shift:]
+    return track[: frames * SAMPLE_RATE // FPS]
+
+
+def _is_cover(stream) -> bool:  # noqa: ANN001
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)

@@ -1,0 +1,93 @@
+"""How records lie on disk: what they are known by, their bytes, and the TFDS builder that writes them."""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import pathlib
+import struct
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from absl import logging
+
+from data_pipelines.clip import Clip
+
+VERSION = 1  # of the contents: raise it when decoding, tracking or cropping changes what comes out
+NAME = "clips"  # of the builder, and so of the folder with its files
+IMAGES = ("frames", "mouth")
+ARRAYS = {"boxes": "float32", "times": "float32", "found": "uint8", "audio": "int16"}
+
+
+def digest(clips: Sequence[Clip | str], crops: Any) -> str:
+    """What the records of these clips (and stamps) with these crops are known by: 64 hex digits, also of VERSION."""
+    sha = hashlib.sha256(json.dumps([VERSION, dataclasses.asdict(crops)], sort_keys=True).encode())
+    for clip in clips:
+        sha.update(json.dumps(clip if isinstance(clip, str) else dataclasses.astuple(clip)).encode())
+    return sha.hexdigest()
+
+
+def pack(record: dict[str, Any]) -> bytes:
+    """A record's features (bytes, or lists of bytes) as one string; `unpack` is its inverse."""
+    layout = {name: len(v) if isinstance(v, bytes) else [len(x) for x in v] for name, v in record.items()}
+    head = json.dumps(layout).encode()
+    body = (part for v in record.values() for part in ([v] if isinstance(v, bytes) else v))
+    return b"".join([struct.pack("<I", len(head)), head, *body])
+
+
+def unpack(data: bytes) -> dict[str, Any]:
+    """The record that `pack` was given."""
+    (length,) = struct.unpack_from("<I", data)
+    position = 4 + length
+    record: dict[str, Any] = {}
+    for name, sizes in json.loads(data[4:position]).items():
+        parts = []
+        for size in [sizes] if isinstance(sizes, int) else sizes:
+            parts.append(data[position : position + size])
+            position += size
+        record[name] = parts[0] if isinstance(sizes, int) else parts
+    return record
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps TFDS from telling in the log what it does."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(min(verbosity, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def write(folder: pathlib.Path, splits: dict[str, list[pathlib.Path]]) -> None:
+    """Writes the packed records of each split, in the order of their files, through a TFDS builder."""
+    import tensorflow_datasets as tfds
+
+    class Clips(tfds.core.GeneratorBasedBuilder):
+        """Face crops, mouth crops and sound of prepared clips; see records.py."""
+
+        VERSION = tfds.core.Version(f"{VERSION}.0.0")
+        name = NAME
+        code_path = None  # a builder of one's own has no checksums or citations lying beside it
+
+        def _info(self) -> tfds.core.DatasetInfo:
+            # Arrays are stored as bytes: TFDS would spell audio out as one varint a sample.
+            scalars = dict.fromkeys((*ARRAYS, "info"), tfds.features.Text())
+            images = {name: tfds.features.Sequence(tfds.features.Text()) for name in IMAGES}
+            features = tfds.features.FeaturesDict({**images, **scalars})
+            return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+        def _split_generators(self, manager: Any) -> dict[str, Iterator]:
+            return {name: self._generate_examples(paths) for name, paths in splits.items()}
+
+        def _generate_examples(self, paths: list[pathlib.Path]) -> Iterator[tuple[int, dict[str, Any]]]:
+            for i, path in enumerate(paths):
+                yield i, unpack(path.read_bytes().partition(b"\n")[2])  # the first line is not the record's
+
+    tfds.disable_progress_bar()
+    builder = Clips(data_dir=folder, file_format="array_record")
+    with quiet(), contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory(dir=folder) as unused:
+        builder.download_and_prepare(download_dir=unused)

@@ -1,0 +1,145 @@
+"""Makes records of a dataset: python -m experiments.prepare --dataset=folder --manifest=FILE.csv --out=DIR."""
+
+import collections
+import dataclasses
+import importlib
+import inspect
+import json
+import pathlib
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from absl import app, flags, logging
+
+from data_pipelines import cache, clip, record_files, records, splits
+from experiments.figures import contact_sheet
+
+_DATASET = flags.DEFINE_string("dataset", "folder", "Name of a reader in data_pipelines/datasets.")
+_ROOT = flags.DEFINE_string("root", "", "The dataset's folder.")
+_MANIFEST = flags.DEFINE_string("manifest", "", "CSV manifest, for --dataset=folder.")
+_OUT = flags.DEFINE_string("out", "", "Folder for the records; by default one in the cache, named by what it holds.")
+_WORKERS = flags.DEFINE_integer("workers", 0, "Processes; 0: one per core.", lower_bound=0)
+_MAX_BAD = flags.DEFINE_string("max_bad", "100%", "Share of unusable clips that is an error, as 0.01 or 1%.")
+_CROPS = flags.DEFINE_string("crops", "{}", "Fields of records.Crops as JSON, as '{\"face_size\": 224}'.")
+_OPTIONS = flags.DEFINE_string("options", "{}", "Options of the dataset's reader as JSON.")
+
+_LABELS = {"0": "real", "1": "fake"}
+_SHOWN = 20  # clips with something to say that the summary names
+
+
+def ensure(data: Mapping[str, Any], *, workers: int = 0, max_bad: float = 1.0) -> pathlib.Path:
+    """The records folder that a config's `data` asks for, made first if it is missing or stale.
+
+    Args:
+      data: `name` (a module of data_pipelines.datasets, or talking_heads), and as needed `root`, `manifest`, `out`,
+        `options` (dict for the reader), `crops` (dict of Crops' fields). With `out` but neither root, manifest nor a
+        dataset that makes itself, the records there are taken as they are.
+
+    Raises ValueError or FileNotFoundError with one clear line.
+    """
+    name, out = data["name"], data.get("out") or ""
+    options = {key: data[key] for key in ("root", "manifest") if data.get(key)} | dict(data.get("options") or {})
+    if out and not options and name != "talking_heads":
+        records.read_header(out)
+        return pathlib.Path(out)
+    crops = crops_from(data.get("crops") or {})
+    clips = splits.assign(read_clips(name, options))
+    folder = pathlib.Path(out) if out else cache.root() / "records" / f"{name}-{record_files.digest(clips, crops)[:16]}"
+    if records.is_fresh(folder, clips, crops):
+        return folder
+    return records.prepare(clips, folder, crops=crops, workers=workers, max_bad=max_bad, finish=contact_sheet.write)
+
+
+def read_clips(name: str, options: Mapping[str, Any]) -> list[clip.Clip]:
+    """What the reader `name` finds with these options. ValueError if there is no such reader or option."""
+    folder = pathlib.Path(records.__file__).parent / "datasets"
+    known = sorted(path.stem for path in folder.glob("[a-z]*.py"))
+    if name not in known:
+        raise ValueError(f"there is no dataset {name!r}; known: {', '.join(known)}")
+    read = importlib.import_module(f"data_pipelines.datasets.{name}").read
+    try:
+        inspect.signature(read).bind(**options)
+    except TypeError as error:
+        raise ValueError(f"the reader of {name} takes {inspect.signature(read)}: {error}") from None
+    return read(**options)
+
+
+def crops_from(fields: Mapping[str, Any]) -> records.Crops:
+    """Crops from a config's dict. ValueError names an unknown field or a bad value."""
+    known = [field.name for field in dataclasses.fields(records.Crops)]
+    if unknown := sorted(set(fields) - set(known)):
+        raise ValueError(f"crops has no field {', '.join(unknown)}; known: {', '.join(known)}")
+    return records.Crops(**fields)
+
+
+def summary(folder: pathlib.Path) -> str:
+    """What a prepared folder holds: clips per split, label, method and status, durations, face sizes."""
+    report = records.read_report(folder)
+    lines = [f"{len(report)} clips, {sum(row['record'] == '1' for row in report)} records"]
+    for column in ("split", "label", "method", "status"):
+        counts = collections.Counter(row[column] or "-" for row in report)
+        named = ((_LABELS.get(value, value) if column == "label" else value, n) for value, n in counts.items())
+        lines.append(f"  {column:<10}" + ", ".join(f"{value} {n}" for value, n in named))
+    kept = [row for row in report if row["record"] == "1"]
+    for title, column, unit in (("duration", "duration", "s"), ("face size", "face_size", "px")):
+        values = sorted(float(row[column]) for row in kept if float(row[column]) > 0)
+        if values:
+            median = values[len(values) // 2]
+            lines.append(f"  {title:<10}{values[0]:.1f} to {values[-1]:.1f} {unit}, median {median:.1f}")
+    bad = [row for row in report if row["status"] != "ok"]
+    lines += [f"  {row['status']:<12}{row['path']!r}: {row['reason']}" for row in bad[:_SHOWN]]
+    if len(bad) > _SHOWN:
+        lines.append(f"  and {len(bad) - _SHOWN} more, all in the report")
+    lines.append(f"records:  {folder}")
+    lines.append(f"report:   {folder / 'prepare_report.csv'}")
+    lines += [f"sheet:    {path}" for path in sorted(folder.glob("contact_sheet*.png"))]
+    return "\n".join(lines)
+
+
+def share(text: str) -> float:
+    """0.01 from "0.01" or "1%". ValueError for anything that is not a share."""
+    match = re.fullmatch(r"\s*([0-9.]+)\s*(%?)\s*", text)
+    try:
+        value = float(match[1]) / (100 if match[2] else 1)
+    except (TypeError, ValueError):
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ValueError(f"--max_bad={text!r}: expected a share such as 0.01 or 1%")
+    return value
+
+
+def _json(flag: str, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--{flag}={text!r} is not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"--{flag}={text!r}: expected a JSON object")
+    return value
+
+
+def main(argv: list[str]) -> None:
+    """The command."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    try:
+        data = {
+            "name": _DATASET.value,
+            "root": _ROOT.value,
+            "manifest": _MANIFEST.value,
+            "out": _OUT.value,
+            "options": _json("options", _OPTIONS.value),
+            "crops": _json("crops", _CROPS.value),
+        }
+        folder = ensure(data, workers=_WORKERS.value, max_bad=share(_MAX_BAD.value))
+    except (ValueError, OSError) as error:
+        sys.exit(f"prepare: {error}")
+    print(summary(folder))
+
+
+if __name__ == "__main__":
+    app.run(main)
