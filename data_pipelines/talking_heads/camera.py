@@ -27,6 +27,7 @@ class Camera:
 class Encoder:
     """Targets in bit/s: encoding to a rate, not to a quality, keeps the file's size from telling of its content."""
 
+    preset: str
     video_rate: int
     audio_rate: int
     keyframe: int  # frames
@@ -45,8 +46,9 @@ def draw_camera(rng: np.random.Generator) -> Camera:
 
 def draw_encoder(rng: np.random.Generator) -> Encoder:
     """Random encoder settings, spread over a factor of three."""
-    rate = round(np.exp(rng.uniform(np.log(200e3), np.log(600e3))))
-    return Encoder(rate, int(rng.choice([48000, 64000, 96000])), int(rng.choice([12, 25, 50, 250])))
+    rate = round(np.exp(rng.uniform(np.log(160e3), np.log(480e3))))
+    preset = str(rng.choice(["ultrafast", "superfast"]))
+    return Encoder(preset, rate, int(rng.choice([48000, 64000, 96000])), int(rng.choice([12, 25, 50, 250])))
 
 
 def capture(frames: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
@@ -79,9 +81,10 @@ def write(path: pathlib.Path, frames: np.ndarray, sound: np.ndarray, encoder: En
         video.codec_context.thread_count = 1
         video.codec_context.gop_size = encoder.keyframe
         limit = str(encoder.video_rate)
-        video.options = {"preset": "veryfast", "maxrate": limit, "bufsize": limit, "x264-params": "threads=1"}
+        video.options = {"preset": encoder.preset, "maxrate": limit, "bufsize": limit, "x264-params": "threads=1"}
         audio = container.add_stream("aac", rate=16000, layout="mono")
         audio.bit_rate = encoder.audio_rate
+        audio.options = {"aac_coder": "fast"}
         audio.codec_context.thread_count = 1
         for i, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420), "yuv420p")

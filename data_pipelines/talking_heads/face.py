@@ -10,7 +10,7 @@ from data_pipelines.talking_heads.geometry import SIZE, Motion, View
 from data_pipelines.talking_heads.identity import Colour, Identity
 from data_pipelines.talking_heads.skin import Light
 
-_CELL = 8  # the warp is computed on a grid of this pitch and interpolated
+_CELL = 10  # the warp is computed on a grid of this pitch and interpolated
 _ARC = np.sin(np.linspace(-np.pi / 2, np.pi / 2, 15))  # points of a lid or lip, denser at the corners
 
 
@@ -41,18 +41,22 @@ def render(identity: Identity, motion: Motion, place: Scene, rng: np.random.Gene
     """Frames `[t SIZE SIZE 3]` uint8 RGB of the person in the place. rng only draws the folds of the clothes."""
     texture = skin.paint(identity, place.light, place.clothes, rng)
     maps = _warps(identity, motion, place.view)
-    shapes = [*_eyes(identity, motion, place), *_mouth(identity, motion, place)]
+    colours, outlines = zip(*_eyes(identity, motion, place), *_mouth(identity, motion, place), strict=True)
+    pixels = geometry.project(np.concatenate(outlines, 1), identity, motion, place.view, deform=False)
+    ends = np.cumsum([outline.shape[1] for outline in outlines])[:-1]
+    polygons = np.split(np.round(pixels * 16).astype(np.int32), ends, 1)  # fixed point, 4 bits
+    colours = [tuple(float(c) for c in np.clip(colour, 0, 255)) for colour in colours]
     frames = np.empty((len(motion.yaw), SIZE, SIZE, 3), np.uint8)
     background = place.background.astype(np.float32) / 255
     for t, frame in enumerate(frames):
         grid = cv2.resize(maps[t], (SIZE + 2 * _CELL, SIZE + 2 * _CELL), interpolation=cv2.INTER_LINEAR)
         grid = np.ascontiguousarray(grid[_CELL:-_CELL, _CELL:-_CELL])
         head = cv2.remap(texture, grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        behind = cv2.cvtColor(255 - head[..., 3], cv2.COLOR_GRAY2RGB)
+        behind = cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(head, 3)), cv2.COLOR_GRAY2RGB)
         cv2.multiply(background, behind, frame, dtype=cv2.CV_8U)
-        cv2.add(frame, np.ascontiguousarray(head[..., :3]), frame)
-        for colour, polygons in shapes:
-            cv2.fillPoly(frame, [polygons[t]], colour, cv2.LINE_AA, 4)
+        cv2.add(frame, cv2.cvtColor(head, cv2.COLOR_RGBA2RGB), frame)
+        for colour, polygon in zip(colours, polygons, strict=True):
+            cv2.fillPoly(frame, [polygon[t]], colour, cv2.LINE_AA, 4)
     return frames
 
 
@@ -104,11 +108,8 @@ def _eyes(identity: Identity, motion: Motion, place: Scene) -> list[tuple[Colour
         def disc(radius: float, dx: float = 0.0, dy: float = 0.0) -> np.ndarray:
             px = np.clip(centre_x + dx + radius * np.cos(angle), x.min() + 0.01, x.max() - 0.01)  # noqa: B023
             py = centre_y + dy + radius * np.sin(angle)  # noqa: B023
-            u = (px - side * identity.eye_distance) / identity.eye_width  # noqa: B023
-            top, bottom = (
-                np.stack([np.interp(u[t], _ARC, lid[t, :, 1]) for t in range(len(u))])
-                for lid in (upper, lower)  # noqa: B023
-            )
+            u = np.clip((px - side * identity.eye_distance) / identity.eye_width, -1, 1)  # noqa: B023
+            top, bottom = (lid[..., 1] for lid in geometry.eye_lids(identity, motion, side, u))  # noqa: B023
             return np.stack([px, np.clip(py, top, bottom)], -1)
 
         iris = np.array(identity.iris)
@@ -126,9 +127,7 @@ def _eyes(identity: Identity, motion: Motion, place: Scene) -> list[tuple[Colour
                 np.concatenate([lower, lower[:, ::-1] + 0.4 * thick], 1),
             ),
         ]
-    return [
-        (_rgb(colour), _fixed(geometry.project(p, identity, motion, place.view, deform=False))) for colour, p in shapes
-    ]
+    return shapes
 
 
 def _mouth(identity: Identity, motion: Motion, place: Scene) -> list[tuple[Colour, np.ndarray]]:
@@ -156,15 +155,4 @@ def _mouth(identity: Identity, motion: Motion, place: Scene) -> list[tuple[Colou
         (np.array([150, 74, 76]) * tint, between(tongue, inner_lower)[:, inset]),
         (np.array([222, 214, 200]) * tint, between(inner_upper, teeth)[:, inset]),
     ]
-    return [
-        (_rgb(colour), _fixed(geometry.project(p, identity, motion, place.view, deform=False))) for colour, p in shapes
-    ]
-
-
-def _rgb(colour: np.ndarray) -> Colour:
-    return tuple(float(c) for c in np.clip(colour, 0, 255))
-
-
-def _fixed(points: np.ndarray) -> np.ndarray:
-    """Pixels to the fixed-point integers that cv2.fillPoly takes with shift=4."""
-    return np.round(points * 16).astype(np.int32)
+    return shapes

@@ -12,7 +12,7 @@ from scipy import ndimage
 from data_pipelines.talking_heads.articulation import Articulation
 from data_pipelines.talking_heads.identity import Identity
 
-UNIT = 34.0  # pixels per head unit in a frame of SIZE
+UNIT = 39.0  # pixels per head unit in a frame of SIZE
 SIZE = 160
 
 
@@ -98,7 +98,7 @@ def unproject(pixels: np.ndarray, identity: Identity, motion: Motion, view: View
     """Inverse of `project`: pixels `[k 2]` to head coordinates `[t k 2]`, by fixed-point iteration."""
     rest = ((pixels - np.array([view.x, view.y])) / view.scale)[None]
     points = np.broadcast_to(rest, (len(motion.yaw), *pixels.shape))
-    for _ in range(5):
+    for _ in range(4):
         points = rest - _displacement(points, identity, motion, deform=True)
     return points
 
@@ -107,9 +107,9 @@ def _displacement(points: np.ndarray, identity: Identity, motion: Motion, *, def
     """How far the motion carries points of the head `[t k 2]`, in head units; shoulders follow only a little."""
 
     def column(values: np.ndarray) -> np.ndarray:
-        return values[:, None]
+        return values[:, None].astype(np.float32)
 
-    x, y = points[..., 0], points[..., 1]
+    x, y = np.moveaxis(points.astype(np.float32), -1, 0)
     z = depth(x, y, identity)
     yaw, pitch, roll = column(motion.yaw), column(motion.pitch), column(motion.roll)
     zoom = column(motion.zoom) - 1
@@ -142,10 +142,10 @@ def outline(identity: Identity, count: int = 64) -> np.ndarray:
         (0, identity.forehead),
         *[(-x, y) for x, y in reversed(upper)],
     ]
-    return _closed_spline(np.array(corners), count)
+    return closed_spline(np.array(corners), count)
 
 
-def _closed_spline(corners: np.ndarray, count: int) -> np.ndarray:
+def closed_spline(corners: np.ndarray, count: int) -> np.ndarray:
     """Catmull-Rom curve through the corners, `count` points equally spaced in the parameter."""
     k = np.arange(count) * len(corners) / count
     i, s = k.astype(int), (k % 1)[:, None]

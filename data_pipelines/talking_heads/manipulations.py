@@ -34,21 +34,23 @@ def swap_face(
     out = frames.copy()
     for i in np.flatnonzero(weight):
         source, target = donor_marks[i], marks[i] + unsteady[i]
-        low, high = source[:, :].min(0) - 4, source.max(0) + 4
-        squeeze = np.array([[resolution, 0], [0, resolution]]) / (high - low).max()
-        small = np.concatenate([squeeze, -squeeze @ low[:, None]], 1)
+        low, high = source.min(0) - 4, source.max(0) + 4
+        squeeze = resolution / (high - low).max()
+        small = np.array([[squeeze, 0, -squeeze * low[0]], [0, squeeze, -squeeze * low[1]]])
         generated = cv2.warpAffine(donor[i], small, (resolution + 1, resolution + 1), flags=cv2.INTER_AREA)
-        fit = _affine(source @ squeeze.T - squeeze @ low, target)
-        face = cv2.warpAffine(generated, fit, (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        face = face.astype(np.float32)
         centre = target[_INNER].mean(0)
-        mask = _soft_hull(centre + shrink * (target[_INNER] - centre), (h, w), feather)
-        inside = mask > 0.5
-        wanted, given = frames[i][inside].astype(np.float32), face[inside]
-        scale = (wanted.std(0) + 1) / (given.std(0) + 1)
-        matched = (face - given.mean(0)) * (1 + match * (np.clip(scale, 0.6, 1.6) - 1)) + wanted.mean(0) * match
-        matched = (matched + given.mean(0) * (1 - match)) * tint * flicker[i]
-        out[i] = _blend(frames[i], matched, mask * weight[i])
+        patch, mask = _soft_hull(centre + shrink * (target[_INNER] - centre), (h, w), feather)
+        corner = np.array([patch[1].start, patch[0].start])
+        fit = _affine(squeeze * (source - low), target - corner)
+        face = cv2.warpAffine(generated, fit, mask.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        inside = (mask > 0.5).astype(np.uint8)
+        wanted, wanted_spread = (v[:, 0] for v in cv2.meanStdDev(frames[i][patch], mask=inside))
+        given, given_spread = (v[:, 0] for v in cv2.meanStdDev(face, mask=inside))
+        scale = 1 + match * (np.clip((wanted_spread + 1) / (given_spread + 1), 0.6, 1.6) - 1)
+        gain = scale * tint * flicker[i]
+        bias = (given + match * (wanted - given) - scale * given) * tint * flicker[i]
+        matched = face * gain.astype(np.float32) + bias.astype(np.float32)
+        out[i][patch] = _blend(frames[i][patch], matched, mask * weight[i])
     return out
 
 
@@ -71,12 +73,14 @@ def reenact_lips(
         low, high = points.min(0), points.max(0)
         centre, radius = (low + high) / 2, (high - low) / 2 * [1.25, 1.3] + [3, 4]
         angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-        mask = _soft_hull(centre + radius * np.stack([np.cos(angle), np.sin(angle)], 1), (h, w), feather)
-        small = cv2.resize(other[i], None, fx=detail, fy=detail, interpolation=cv2.INTER_AREA)
-        patch = cv2.resize(small, (w, h), interpolation=cv2.INTER_LINEAR).astype(np.float32)
-        ring = (mask > 0.1) & (mask < 0.6)
-        patch += 0.9 * (frames[i][ring].mean(0) - patch[ring].mean(0))
-        out[i] = _blend(frames[i], patch * flicker[i], mask * weight[i])
+        patch, mask = _soft_hull(centre + radius * np.stack([np.cos(angle), np.sin(angle)], 1), (h, w), feather)
+        size = mask.shape[::-1]
+        small = cv2.resize(other[i][patch], None, fx=detail, fy=detail, interpolation=cv2.INTER_AREA)
+        mouth = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
+        ring = ((mask > 0.1) & (mask < 0.6)).astype(np.uint8)
+        offset = np.subtract(cv2.mean(frames[i][patch], ring), cv2.mean(mouth, ring))[:3].astype(np.float32)
+        mouth = (mouth + 0.9 * offset) * np.float32(flicker[i])
+        out[i][patch] = _blend(frames[i][patch], mouth, mask * weight[i])
     return out
 
 
@@ -123,11 +127,15 @@ def _affine(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(design, target, rcond=None)[0].T
 
 
-def _soft_hull(points: np.ndarray, shape: tuple[int, int], feather: float) -> np.ndarray:
-    mask = np.zeros(shape, np.uint8)
-    hull = cv2.convexHull(np.round(points * 16).astype(np.int32))
+def _soft_hull(points: np.ndarray, shape: tuple[int, int], feather: float) -> tuple[tuple[slice, slice], np.ndarray]:
+    """The part of the image that the points' convex hull touches, and the feathered hull `[h w]` float32 in it."""
+    margin = int(2.5 * feather) + 2
+    left, top = np.maximum(points.min(0).astype(int) - margin, 0)
+    right, bottom = np.minimum(points.max(0).astype(int) + margin, np.array(shape)[::-1])
+    mask = np.zeros((bottom - top, right - left), np.uint8)
+    hull = cv2.convexHull(np.round((points - [left, top]) * 16).astype(np.int32))
     cv2.fillPoly(mask, [hull], 255, cv2.LINE_AA, 4)
-    return cv2.GaussianBlur(mask, (0, 0), feather).astype(np.float32) / 255
+    return np.s_[top:bottom, left:right], cv2.GaussianBlur(mask, (0, 0), feather).astype(np.float32) / 255
 
 
 def _blend(frame: np.ndarray, face: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Skin: the still parts of a person — face, hair, neck, clothes — painted once per clip in head coordinates."""
 
 import dataclasses
+import functools
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -27,60 +29,96 @@ def to_texture(points: np.ndarray) -> np.ndarray:
     return points * SCALE + np.array(ORIGIN)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Unlit:
+    """A person before the light is known: colour `[h w 3]` premultiplied by alpha `[h w]`, how far the light models each
+    point `[h w]` (0 not at all, 1 as a face), the relief's normals `[h w 3]`."""
+
+    colour: np.ndarray
+    alpha: np.ndarray
+    modelling: np.ndarray
+    normal: np.ndarray
+
+
 def paint(identity: Identity, light: Light, clothes: Colour, rng: np.random.Generator) -> np.ndarray:
-    """Texture `[HEIGHT WIDTH 4]` uint8, RGB premultiplied by alpha, without eyes and lips, which move."""
-    own = np.random.default_rng(identity.seed)  # marks on the skin and strands stay with the person
-    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
-    x, y = (x - ORIGIN[0]) / SCALE, (y - ORIGIN[1]) / SCALE
-    contour = geometry.outline(identity)
-    face = _mask(contour)
-    shade = _shade(x, y, identity, light)
-    hair = np.array(identity.hair, np.float32)
-    strands = _strands(x, y, identity, own)
-    canvas = np.zeros((HEIGHT, WIDTH, 4), np.float32)
+    """Texture `[HEIGHT WIDTH 4]` uint8, RGB premultiplied by alpha, without eyes and lips, which move.
 
-    def lay(colour: np.ndarray, mask: np.ndarray) -> None:
-        canvas[..., :3] += (np.broadcast_to(colour, canvas[..., :3].shape) - canvas[..., :3]) * mask[..., None]
-        canvas[..., 3] += (1 - canvas[..., 3]) * mask
-
-    sheen = strands[..., None] * (0.75 + 0.35 * shade[..., None])
-    if identity.hair_style == "long":
-        back = np.array([(-1.22, -0.3), (-1.28, 0.6), (-1.18, 1.7), (-0.8, 2.0), (0.8, 2.0), (1.18, 1.7), (1.28, 0.6)])
-        back = np.concatenate([back, [(1.22, -0.3), (0.85, -1.2), (0, -1.5), (-0.85, -1.2)]])
-        lay(hair * sheen * 0.8, _mask(back * [identity.width, 1], 2.0))
-    neck_width = 0.50 + 0.12 * (identity.jaw_width - 0.6) / 0.2
-    neck = np.array(
-        [(-neck_width, 0.6), (-neck_width, 1.7), (-0.9, 2.05), (0.9, 2.05), (neck_width, 1.7), (neck_width, 0.6)]
-    )
-    skin = np.array(identity.skin, np.float32)
-    column = 1 - 0.35 * (np.abs(x) / neck_width) ** 2 * (np.abs(x) < 2)
-    under_chin = 1 - 0.45 * np.exp(-(((y - identity.chin - 0.02) / 0.22) ** 2) - (x / 0.7) ** 2)
-    lay(skin * (0.86 * np.clip(column, 0.3, 1) * under_chin * np.clip(shade, 0.6, 1.0))[..., None], _mask(neck, 1.0))
-    shoulders = np.array([(-2.6, 2.9), (-2.3, 2.2), (-1.5, 1.98), (-0.62, 1.72), (0, 2.02), (0.62, 1.72), (1.5, 1.98)])
-    shoulders = np.concatenate([shoulders, [(2.3, 2.2), (2.6, 2.9), (2.6, 4), (-2.6, 4)]])
+    rng draws the clothes' folds and stripes.
+    """
+    person = _unlit(identity)
+    shade = 1 + person.modelling * (_shade(person.normal, light) - 1)
+    x, y = _grid()
     folds = 1 + 0.10 * np.sin(3.1 * x + 1.3 * y + rng.uniform(0, 6)) * np.sin(2.3 * x - 1.9 * y + rng.uniform(0, 6))
     stripes = 1 - 0.25 * (rng.random() < 0.35) * (np.sin(y * rng.uniform(18, 30)) > 0.3)
-    lay(np.array(clothes, np.float32) * (folds * stripes * (0.95 - 0.12 * x * light.direction[0]))[..., None],
-        _mask(shoulders, 0.8))  # fmt: skip
+    cloth = folds * stripes * (0.95 - 0.12 * x * light.direction[0])
+    cover = _shoulders()
+    canvas = np.empty((HEIGHT, WIDTH, 4), np.float32)
+    canvas[..., 3] = 255 * (person.alpha + (1 - person.alpha) * cover)
+    for c in range(3):
+        bare = person.colour[..., c] * shade
+        canvas[..., c] = (bare + (cloth * clothes[c] - bare) * cover) * light.tint[c]
+    canvas[..., :3] = np.minimum(canvas[..., :3], canvas[..., 3:])
+    return canvas.astype(np.uint8)
 
+
+@functools.cache
+def _grid() -> tuple[np.ndarray, np.ndarray]:
+    """Head coordinates x, y `[h w]` of the texture's pixels."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+    return (x - np.float32(ORIGIN[0])) / np.float32(SCALE), (y - np.float32(ORIGIN[1])) / np.float32(SCALE)
+
+
+@functools.cache
+def _shoulders() -> np.ndarray:
+    right = [(0.62, 1.72), (1.5, 1.98), (2.3, 2.2), (3.0, 2.6), (3.0, 4)]
+    return _mask(np.array([(0, 2.02), *right, *[(-x, y) for x, y in reversed(right)]]), 0.8)
+
+
+@functools.lru_cache(maxsize=16)
+def _unlit(identity: Identity) -> _Unlit:
+    own = np.random.default_rng(identity.seed)  # marks on the skin and strands stay with the person
+    x, y = _grid()
+    face = _mask(geometry.outline(identity))
+    skin, hair = np.array(identity.skin, np.float32), np.array(identity.hair, np.float32)
+    strands = _strands(x, y, identity, own)
+    canvas = np.zeros((HEIGHT, WIDTH, 5), np.float32)  # colour, alpha, modelling
+
+    def lay(colour: np.ndarray, mask: np.ndarray, modelling: float = 1.0) -> None:
+        rows, columns = np.flatnonzero(mask.max(1) > 0.002), np.flatnonzero(mask.max(0) > 0.002)
+        if len(rows) and len(columns):
+            part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            paint = np.empty((*mask[part].shape, 5), np.float32)
+            paint[..., :3] = colour if np.ndim(colour) < 3 else colour[part]
+            paint[..., 3:] = 1, modelling
+            canvas[part] += (paint - canvas[part]) * mask[part][..., None]
+
+    sheen = hair * strands[..., None]
+    if identity.hair_style == "long":
+        half = [(0.85, -1.2), (1.22, -0.3), (1.28, 0.6), (1.18, 1.7), (0.8, 2.0)]
+        back = np.array([(0, -1.5), *half, *[(-x, y) for x, y in reversed(half)]])
+        lay(sheen * 0.75, _mask(geometry.closed_spline(back, 80) * [identity.width, 1], 1.5), 0.35)
+    neck_width = 0.50 + 0.6 * (identity.jaw_width - 0.6)
+    half = [(neck_width, 0.6), (neck_width, 1.65), (0.95, 2.05)]
+    neck = np.array([*half, *[(-x, y) for x, y in reversed(half)]])
+    column = np.clip(1 - 0.35 * (x / neck_width) ** 2, 0.4, 1)
+    under_chin = 1 - 0.40 * np.exp(-((np.maximum(y - identity.chin + 0.05, 0) / 0.28) ** 2) - (x / 0.9) ** 4)
+    lay(skin * (0.88 * column * under_chin)[..., None], _mask(neck, 1.0), 0.4)
     for side in (-1, 1):
         ear = _ellipse((side * identity.width * 1.0, 0.18), (0.13, 0.27))
         if identity.hair_style != "long":
             hollow = 1 - 0.3 * np.exp(-(((x - side * identity.width * 1.03) / 0.05) ** 2) - ((y - 0.16) / 0.13) ** 2)
-            lay(skin * [0.93, 0.84, 0.82] * (hollow * np.clip(shade, 0.65, 1.1))[..., None], ear)
-    lay(_complexion(x, y, identity, own) * shade[..., None], face)
+            lay(skin * np.array([0.80, 0.71, 0.69], np.float32) * hollow[..., None], ear, 0.2)
+    lay(_complexion(x, y, identity, own), face)
     for colour, mask in _features(x, y, identity, own):
-        lay(colour, mask * face)
+        lay(np.asarray(colour, np.float32), mask * face)
     if identity.hair_style != "bald":
-        lay(hair * sheen, _hair(identity, own) * np.clip(0.8 + 0.5 * (strands - 0.8), 0, 1))
+        lay(sheen, _hair(identity, own) * np.clip(0.8 + 0.5 * (strands - 0.8), 0, 1), 0.35)
     else:
-        lay(hair * sheen, 0.30 * face * _soft((np.abs(x) - 0.80 * identity.width) / 0.08) * _soft((0.15 - y) / 0.2))
+        lay(sheen, 0.25 * face * _soft((np.abs(x) - 0.80 * identity.width) / 0.08) * _soft((0.15 - y) / 0.2))
     if identity.glasses:
         for colour, mask in _glasses(identity):
-            lay(colour, mask)
-    canvas[..., :3] *= canvas[..., 3:] * np.array(light.tint, np.float32)
-    canvas[..., 3] *= 255
-    return np.clip(canvas, 0, 255).astype(np.uint8)
+            lay(colour, mask, 0.0)
+    return _Unlit(canvas[..., :3].copy(), canvas[..., 3].copy(), canvas[..., 4].copy(), _normals(x, y, identity))
 
 
 def _soft(value: np.ndarray) -> np.ndarray:
@@ -113,8 +151,14 @@ def _noise(rng: np.random.Generator, blur: float) -> np.ndarray:
     return cv2.resize(field / field.std(), (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
 
 
-def _shade(x: np.ndarray, y: np.ndarray, identity: Identity, light: Light) -> np.ndarray:
-    """Lambert shading `[h w]` of the face's relief, about 1 in full light."""
+def _shade(normal: np.ndarray, light: Light) -> np.ndarray:
+    """Lambert shading `[h w]` with a little gloss, about 1 in full light."""
+    lit = np.clip(normal @ np.array(light.direction, np.float32), 0, 1)
+    return light.ambient + (1.08 - light.ambient) * lit + 0.10 * lit**24
+
+
+def _normals(x: np.ndarray, y: np.ndarray, identity: Identity) -> np.ndarray:
+    """Unit normals `[h w 3]` of the face's relief."""
     e, b, m = identity.eye_distance, identity.brow_height, identity.mouth_y
     relief = 1.05 * np.sqrt(np.maximum(1 - (x / (1.12 * identity.width)) ** 2 - ((y - 0.12) / 1.55) ** 2, 0.02))
 
@@ -133,10 +177,8 @@ def _shade(x: np.ndarray, y: np.ndarray, identity: Identity, light: Light) -> np
     gy, gx = np.gradient(relief * SCALE)
     normal = np.stack([-gx, -gy, np.ones_like(gx)], -1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    lit = normal @ np.array(light.direction, np.float32)
-    lit = cv2.GaussianBlur(np.clip(lit, 0, 1).astype(np.float32), (0, 0), 1.2)
-    gloss = np.clip(lit, 0, 1) ** 24 * 0.10
-    return light.ambient + (1.08 - light.ambient) * lit + gloss
+    normal = cv2.GaussianBlur(normal.astype(np.float32), (0, 0), 1.0)
+    return normal / np.linalg.norm(normal, axis=-1, keepdims=True)
 
 
 def _complexion(x: np.ndarray, y: np.ndarray, identity: Identity, own: np.random.Generator) -> np.ndarray:
@@ -163,7 +205,9 @@ def _complexion(x: np.ndarray, y: np.ndarray, identity: Identity, own: np.random
     return colour
 
 
-def _features(x: np.ndarray, y: np.ndarray, identity: Identity, own: np.random.Generator):  # noqa: ANN202
+def _features(
+    x: np.ndarray, y: np.ndarray, identity: Identity, own: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(colour, mask) of eye sockets, lid creases, brows and nostrils."""
     skin, hair = np.array(identity.skin, np.float32), np.array(identity.hair, np.float32)
     u = np.linspace(-1, 1, 15)
@@ -223,7 +267,7 @@ def _hair(identity: Identity, own: np.random.Generator) -> np.ndarray:
     return _mask(np.concatenate([outer, inner]), 1.0)
 
 
-def _glasses(identity: Identity):  # noqa: ANN202
+def _glasses(identity: Identity) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(colour, mask) of the lenses' reflection, the rims, the bridge and the temples."""
     dark = np.array([28, 26, 30], np.float32)
     angle = np.linspace(0, 2 * np.pi, 40)
