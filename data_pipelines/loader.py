@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import importlib
-import logging
 import math
 import multiprocessing
 import os
@@ -16,18 +14,16 @@ from typing import Any
 import cv2
 import grain
 import numpy as np
-from absl import flags
+from absl import flags, logging
 
 from data_pipelines import batch as batch_lib
-from data_pipelines import sampling
+from data_pipelines import sampling, transforms
 from data_pipelines.windows import FPS, BadRecord, Example, Window
 
 MAX_ATTEMPTS = 100  # unreadable records in a row before training gives up
 FORGIVEN = 3  # unreadable clips before their share of the clips seen is looked at
 WORKER_GRACE = 30.0  # s that a worker outlives a SIGTERM, for its parent to finish the step and save
 ENDLESS = 2**62
-
-log = logging.getLogger(__name__)
 
 
 class LoaderError(ValueError):
@@ -177,7 +173,7 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         if int(row) not in self._bad:
             self._bad.add(int(row))
             verb = "not scored" if self._budget is None else "skipped"
-            log.warning("%s: %s: %s", self._clips[int(row)], verb, reason)
+            logging.warning("%s: %s: %s", self._clips[int(row)], verb, reason)
         seen = len(self._bad | set(np.flatnonzero(self._seen)))
         if self._budget is not None and len(self._bad) > max(FORGIVEN, self._budget * seen):
             self.close()
@@ -288,20 +284,20 @@ class _EvaluationExamples:
 
 
 def _record(records: Any, index: int) -> Mapping[str, Any]:
+    """The record, or BadRecord, unless its file is gone."""
     try:
         return records[index]
     except FileNotFoundError:
         raise
     except Exception as error:  # whatever the reader raises on damaged bytes
-        reason = " ".join(str(error).split()) or repr(error)
-        raise BadRecord(f"record {index} cannot be read: {reason}") from error
+        raise BadRecord(" ".join(str(error).split()) or repr(error)) from error  # in one line
 
 
 def _place(index: int, start: float, *, mask: bool) -> Example:
     return {"clip_index": np.int32(index), "window_start": np.float32(start), "mask": np.bool_(mask)}
 
 
-def transform(spec: Mapping[str, Any]) -> Any:
+def transform(spec: Mapping[str, Any]) -> transforms.Transform:
     """One augmentation from plain data: `{'name': 'data_pipelines.transforms.HorizontalFlip', 'p': 0.5}`.
 
     Raises:
@@ -309,16 +305,17 @@ def transform(spec: Mapping[str, Any]) -> Any:
     """
     fields = dict(spec)
     name = fields.pop("name", "")
-    package = "data_pipelines.transforms"
-    module = importlib.import_module(package)
-    known = [n for n, v in vars(module).items() if dataclasses.is_dataclass(v) and v.__module__ == package]
-    kind = name.removeprefix(f"{package}.")
-    if kind == name or kind not in known:
-        raise ValueError(f"data.augment: unknown transform {name!r}; known: {package}.{{{', '.join(sorted(known))}}}")
-    options = [f.name for f in dataclasses.fields(vars(module)[kind])]
+    kinds = {
+        f"{transforms.__name__}.{n}": kind
+        for n, kind in vars(transforms).items()
+        if isinstance(kind, type) and issubclass(kind, transforms.Transform) and n[0] != "_" and n != "Transform"
+    }
+    if name not in kinds:
+        raise ValueError(f"data.augment: unknown transform {name!r}; known: {', '.join(kinds)}")
+    options = [field.name for field in dataclasses.fields(kinds[name])]
     if unknown := sorted(set(fields) - set(options)):
         raise ValueError(f"data.augment: {name} has no field {unknown[0]!r}; it has {', '.join(options)}")
-    return vars(module)[kind](**fields)
+    return kinds[name](**fields)
 
 
 # Worker processes

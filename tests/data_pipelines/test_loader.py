@@ -21,6 +21,7 @@ from data_pipelines.clip import Clip
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test
 ROOT = pathlib.Path(__file__).parents[2]
+FLIP = {"name": "data_pipelines.transforms.HorizontalFlip", "p": 0.5}
 CONFIG = {
     "window": 1.0,
     "streams": {
@@ -30,7 +31,7 @@ CONFIG = {
         "audio": {},
     },
     "batch_size": 8,
-    "augment": ({"name": "data_pipelines.transforms.HorizontalFlip", "p": 0.5},),
+    "augment": (FLIP, {"name": "data_pipelines.transforms.Noise"}),
 }
 
 
@@ -59,7 +60,7 @@ class FakeRecords:
     def __getitem__(self, i):
         self.reads.append(i)
         if i in self.unreadable:
-            raise RuntimeError("hash of the chunk\ndoes not match")
+            raise ValueError("hash of the chunk\ndoes not match")
         row = self.index[i]
         frames = [self._png(f, i) for f in range(row.frames)]
         return {
@@ -106,8 +107,7 @@ def straight():
 # Batch k is a function of (config, seed, k)
 
 
-@pytest.mark.parametrize("start", [0, 5])
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize(("workers", "start"), [(1, 4), (2, 0), (3, 5)])
 def test_same_batches_with_any_worker_count_and_after_a_restart(straight, workers, start):
     batches = loader.train_batches(RECORDS, CONFIG | {"workers": workers}, seed=3, start_step=start)
     assert_equal(take(batches, 8 - start), straight[start:])
@@ -262,7 +262,7 @@ def test_training_skips_unreadable_records_deterministically_and_tells(caplog):
     assert [r.getMessage() for r in caplog.records] != []
     told = sorted(r.getMessage() for r in caplog.records)
     assert told == [
-        "real1: skipped: record 1 cannot be read: hash of the chunk does not match",
+        "real1: skipped: hash of the chunk does not match",
         "swap2: skipped: image " + told[1].split("image ")[1],
     ]
     index = np.concatenate([b["clip_index"] for b in batches])
@@ -329,6 +329,7 @@ def test_missing_record_files_stop_an_evaluation():
         ({"balance": "classes"}, "data.balance: expected one of none, label, method, found 'classes'"),
         ({"augment": [{"name": "os.system"}]}, "unknown transform 'os.system'; known: "),
         ({"augment": [{"name": "data_pipelines.transforms.np"}]}, "unknown transform"),
+        ({"augment": [{"name": "data_pipelines.transforms.Transform"}]}, "unknown transform"),
         (
             {"augment": [{"name": "data_pipelines.transforms.HorizontalFlip", "prob": 1}]},
             "has no field 'prob'; it has p",
@@ -361,28 +362,29 @@ def test_evaluation_gives_every_process_as_many_batches():
 # Worker processes and memory
 
 
-def test_batches_from_workers_stay_valid_while_jax_holds_them():
+def test_batches_from_workers_stay_valid_while_jax_holds_them(straight):
     import jax
 
-    want = take(loader.train_batches(RECORDS, CONFIG, seed=3), 6)
-    with loader.train_batches(RECORDS, CONFIG | {"workers": 2}, seed=3) as batches:
-        held = [jax.device_put(next(batches)) for _ in range(6)]
+    with loader.train_batches(RECORDS, CONFIG | {"workers": 1}, seed=3) as batches:
+        held = [jax.device_put(next(batches)) for _ in range(8)]
     del batches
-    for a, b in zip(want, held, strict=True):
+    for a, b in zip(straight, held, strict=True):
         for name in a:
             np.testing.assert_array_equal(a[name], b[name])
 
 
+WINDOW = 0.44  # s: the sound of a batch has a size that no other process's shared memory is likely to have
 SCRIPT = """
-    import pathlib, sys
+    import sys, time
     sys.path[:0] = [{root!r}, {here!r}]
     from test_loader import CONFIG, RECORDS
     from data_pipelines import loader
 
     if __name__ == "__main__":
-        batches = loader.train_batches(RECORDS, CONFIG | {{"workers": 2}}, seed=0)
+        batches = loader.train_batches(RECORDS, CONFIG | {{"workers": 2, "window": {window}}}, seed=0)
         for k, batch in enumerate(batches):
             print(k, flush=True)
+            time.sleep(0.2)
 """
 
 
@@ -390,7 +392,9 @@ SCRIPT = """
 def training(tmp_path):
     """A process that trains for ever with two workers, after its first batches."""
     script = tmp_path / "training.py"
-    script.write_text(textwrap.dedent(SCRIPT.format(root=str(ROOT), here=str(pathlib.Path(__file__).parent))))
+    script.write_text(
+        textwrap.dedent(SCRIPT.format(root=str(ROOT), here=str(pathlib.Path(__file__).parent), window=WINDOW))
+    )
     process = subprocess.Popen(
         [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -425,10 +429,10 @@ def command(pid):
     return pathlib.Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
 
 
-def shared_memory(pid):
-    """The shared memory files that a process maps."""
-    lines = pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines()
-    return {line.split()[5] for line in lines if "/dev/shm/" in line}
+def shared_memory():
+    """The shared memory that holds a batch's sound."""
+    size = CONFIG["batch_size"] * round(WINDOW * 16_000) * 2
+    return {f for f in pathlib.Path("/dev/shm").iterdir() if f.is_file() and f.stat().st_size == size}
 
 
 needs_proc = pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
@@ -448,11 +452,11 @@ def test_killed_worker_ends_the_run_with_one_line(training):
 def test_killed_parent_leaves_no_worker_and_no_shared_memory(training):
     children = descendants(training.pid)
     assert sum("spawn_main" in command(p) for p in children) == 2
-    segments = set().union(*(shared_memory(p) for p in (training.pid, *children)))
+    segments = shared_memory()
     assert segments
     training.kill()
     began = time.monotonic()
     while any(pathlib.Path(f"/proc/{p}").exists() for p in children) and time.monotonic() - began < 10:
         time.sleep(0.1)
     assert not [p for p in children if pathlib.Path(f"/proc/{p}").exists()]
-    assert not [s for s in segments if pathlib.Path(s).exists()]
+    assert not [s for s in segments if s.exists()]
