@@ -18,6 +18,20 @@ from mmdf_jax.typing import Array
 SAMPLE_RATE = 16000
 
 
+def to_float(x: Array) -> Array:
+    """int16 samples, or floats in [-1, 1], as float32 in [-1, 1]."""
+    if x.dtype == jnp.int16:
+        return x.astype(jnp.float32) / 32768
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"audio: expected int16 or float samples in [-1, 1], got {x.dtype}")
+    return x.astype(jnp.float32)
+
+
+def frame_mask(mask: Array, frames: int, *, hop: int) -> Array:
+    """Which of the centred frames a sample has: mask [b s] (True on real samples, a prefix) to [b frames] bool."""
+    return jnp.arange(frames) * hop <= mask.sum(-1, keepdims=True)
+
+
 def power_spectrogram(
     x: Array,
     *,

@@ -1,0 +1,140 @@
+"""3-D ResNets of 18 layers (Tran et al. 2018): R3D, mixed convolution MC3 and factorised R(2+1)D.
+
+Weights: torchvision's `r3d_18`, `mc3_18` and `r2plus1d_18` state dictionaries (Kinetics-400) saved as safetensors.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmdf_jax.layers.conv3d import Conv3D
+from mmdf_jax.layers.norm import Norm
+from mmdf_jax.layers.pixels import normalize
+from mmdf_jax.layers.transformer import call
+from mmdf_jax.typing import Array, Dtype, Outputs
+
+KINDS = ("r3d", "mc3", "r2plus1d")
+
+
+class Model(nn.Module):
+    """Video [b t h w c] (uint8, or float in [0, 1]) to features; any length and size.
+
+    mask: [b t] bool, True on real frames (a prefix); the others are blanked and left out of `pooled`.
+    Returns tokens [b t' h' w' d], pooled [b d], their mean, and, given a mask, tokens_mask [b t'].
+
+    kind: "r3d" (3x3x3 convolutions), "mc3" (those in the first stage, then 1x3x3), "r2plus1d" (1x3x3 then 3x1x1, with
+    as many parameters as the 3x3x3 they replace).
+    width: channels of the first stage; doubled by each later one.
+    stem_kernel, stem_strides, strides: kernel of the stem, strides (t h w) of the stem and of each stage.
+    norm: "batch" (the published networks) or "group", see `mmdf_jax.layers.norm`; `tiny`, trained from scratch in
+    batches of a few clips, takes "group".
+    """
+
+    kind: str = "r3d"
+    width: int = 64
+    stage_sizes: tuple[int, ...] = (2, 2, 2, 2)
+    stem_kernel: tuple[int, int, int] = (3, 7, 7)
+    stem_strides: tuple[int, int, int] = (1, 2, 2)
+    strides: tuple[tuple[int, int, int], ...] = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2))
+    norm: str = "batch"
+    remat: bool = False
+    dtype: Dtype = jnp.float32
+    mean: tuple[float, ...] = (0.43216, 0.394666, 0.37645)
+    std: tuple[float, ...] = (0.22803, 0.22145, 0.216989)
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array | None = None, *, train: bool) -> Outputs:
+        if self.kind not in KINDS:
+            raise ValueError(f"resnet3d: kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
+        if len(self.strides) != len(self.stage_sizes):
+            raise ValueError(f"resnet3d: {len(self.stage_sizes)} stages need as many strides, got {self.strides}")
+        frames = x.shape[1]
+        x = normalize(x, self.mean, self.std, self.dtype)
+        if mask is not None:
+            x = jnp.where(mask[:, :, None, None, None], x, 0)
+
+        def norm(name: str, x: Array) -> Array:
+            return nn.relu(Norm(self.norm, dtype=self.dtype, name=name)(x, train=train))
+
+        kt, kh, kw = self.stem_kernel
+        st, sh, sw = self.stem_strides
+        if self.kind == "r2plus1d":
+            middle = self.width * 45 // 64
+            x = Conv3D(middle, (1, kh, kw), (1, sh, sw), dtype=self.dtype, name="stem_space")(x)
+            x = norm("stem_space_norm", x)
+            x = Conv3D(self.width, (kt, 1, 1), (st, 1, 1), dtype=self.dtype, name="stem_time")(x)
+        else:
+            x = Conv3D(self.width, self.stem_kernel, self.stem_strides, dtype=self.dtype, name="stem")(x)
+        x = norm("stem_norm", x)
+
+        for i, (blocks, strides) in enumerate(zip(self.stage_sizes, self.strides, strict=True)):
+            kind = "space" if self.kind == "mc3" and i else self.kind
+            strides = (1, *strides[1:]) if kind == "space" else tuple(strides)
+            for j in range(blocks):
+                block = Block(
+                    kind,
+                    self.width * 2**i,
+                    strides if j == 0 else (1, 1, 1),
+                    norm=self.norm,
+                    dtype=self.dtype,
+                    name=f"stage{i}_block{j}",
+                )
+                x = call(block, x, train=train, remat=self.remat)
+
+        if mask is None:
+            return {"tokens": x, "pooled": x.mean((1, 2, 3), dtype=jnp.float32).astype(x.dtype)}
+        tokens_mask = mask[:, :: frames // x.shape[1]][:, : x.shape[1]]
+        weights = tokens_mask / jnp.maximum(tokens_mask.sum(1, keepdims=True), 1)
+        pooled = jnp.einsum("btd,bt->bd", x.mean((2, 3), dtype=jnp.float32), weights)
+        return {"tokens": x, "pooled": pooled.astype(x.dtype), "tokens_mask": tokens_mask}
+
+
+class Block(nn.Module):
+    """Two convolutions and a skip, projected where the shape changes (ResNet's basic block, post-activation)."""
+
+    kind: str
+    features: int
+    strides: tuple[int, int, int]
+    norm: str = "batch"
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        c = x.shape[-1]
+        # Chosen by the original so that both factors together have the parameters of c -> features with 3x3x3.
+        middle = 27 * c * self.features // (9 * c + 3 * self.features)
+
+        def norm(name: str, x: Array) -> Array:
+            return Norm(self.norm, dtype=self.dtype, name=name)(x, train=train)
+
+        def conv(name: str, x: Array, strides: tuple[int, int, int]) -> Array:
+            if self.kind == "r2plus1d":
+                x = Conv3D(middle, (1, 3, 3), (1, *strides[1:]), dtype=self.dtype, name=f"{name}_space")(x)
+                x = nn.relu(norm(f"{name}_space_norm", x))
+                return Conv3D(self.features, (3, 1, 1), (strides[0], 1, 1), dtype=self.dtype, name=f"{name}_time")(x)
+            kernel = (1, 3, 3) if self.kind == "space" else (3, 3, 3)
+            return Conv3D(self.features, kernel, strides, dtype=self.dtype, name=name)(x)
+
+        y = nn.relu(norm("norm1", conv("conv1", x, self.strides)))
+        y = norm("norm2", conv("conv2", y, (1, 1, 1)))
+        if c != self.features or self.strides != (1, 1, 1):
+            x = Conv3D(self.features, (1, 1, 1), self.strides, dtype=self.dtype, name="skip")(x)
+            x = norm("skip_norm", x)
+        return nn.relu(x + y)
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "tiny": dict(
+        width=16,
+        stage_sizes=(1, 1, 1, 1),
+        stem_kernel=(3, 3, 3),
+        strides=((1, 2, 2), (2, 2, 2), (2, 2, 2), (1, 2, 2)),
+        norm="group",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    ),
+    "r3d_18": dict(),
+    "mc3_18": dict(kind="mc3"),
+    "r2plus1d_18": dict(kind="r2plus1d"),
+}

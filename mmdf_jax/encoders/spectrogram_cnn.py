@@ -1,0 +1,144 @@
+"""A residual CNN over a spectral front end: log-mel, MFCC, LFCC or constant-Q, chosen by a field.
+
+Residual networks over such features are the usual baselines of spoofed-speech detection (Alzantot et al. 2019).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmdf_jax.layers import spectrogram
+from mmdf_jax.layers.norm import GroupNorm
+from mmdf_jax.layers.transformer import call
+from mmdf_jax.typing import Array, Dtype, Outputs
+
+# Function, and about the mean and standard deviation of its features over speech.
+FRONT_ENDS = {
+    "log_mel": (spectrogram.log_mel, -45.0, 20.0),
+    "mfcc": (spectrogram.mfcc, 0.0, 60.0),
+    "lfcc": (spectrogram.lfcc, 0.0, 60.0),
+    "cqt": (spectrogram.cqt, -45.0, 20.0),
+}
+
+
+class Model(nn.Module):
+    """Audio [b s] (int16, or float in [-1, 1], 16 kHz) to features over time.
+
+    mask: [b s] bool, True on real samples (a prefix). Padding changes nothing: the frames, statistics and averages of a
+    padded sample are those of the sample alone.
+    Returns tokens [b t d], pooled [b d] (mean plus maximum over time, Kong et al. 2020), tokens_mask [b t], and
+    spectrogram [b t' bins], what the network looks at.
+
+    front_end, front_end_options: a name of FRONT_ENDS and the options of that function.
+    width: channels of the first stage; doubled by each later one. d is that of the last.
+    strides: (time, frequency) of the stem and of each stage.
+    mean, std: of the features; None takes the front end's. dropout: on the tokens.
+
+    GroupNorm throughout, not BatchNorm: see `mmdf_jax.layers.norm`; it is also what makes padding harmless.
+    """
+
+    front_end: str = "log_mel"
+    front_end_options: Mapping[str, Any] | None = None
+    width: int = 64
+    stage_sizes: tuple[int, ...] = (2, 2, 2, 2)
+    strides: tuple[tuple[int, int], ...] = ((2, 2), (1, 1), (2, 2), (2, 2), (1, 2))
+    mean: float | None = None
+    std: float | None = None
+    dropout: float = 0.0
+    remat: bool = False
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array | None = None, *, train: bool) -> Outputs:
+        if self.front_end not in FRONT_ENDS:
+            raise ValueError(
+                f"spectrogram_cnn: front_end must be one of {', '.join(FRONT_ENDS)}, not {self.front_end!r}"
+            )
+        if len(self.strides) != len(self.stage_sizes) + 1:
+            raise ValueError(
+                f"spectrogram_cnn: {len(self.stage_sizes)} stages need {len(self.stage_sizes) + 1} strides "
+                f"(the stem's first), got {self.strides}"
+            )
+        function, mean, std = FRONT_ENDS[self.front_end]
+        options = dict(self.front_end_options or {})
+        x = spectrogram.to_float(x)
+        if mask is not None:
+            x = jnp.where(mask, x, 0.0)
+        features = function(x, **options)
+        if mask is not None:
+            mask = spectrogram.frame_mask(mask, features.shape[1], hop=options.get("hop", 160))
+
+        mean = mean if self.mean is None else self.mean
+        std = std if self.std is None else self.std
+        x = (features - mean) / std
+        x = (x if mask is None else jnp.where(mask[..., None], x, 0)).astype(self.dtype)[..., None]
+
+        x = _conv(self.width, self.strides[0], self.dtype, "stem")(x)
+        mask = _stride(mask, self.strides[0])
+        x = nn.relu(_norm(x, mask, self.dtype, "stem_norm"))
+        for i, (blocks, strides) in enumerate(zip(self.stage_sizes, self.strides[1:], strict=True)):
+            for j in range(blocks):
+                strides = tuple(strides) if j == 0 else (1, 1)
+                block = Block(self.width * 2**i, strides, dtype=self.dtype, name=f"stage{i}_block{j}")
+                x = call(block, x, mask, train=train, remat=self.remat)
+                mask = _stride(mask, strides)
+
+        # Frequencies are told apart to the end: a vocoder's traces lie in particular bands.
+        d = x.shape[-1]
+        x = nn.Dense(d, dtype=self.dtype, name="bins")(x.reshape(*x.shape[:2], -1))
+        x = nn.relu(nn.LayerNorm(dtype=self.dtype, name="norm")(x))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        mask = jnp.ones(x.shape[:2], bool) if mask is None else mask
+        real = jnp.where(mask[..., None], x, 0)  # at least 0 after the ReLU, so the maximum needs no other filler
+        total = real.sum(1, dtype=jnp.float32) / jnp.maximum(mask.sum(1, keepdims=True), 1)
+        pooled = total.astype(x.dtype) + real.max(1)
+        return {"tokens": real, "pooled": pooled, "tokens_mask": mask, "spectrogram": features}
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a skip over x [b t f c], projected where the shape changes; mask [b t] of x, or None."""
+
+    features: int
+    strides: tuple[int, int]
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array | None, *, train: bool) -> Array:
+        del train
+        mask = _stride(mask, self.strides)
+        y = _conv(self.features, self.strides, self.dtype, "conv1")(x)
+        y = nn.relu(_norm(y, mask, self.dtype, "norm1"))
+        y = _norm(_conv(self.features, (1, 1), self.dtype, "conv2")(y), mask, self.dtype, "norm2")
+        if x.shape != y.shape:
+            x = nn.Conv(self.features, (1, 1), self.strides, use_bias=False, dtype=self.dtype, name="skip")(x)
+        return nn.relu(x + y)
+
+
+def _conv(features: int, strides: tuple[int, int], dtype: Dtype, name: str) -> nn.Conv:
+    return nn.Conv(features, (3, 3), tuple(strides), padding=1, use_bias=False, dtype=dtype, name=name)
+
+
+def _norm(x: Array, mask: Array | None, dtype: Dtype, name: str) -> Array:
+    """GroupNorm over the real frames; padded ones become 0, as the convolutions' own padding is."""
+    if mask is None:
+        return GroupNorm(dtype=dtype, name=name)(x)
+    x = GroupNorm(dtype=dtype, name=name)(x, mask[..., None])
+    return jnp.where(mask[..., None, None], x, 0)
+
+
+def _stride(mask: Array | None, strides: tuple[int, int]) -> Array | None:
+    return None if mask is None else mask[:, :: strides[0]]
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "tiny": dict(
+        front_end_options={"bins": 64, "n_fft": 512, "win_length": 400, "hop": 160},
+        width=16,
+        stage_sizes=(1, 1, 1, 1),
+        strides=((2, 2), (1, 1), (2, 2), (2, 2), (1, 2)),
+    ),
+    "resnet18": dict(),
+    "resnet34": dict(stage_sizes=(3, 4, 6, 3)),
+}

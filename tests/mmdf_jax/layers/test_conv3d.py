@@ -1,0 +1,47 @@
+"""The CPU's forms of 3-D convolution against XLA's plain one, values and gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmdf_jax.layers.conv3d import Conv3D, conv3d, conv3d_plain
+
+CASES = [
+    ((2, 5, 9, 8, 3), (3, 3, 3), 4, (1, 1, 1)),
+    ((2, 6, 9, 8, 4), (3, 3, 3), 6, (2, 2, 2)),
+    ((1, 4, 10, 10, 3), (3, 7, 7), 4, (1, 2, 2)),
+    ((2, 4, 7, 6, 4), (1, 3, 3), 5, (1, 2, 2)),
+    ((2, 7, 6, 6, 4), (3, 1, 1), 5, (2, 1, 1)),
+    ((2, 5, 7, 6, 4), (1, 1, 1), 5, (2, 2, 2)),
+    ((2, 4, 3, 3, 8), (3, 3, 3), 8, (1, 1, 1)),  # few positions
+    ((1, 4, 4, 4, 8), (3, 3, 3), 8, (1, 2, 2)),
+    ((1, 1, 2, 1, 4), (3, 3, 3), 8, (2, 2, 2)),  # smaller than the kernel
+]
+
+
+@pytest.mark.parametrize(("shape", "size", "features", "strides"), CASES)
+def test_value_and_gradients_are_those_of_the_plain_convolution(shape, size, features, strides):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], shape)
+    kernel = jax.random.normal(keys[1], (*size, shape[-1], features))
+    expected, pull_plain = jax.vjp(lambda x, kernel: conv3d_plain(x, kernel, strides), x, kernel)
+    value, pull = jax.vjp(jax.jit(lambda x, kernel: conv3d(x, kernel, strides)), x, kernel)
+    assert value.shape == expected.shape
+    cotangent = jax.random.normal(keys[2], expected.shape)
+    for ours, plain in zip((value, *pull(cotangent)), (expected, *pull_plain(cotangent)), strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-5 * float(jnp.abs(plain).max()))
+
+
+def test_bfloat16_stays_bfloat16_with_fp32_parameters():
+    layer = Conv3D(4, (3, 3, 3), dtype=jnp.bfloat16)
+    y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 2, 6, 6, 3)))
+    assert y.dtype == jnp.bfloat16
+    assert variables["params"]["kernel"].dtype == jnp.float32
+    grads = jax.grad(lambda v: layer.apply(v, jnp.ones((1, 2, 6, 6, 3))).astype(jnp.float32).sum())(variables)
+    assert grads["params"]["kernel"].dtype == jnp.float32
+
+
+def test_even_kernels_are_refused():
+    with pytest.raises(ValueError, match="must be odd"):
+        Conv3D(4, (2, 3, 3)).init(jax.random.key(0), jnp.ones((1, 2, 6, 6, 3)))
