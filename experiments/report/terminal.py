@@ -38,25 +38,21 @@ def _overall(row: Mapping[str, Any]) -> list[str]:
     if math.isnan(row["Threshold"]):
         lines.append("No threshold: the validation split lacks real or fake clips, so nothing was decided.")
     auc = with_interval(row["AUC"], row["AUC low"], row["AUC high"])
-    lines.append(f"AUC {auc}{' (95 % over identities)' if '[' in auc else ''}")
-    lines += _cells(
+    ranking = (
+        ("AUC", f"{auc} (95 % over identities)" if "[" in auc else auc),
         ("EER", number(row["EER"])),
         ("AP", number(row["AP"])),
         ("ECE", number(row["ECE"])),
-        ("threshold", number(row["Threshold"])),
-        ("accuracy", number(row["Accuracy"])),
-        ("precision", number(row["Precision"])),
-        ("recall", number(row["Recall"])),
-        ("F1", number(row["F1"])),
     )
-    lines += _cells(
-        ("validation accuracy", number(row["Best validation accuracy"])),
+    decisions = [(name, number(row[name.capitalize()])) for name in ("accuracy", "precision", "recall")]
+    decisions += [("F1", number(row["F1"])), ("on validation: accuracy", number(row["Best validation accuracy"]))]
+    costs = (
         ("parameters", _quantity(row["Parameters (M)"], "M", 2)),
         ("training", _quantity(row["Training time (min)"], "min", 1)),
         ("inference", _quantity(row["Inference (ms/sample)"], "ms/clip", 1)),
         ("peak memory", _quantity(row["Peak memory (GB)"], "GB", 2)),
     )
-    return lines
+    return [*lines, *_cells(*ranking), *_cells(("threshold", number(row["Threshold"])), *decisions), *_cells(*costs)]
 
 
 def _quantity(value: float, unit: str, digits: int) -> str:

@@ -1,0 +1,134 @@
+"""Training curves from metrics.jsonl: losses, validation AUC and accuracy, learning rate, gradient norm."""
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from experiments.figures import style
+
+NOISY = ("train/loss", "train/grad_norm")  # drawn with a moving mean where there are many points
+Curves = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def read(path: str | os.PathLike) -> Curves:
+    """metrics.jsonl as {name: (steps [n], values [n])}, steps ascending; a step logged twice counts as logged last.
+
+    The last line may be torn by a crash and is then left out; any other line that is not a JSON object with a
+    number `step` raises ValueError with its line number.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such metrics log")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    values: dict[str, dict[int, float]] = {}
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            step = int(entry.pop("step"))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if number == len(lines):  # no newline after it: the writing was cut off
+                break
+            raise ValueError(f"{path}, line {number}: not a JSON object with a `step`: {line[:60]!r}") from error
+        for name, value in entry.items():
+            if isinstance(value, (int, float)):
+                values.setdefault(name, {})[step] = float(value)
+    return {
+        name: (np.array(sorted(by_step)), np.array([by_step[step] for step in sorted(by_step)]))
+        for name, by_step in values.items()
+    }
+
+
+def best_step(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> int | None:
+    """The first step of highest validation AUC, or of lowest validation loss where there is no AUC."""
+    for name, sign in (("val/auc", 1), ("val/loss", -1)):
+        steps, values = curves.get(name, (np.zeros(0), np.zeros(0)))
+        if np.isfinite(values).any():
+            return int(steps[np.nanargmax(np.where(np.isfinite(values), sign * values, -math.inf))])
+    return None
+
+
+def draw(curves: Curves, *, title: str = "", best: int | None = None) -> Figure:
+    """Four panels over the step; `best`, the step of the kept checkpoint, defaults to `best_step(curves)`."""
+    best = best_step(curves) if best is None else best
+    with style.look():
+        figure = style.new_figure(9, 5.4)
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        loss, quality, rate, norm = figure.subplots(2, 2, sharex=True).ravel()
+
+        _panel(loss, "Loss", [("train/loss", "train", style.MUTED), ("val/loss", "validation", style.FAKE)], curves)
+        _panel(
+            quality,
+            "Validation",
+            [("val/auc", "AUC", style.REAL), ("val/accuracy", "accuracy", style.THIRD)],
+            curves,
+        )
+        _panel(rate, "Learning rate", [("train/learning_rate", "", style.ACCENT)], curves)
+        _panel(norm, "Gradient norm", [("train/grad_norm", "", style.SECOND)], curves, log=True)
+        rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=False)
+        for axes in (rate, norm):
+            axes.set_xlabel("step")
+        if best is not None:
+            for axes in (loss, quality, rate, norm):
+                axes.axvline(best, color=style.INK, linewidth=0.9, linestyle=(0, (3, 2)), zorder=1)
+            steps = [step for values in curves.values() for step in values[0]]
+            side = "right" if best > np.mean([min(steps), max(steps)]) else "left"
+            quality.annotate(
+                f"best: step {best:,}{_at(curves, best)}",
+                (best, 0.02),
+                xycoords=("data", "axes fraction"),
+                xytext=(-4 if side == "right" else 4, 2),
+                textcoords="offset points",
+                ha=side,
+                fontsize=8,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
+            )
+    return figure
+
+
+def _at(curves: Curves, best: int) -> str:
+    steps, values = curves.get("val/auc", (np.zeros(0), np.zeros(0)))
+    here = values[steps == best]
+    return f", AUC {here[0]:.3f}" if len(here) else ""
+
+
+def _panel(axes: Axes, title: str, series: list[tuple[str, str, str]], curves: Curves, *, log: bool = False) -> None:
+    axes.set_title(title)
+    shown = [(name, label, colour) for name, label, colour in series if name in curves]
+    for name, label, colour in shown:
+        steps, values = curves[name]
+        values = np.where(np.isfinite(values), values, np.nan)
+        if name in NOISY and len(values) > 50:
+            axes.plot(steps, values, color=colour, alpha=0.35, linewidth=0.8)
+            steps, values = steps, _smooth(values)
+        marker = "o" if name.startswith("val/") or len(values) == 1 else None
+        axes.plot(steps, values, color=colour, label=label or None, marker=marker, markersize=3)
+    positive = [value for name, _, _ in shown for value in curves[name][1] if value > 0]
+    if log and positive and max(positive) > 20 * min(positive):
+        axes.set_yscale("log", nonpositive="mask")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    if not shown:
+        style.say(axes, "not logged")
+    elif any(label for _, label, _ in shown):
+        axes.legend(loc="best")
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """A centred moving mean over a twentieth of the run that skips what is not finite."""
+    width = max(len(values) // 20, 3)
+    finite = np.isfinite(values)
+    kernel = np.ones(width)
+    total = np.convolve(np.where(finite, values, 0.0), kernel, "same")
+    count = np.convolve(finite.astype(float), kernel, "same")
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
