@@ -140,7 +140,7 @@ def _mouth(identity: Identity, motion: Motion, place: Scene) -> list[tuple[Colou
 
     lip = np.array(identity.lips)
     gap = inner_lower - inner_upper
-    teeth = inner_upper + np.minimum(gap, 0.075 * np.array([0, 1]) * (1 - 0.5 * _ARC[:, None] ** 2))
+    teeth = inner_upper + np.minimum(0.6 * gap, 0.065 * np.array([0, 1]) * (1 - 0.5 * _ARC[:, None] ** 2))
     tongue = inner_lower - gap * 0.32 * (1 - _ARC[:, None] ** 2)
     inset = slice(2, -2)
     shapes = [
@@ -153,6 +153,6 @@ def _mouth(identity: Identity, motion: Motion, place: Scene) -> list[tuple[Colou
         (lip * 0.45 * tint, between(inner_upper - [0, 0.010], inner_lower + [0, 0.010])),
         (np.array([46, 16, 18]) * tint, between(inner_upper, inner_lower)),
         (np.array([150, 74, 76]) * tint, between(tongue, inner_lower)[:, inset]),
-        (np.array([222, 214, 200]) * tint, between(inner_upper, teeth)[:, inset]),
+        (np.array([200, 192, 178]) * tint, between(inner_upper, teeth)[:, inset]),
     ]
     return shapes
