@@ -16,6 +16,7 @@ _FACE_SIZE = 1.55  # a square of this side just holds brows, chin and cheeks
 _MOUTH = slice(48, 68)
 _MOUTH_SIZE = 0.92  # side of the mouth crop
 _SMOOTHING = 12  # frames over which the mouth's alignment is averaged, as Ma et al. (2022) do for lip-reading
+_STEADYING = 3  # frames over which its position is: more, and it would lag behind a moving head
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +127,8 @@ def face_transforms(track: Track, size: int, margin: float, window: int = 5) -> 
 def mouth_transforms(track: Track, size: int) -> np.ndarray:
     """Maps [t 2 3] from the picture to a mouth crop: upright, of one scale, centred on the lips, steady."""
     unit = size / _MOUTH_SIZE
-    steady = smooth(track.landmarks, _SMOOTHING)
-    maps = similarity(steady[:, STABLE], _FRONTAL * unit)
-    lips = steady[:, _MOUTH].mean(1)
+    maps = similarity(smooth(track.landmarks, _SMOOTHING)[:, STABLE], _FRONTAL * unit)
+    lips = smooth(track.landmarks[:, _MOUTH].mean(1), _STEADYING)
     centre = np.einsum("tij,tj->ti", maps[:, :, :2], lips) + maps[:, :, 2]
     maps[:, :, 2] += (size - 1) / 2 - centre
     return maps

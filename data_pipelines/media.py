@@ -233,7 +233,7 @@ class _Pictures:
         width, height = self._shape  # also where the size changes on the way
         image = self._reformatter.reformat(frame, width, height, self._pixels).to_ndarray()
         turns = round(frame.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+        return np.ascontiguousarray(np.rot90(image, turns))  # rows come padded from FFmpeg
 
     def finish(self) -> None:
         """The last picture stays for its own duration, and one picture is shown whatever its duration."""

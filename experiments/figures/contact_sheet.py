@@ -10,7 +10,7 @@ from data_pipelines import records
 _COLUMNS = 8  # crops per clip
 _TILE = 96
 _TEXT_WIDTH = 330
-_ROWS = 24  # clips per page
+_ROWS = 8  # clips per page
 _INK = {0: (40, 110, 40), 1: (30, 30, 170)}  # BGR, real and fake
 
 
