@@ -1,6 +1,7 @@
 """Batches: a function of (config, seed, k) alone; windows, labels and masks; unreadable records; worker processes."""
 
 import dataclasses
+import functools
 import logging
 import os
 import pathlib
@@ -62,19 +63,21 @@ class FakeRecords:
         if i in self.unreadable:
             raise ValueError("hash of the chunk\ndoes not match")
         row = self.index[i]
-        frames = [self._png(f, i) for f in range(row.frames)]
+        frames = [png(self.size, f, i) for f in range(row.frames)]
         return {
             "frames": [b"no image"] * len(frames) if i in self.undecodable else frames,
-            "mouth": [self._png(f, i, grey=True) for f in range(row.frames)],
+            "mouth": [png(self.size, f, i, grey=True) for f in range(row.frames)],
             "audio": (np.arange(row.audio_samples) // 16).astype(np.int16),
             "audio_present": int(row.audio_samples > 0),
             "video_present": int(row.frames > 0),
         }
 
-    def _png(self, frame, clip, grey=False):
-        image = np.full((self.size, self.size, 3), (7, clip, frame), np.uint8)  # BGR
-        image[:, 0] = 255  # so that a mirror image differs
-        return cv2.imencode(".png", image[..., 2] if grey else image)[1].tobytes()
+
+@functools.cache
+def png(size, frame, clip, grey=False):
+    image = np.full((size, size, 3), (7, clip, frame), np.uint8)  # BGR
+    image[:, 0] = 255  # so that a mirror image differs
+    return cv2.imencode(".png", image[..., 2] if grey else image)[1].tobytes()
 
 
 def clips(reals, **fakes):
@@ -107,7 +110,7 @@ def straight():
 # Batch k is a function of (config, seed, k)
 
 
-@pytest.mark.parametrize(("workers", "start"), [(1, 4), (2, 0), (3, 5)])
+@pytest.mark.parametrize(("workers", "start"), [(2, 5), (3, 0)])
 def test_same_batches_with_any_worker_count_and_after_a_restart(straight, workers, start):
     batches = loader.train_batches(RECORDS, CONFIG | {"workers": workers}, seed=3, start_step=start)
     assert_equal(take(batches, 8 - start), straight[start:])
@@ -269,7 +272,7 @@ def test_training_skips_unreadable_records_deterministically_and_tells(caplog):
     assert not {1, 7} & set(index.tolist())
     labels = np.concatenate([b["label"] for b in batches])
     np.testing.assert_array_equal(labels, np.arange(48) % 2)  # replaced by one of the same class
-    assert_equal(take(loader.train_batches(records, CONFIG | {"workers": 2}, seed=0), 3), batches[:3])
+    assert_equal(take(loader.train_batches(records, CONFIG, seed=0, start_step=3), 3), batches[3:])
 
 
 def test_training_stops_when_too_many_records_are_unreadable():
@@ -362,7 +365,7 @@ def test_evaluation_gives_every_process_as_many_batches():
 # Worker processes and memory
 
 
-def test_batches_from_workers_stay_valid_while_jax_holds_them(straight):
+def test_batches_of_a_worker_are_the_same_and_stay_valid_while_jax_holds_them(straight):
     import jax
 
     with loader.train_batches(RECORDS, CONFIG | {"workers": 1}, seed=3) as batches:

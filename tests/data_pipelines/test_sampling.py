@@ -93,15 +93,8 @@ def test_permutations_are_uniform():
 
 
 def test_streams_of_neighbours_are_unrelated():
-    draws = np.array(
-        [
-            sampling.example_rng(s, i, part, a).random()
-            for s in (0, 1)
-            for i in range(50)
-            for part in (0, 1)
-            for a in (0, 1)
-        ]
-    )
+    places = itertools.product((0, 1), range(50), (0, 1), (0, 1))  # seed, example, part, attempt
+    draws = np.array([sampling.example_rng(*place).random() for place in places])
     assert len(set(draws)) == len(draws)
     assert abs(np.corrcoef(draws[:-1], draws[1:])[0, 1]) < 0.15
 
