@@ -3,8 +3,10 @@
 Weights: torchvision's `r3d_18`, `mc3_18` and `r2plus1d_18` state dictionaries (Kinetics-400) saved as safetensors.
 """
 
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -12,6 +14,7 @@ from mmdf_jax.layers.conv3d import Conv3D
 from mmdf_jax.layers.norm import Norm
 from mmdf_jax.layers.pixels import normalize
 from mmdf_jax.layers.transformer import call
+from mmdf_jax.pretrained import conv, same
 from mmdf_jax.typing import Array, Dtype, Outputs
 
 KINDS = ("r3d", "mc3", "r2plus1d")
@@ -64,17 +67,18 @@ class Model(nn.Module):
             x = Conv3D(middle, (1, kh, kw), (1, sh, sw), dtype=self.dtype, name="stem_space")(x)
             x = norm("stem_space_norm", x)
             x = Conv3D(self.width, (kt, 1, 1), (st, 1, 1), dtype=self.dtype, name="stem_time")(x)
+            x = norm("stem_time_norm", x)
         else:
             x = Conv3D(self.width, self.stem_kernel, self.stem_strides, dtype=self.dtype, name="stem")(x)
-        x = norm("stem_norm", x)
+            x = norm("stem_norm", x)
 
-        for i, (blocks, strides) in enumerate(zip(self.stage_sizes, self.strides, strict=True)):
-            kind = "space" if self.kind == "mc3" and i else self.kind
+        for i, (blocks, strides) in enumerate(zip(self.stage_sizes, self.strides, strict=True), 1):
+            kind = "space" if self.kind == "mc3" and i > 1 else self.kind
             strides = (1, *strides[1:]) if kind == "space" else tuple(strides)
             for j in range(blocks):
                 block = Block(
                     kind,
-                    self.width * 2**i,
+                    self.width * 2 ** (i - 1),
                     strides if j == 0 else (1, 1, 1),
                     norm=self.norm,
                     dtype=self.dtype,
@@ -108,7 +112,7 @@ class Block(nn.Module):
         def norm(name: str, x: Array) -> Array:
             return Norm(self.norm, dtype=self.dtype, name=name)(x, train=train)
 
-        def conv(name: str, x: Array, strides: tuple[int, int, int]) -> Array:
+        def convolve(name: str, x: Array, strides: tuple[int, int, int]) -> Array:
             if self.kind == "r2plus1d":
                 x = Conv3D(middle, (1, 3, 3), (1, *strides[1:]), dtype=self.dtype, name=f"{name}_space")(x)
                 x = nn.relu(norm(f"{name}_space_norm", x))
@@ -116,8 +120,8 @@ class Block(nn.Module):
             kernel = (1, 3, 3) if self.kind == "space" else (3, 3, 3)
             return Conv3D(self.features, kernel, strides, dtype=self.dtype, name=name)(x)
 
-        y = nn.relu(norm("norm1", conv("conv1", x, self.strides)))
-        y = norm("norm2", conv("conv2", y, (1, 1, 1)))
+        y = nn.relu(norm("norm1", convolve("conv1", x, self.strides)))
+        y = norm("norm2", convolve("conv2", y, (1, 1, 1)))
         if c != self.features or self.strides != (1, 1, 1):
             x = Conv3D(self.features, (1, 1, 1), self.strides, dtype=self.dtype, name="skip")(x)
             x = norm("skip_norm", x)
@@ -138,3 +142,39 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "mc3_18": dict(kind="mc3"),
     "r2plus1d_18": dict(kind="r2plus1d"),
 }
+
+EXAMPLE = jax.ShapeDtypeStruct((1, 8, 32, 32, 3), jnp.uint8)
+
+
+def _norm(source: str, target: str) -> tuple[tuple[str, str, Callable], ...]:
+    return (
+        (rf"{source}\.weight", rf"params/{target}/norm/scale", same),
+        (rf"{source}\.bias", rf"params/{target}/norm/bias", same),
+        (rf"{source}\.running_mean", rf"batch_stats/{target}/norm/mean", same),
+        (rf"{source}\.running_var", rf"batch_stats/{target}/norm/var", same),
+    )
+
+
+_BLOCK, _BLOCK_TO = r"layer(\d)\.(\d+)\.", r"stage\1_block\2/"
+RULES = (
+    (r"stem\.0\.weight", "params/stem/kernel", conv),
+    *_norm(r"stem\.1", "stem_norm"),
+    (_BLOCK + r"conv(\d)\.0\.weight", rf"params/{_BLOCK_TO}conv\3/kernel", conv),
+    *_norm(_BLOCK + r"conv(\d)\.1", rf"{_BLOCK_TO}norm\3"),
+    (_BLOCK + r"downsample\.0\.weight", rf"params/{_BLOCK_TO}skip/kernel", conv),
+    *_norm(_BLOCK + r"downsample\.1", rf"{_BLOCK_TO}skip_norm"),
+    # R(2+1)D's factors
+    (r"stem\.0\.weight", "params/stem_space/kernel", conv),
+    *_norm(r"stem\.1", "stem_space_norm"),
+    (r"stem\.3\.weight", "params/stem_time/kernel", conv),
+    *_norm(r"stem\.4", "stem_time_norm"),
+    (_BLOCK + r"conv(\d)\.0\.0\.weight", rf"params/{_BLOCK_TO}conv\3_space/kernel", conv),
+    *_norm(_BLOCK + r"conv(\d)\.0\.1", rf"{_BLOCK_TO}conv\3_space_norm"),
+    (_BLOCK + r"conv(\d)\.0\.3\.weight", rf"params/{_BLOCK_TO}conv\3_time/kernel", conv),
+)
+DROPS = (r"fc\..*", r".*\.num_batches_tracked")
+
+
+def from_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Fields of Model from `{"model_type": "r3d_18"}`, or "mc3_18", "r2plus1d_18"; `width` may differ from 64."""
+    return {**VARIANTS[config["model_type"]], "width": config.get("width", 64)}
