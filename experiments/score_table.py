@@ -3,16 +3,17 @@
 Columns `clip_id, label, score` suffice, so that a table made by anybody's detector is as good as ours.
 """
 
-import contextlib
 import csv
 import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from experiments.files import atomic
 
 REQUIRED = ("clip_id", "label", "score")
 OK = "ok"  # any other status: the clip was abstained from, and the status says why
@@ -49,19 +50,6 @@ COLUMNS = (
     *("clip_id", "dataset", "split", "identity", "method", "label", "video_label", "audio_label"),
     *("status", "score"),
 )
-
-
-@contextlib.contextmanager
-def atomic(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """A temporary file beside `path` to write to; it takes the place of `path` on success and goes on failure."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_csv(path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from experiments.figures import style
-from experiments.figures.spectrogram import FLOOR_DB, SAMPLE_RATE, log_mel, mel
+from mmdf_jax.layers.spectrogram import SAMPLE_RATE, log_mel, mel_filters, to_float
 
 HEAT = "inferno"
 MAX_FRAMES = 6
+BANDS, FLOOR_DB = 80, -80.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,19 +173,26 @@ def _times(figure: Figure, clip: AttentionMaps, columns: int) -> None:
 
 
 def _spectrogram(figure: Figure, axes: Axes, clip: AttentionMaps) -> None:
-    energy = log_mel(clip.audio)
-    end = clip.start + len(clip.audio) / SAMPLE_RATE
+    audio = to_float(np.asarray(clip.audio))
+    if not audio.any():
+        axes.set_yticks([])
+        style.say(axes, "silence")
+        return
+    # 25 ms windows every 10 ms, the usual of speech work.
+    energy = np.asarray(log_mel(audio[None], bins=BANDS, win_length=400, hop=160, top_db=-FLOOR_DB))[0]
+    end = clip.start + len(audio) / SAMPLE_RATE
     picture = axes.imshow(
-        energy.T,
+        energy.T - energy.max(),
         origin="lower",
         aspect="auto",
         cmap="gray_r",
         vmin=FLOOR_DB,
         vmax=0,
-        extent=(clip.start, end, 0, mel(SAMPLE_RATE / 2)),
+        extent=(clip.start, end, -0.5, BANDS - 0.5),
     )
-    ticks = np.array([250, 1000, 2000, 4000, 8000])
-    axes.set_yticks(mel(ticks), [f"{tick / 1000:g}" for tick in ticks])
+    centres = mel_filters(SAMPLE_RATE, 8192, BANDS, 0.0, None).argmax(axis=0) * SAMPLE_RATE / 8192
+    ticks = np.array([250, 500, 1000, 2000, 4000])
+    axes.set_yticks(np.interp(ticks, centres, np.arange(BANDS)), [f"{tick / 1000:g}" for tick in ticks])
     axes.set_ylabel("kHz\n(mel scale)", fontsize=8)
     bar = figure.colorbar(picture, ax=axes, fraction=0.03, pad=0.01, aspect=12, ticks=[FLOOR_DB, FLOOR_DB / 2, 0])
     bar.set_label("dB below peak", fontsize=7.5)

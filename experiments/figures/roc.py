@@ -19,7 +19,7 @@ def draw(
     *,
     threshold: float = math.nan,
     title: str = "",
-    samples: int = 1000,
+    samples: int = 2000,
 ) -> Figure:
     """labels [n] (1 fake), scores [n], groups [n] (identities); `threshold` is the one that validation chose."""
     labels, scores = np.asarray(labels), np.asarray(scores, float)

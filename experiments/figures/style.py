@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments.score_table import atomic
+from experiments.files import atomic
 
 # Okabe & Ito (2008): told apart with every common colour blindness, and in grey.
 REAL, FAKE = "#0072B2", "#D55E00"

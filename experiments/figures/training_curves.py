@@ -1,10 +1,8 @@
 """Training curves from metrics.jsonl: losses, validation AUC and accuracy, learning rate, gradient norm."""
 
-import json
 import math
-import os
-import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,31 +15,16 @@ NOISY = ("train/loss", "train/grad_norm")  # drawn with a moving mean where ther
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def read(path: str | os.PathLike) -> Curves:
-    """metrics.jsonl as {name: (steps [n], values [n])}, steps ascending; a step logged twice counts as logged last.
+def curves_of(rows: Iterable[Mapping[str, Any]]) -> Curves:
+    """The lines of metrics.jsonl (`experiments.metrics_log.read`) as {name: (steps [n], values [n])}, steps ascending.
 
-    The last line may be torn by a crash and is then left out; any other line that is not a JSON object with a
-    number `step` raises ValueError with its line number.
+    A step that was logged twice counts as logged last; null, which stands for what was not finite, becomes nan.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such metrics log")
-    text = path.read_text(encoding="utf-8", errors="replace")
     values: dict[str, dict[int, float]] = {}
-    lines = text.split("\n")
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-            step = int(entry.pop("step"))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if number == len(lines):  # no newline after it: the writing was cut off
-                break
-            raise ValueError(f"{path}, line {number}: not a JSON object with a `step`: {line[:60]!r}") from error
-        for name, value in entry.items():
-            if isinstance(value, (int, float)):
-                values.setdefault(name, {})[step] = float(value)
+    for row in rows:
+        for name, value in row.items():
+            if name != "step" and (value is None or isinstance(value, (int, float))):
+                values.setdefault(name, {})[row["step"]] = math.nan if value is None else float(value)
     return {
         name: (np.array(sorted(by_step)), np.array([by_step[step] for step in sorted(by_step)]))
         for name, by_step in values.items()

@@ -1,0 +1,98 @@
+"""The attention figure: what it draws is where the attention was, and what does not fit is refused."""
+
+import cv2
+import matplotlib
+import numpy as np
+import pytest
+
+from experiments.figures import attention, style
+from experiments.figures.attention import AttentionMaps
+
+RNG = np.random.default_rng(0)
+AUDIO = (RNG.normal(size=25600) * 1000).astype(np.int16)
+
+
+def clip(**fields):
+    usual = {
+        "title": "a.mp4 · face_swap",
+        "window": 1.6,
+        "frames": RNG.integers(0, 255, (4, 64, 64, 3)).astype(np.uint8),
+        "image_attention": RNG.random((4, 8, 8)),
+        "audio": AUDIO,
+        "audio_attention": RNG.random(20),
+        "video_attention": RNG.random(5),
+        "label": 1,
+        "start": 2.0,
+        "scores": {"score": 0.93, "image": 0.2},
+    }
+    return AttentionMaps(**{**usual, **fields})
+
+
+@pytest.mark.parametrize(
+    "clips",
+    [
+        [clip(), clip(label=0), clip(label=-1, title="t" * 300)],
+        [clip(frames=None, image_attention=None)],
+        [clip(audio=None, audio_attention=None), clip(audio=AUDIO / 32768)],
+        [AttentionMaps("nothing", 1.6)],
+        [clip(image_attention=None)],
+        [clip(audio=np.zeros(25600, np.int16), audio_attention=np.zeros(3))],
+        [clip(audio=AUDIO[:10])],
+        [clip(frames=np.zeros((9, 20, 30, 3), np.uint8), image_attention=np.zeros((9, 14, 14)))],
+        [clip(frames=np.zeros((1, 8, 8, 3), np.uint8), image_attention=np.ones((1, 1, 1))), clip()],
+    ],
+)
+def test_clips_with_and_without_streams(tmp_path, clips):
+    style.save(attention.draw(clips, title="Attention"), tmp_path / "attention.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["attention.png"]
+
+
+def test_it_is_labelled():
+    figure = attention.draw([clip()])
+    said = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+    assert {"2.20 s", "2.60 s", "3.00 s", "3.40 s", "time in the clip (s)", "dB below peak"} <= set(said)
+    assert "score 0.93 · image 0.20" in said
+
+
+def test_heat_lies_where_the_attention_is_and_scale_does_not_matter():
+    maps = np.zeros((4, 8, 8))
+    maps[:, 6, 1] = 0.01
+    heats = []
+    for factor in (1, 1e6):
+        figure = attention.draw([clip(image_attention=maps * factor)])
+        pictures = [image for image in figure.findobj(matplotlib.image.AxesImage) if image.get_cmap().name == "inferno"]
+        heats.append(np.asarray(pictures[0].get_array()))
+    np.testing.assert_allclose(heats[0], heats[1])
+    row, column = np.unravel_index(heats[0].argmax(), heats[0].shape)
+    assert row // 8 == 6 and column // 8 == 1
+
+
+def test_enlarging_is_bilinear():
+    np.testing.assert_allclose(attention._enlarge(np.full((3, 5), 0.7), (31, 17)), 0.7)
+    heat = RNG.random((8, 8))
+    np.testing.assert_allclose(
+        attention._enlarge(heat, (64, 64)),
+        cv2.resize(heat, (64, 64), interpolation=cv2.INTER_LINEAR),
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"image_attention": np.ones((3, 8, 8))}, "3 maps for 4 frames"),
+        ({"frames": None}, "4 maps for none frames"),
+        ({"image_attention": np.ones((8, 8))}, r"image_attention .* 3 axes .* \(8, 8\)"),
+        ({"audio_attention": np.array([0.1, -0.1])}, "audio_attention .* not negative"),
+        ({"video_attention": np.array([np.nan])}, "video_attention .* finite"),
+        ({"video_attention": np.zeros(0)}, "video_attention"),
+    ],
+)
+def test_what_does_not_fit_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        attention.draw([clip(**fields)])
+
+
+def test_no_clips_is_refused():
+    with pytest.raises(ValueError, match="at least one clip"):
+        attention.draw([])
