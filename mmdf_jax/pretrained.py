@@ -393,9 +393,11 @@ def load_encoder(
     encoder = importlib.import_module(f"mmdf_jax.encoders.{ENCODERS[kind]}")
     try:
         model = encoder.Model(**{**encoder.from_config(checkpoint.config), **fields}, dtype=dtype)
-    except (KeyError, TypeError) as e:
-        raise WeightsError(f"{source}: config.json does not describe a {kind}: {e!r}") from e
-    target = shapes(model, encoder.EXAMPLE)
+        target = shapes(model, encoder.EXAMPLE)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
+        reason = f"{type(e).__name__}: {e}".splitlines()[0]
+        given = f" with {fields}" if fields else ""
+        raise WeightsError(f"{source}: config.json{given} does not describe a {kind} encoder ({reason})") from e
     tensors = read_tensors(checkpoint.files)
     variables = convert(tensors, encoder.RULES, (*encoder.DROPS, *drops), target, str(source))
     return model, jax.tree.map(jnp.asarray, variables)
