@@ -22,7 +22,7 @@ import numpy as np
 
 from data_pipelines.talking_heads import articulation, camera, face, geometry, identity, manipulations, voice
 
-VERSION = 1  # raise whenever the files that some settings give would change
+VERSION = 2  # raise whenever the files that some settings give would change
 # Streams of random numbers, so that no two purposes ever share one.
 _PERSON, _PLAN, _PERFORMANCE, _OTHER_SPEECH, _CAPTURE, _FAKE = range(6)
 
@@ -222,7 +222,8 @@ def make_clip(settings: Settings, item: Item, folder: pathlib.Path) -> None:
     samples = np.arange(len(sound)) / voice.SAMPLE_RATE
     weight = manipulations.ramp(times, item.span, 0.12)
     if "face_swap" in item.method:
-        donor, donor_marks = film(person(settings, item.donor), motion)
+        actor = dataclasses.replace(person(settings, item.donor), glasses=who.glasses)
+        donor, donor_marks = film(actor, motion)
         frames = manipulations.swap_face(frames, marks, donor, donor_marks, weight, rng)
     if item.method in ("lip_reenactment", "dubbing"):
         other = _rng(settings, _OTHER_SPEECH, item.person, item.take)
@@ -231,6 +232,7 @@ def make_clip(settings: Settings, item: Item, folder: pathlib.Path) -> None:
         if item.method == "lip_reenactment":
             mouth, mouth_marks = film(who, dataclasses.replace(motion, **track.at(times)))
             frames = manipulations.reenact_lips(frames, marks, mouth, mouth_marks, weight, rng)
+            marks[:, 48:] += (mouth_marks - marks)[:, 48:] * weight[:, None, None]
     if "voice_clone" in item.method:
         clone = manipulations.clone_voice(sound, rng)
         sound = manipulations.splice(sound, clone, manipulations.ramp(samples, item.span, 0.04))

@@ -107,7 +107,7 @@ def draw(rng: np.random.Generator, name: str) -> Identity:
             f0=rng.uniform(90, 135) if low_voice else rng.uniform(165, 235),
             formant_scale=rng.uniform(0.90, 1.0) if low_voice else rng.uniform(1.04, 1.18),
             open_quotient=rng.uniform(0.5, 0.72),
-            tilt=rng.uniform(0.35, 0.75),
+            tilt=rng.uniform(0.15, 0.55),
             breathiness=rng.uniform(0.01, 0.06),
             jitter=rng.uniform(0.004, 0.012),
             shimmer=rng.uniform(0.02, 0.07),

@@ -25,7 +25,7 @@ def swap_face(
     """
     t, h, w, _ = frames.shape
     resolution = int(rng.integers(40, 57))  # pixels of the generated face
-    tint = 1 + rng.normal(0, 0.018, 3)
+    tint = 1 + rng.normal(0, 0.025, 3)
     match = rng.uniform(0.75, 0.95)
     feather = rng.uniform(2.0, 4.0)
     shrink = rng.uniform(0.86, 0.96)
