@@ -23,8 +23,8 @@ def read(
 ) -> list[Clip]:
     """Clips of the corpus with these numbers of people per split and clips per person, half of them real.
 
-    root: the folder that holds corpora, by default the cache folder; the corpus is made there if it is missing, by `workers`
-    processes (0: one per core). Raises ValueError for sizes that no corpus can have.
+    root: the folder that holds corpora, by default the cache folder; the corpus is made there if it is missing, by
+    `workers` processes (0: one per core). Raises ValueError for sizes that no corpus can have.
     """
     settings = corpus.Settings(seed, train, val, test, train_clips, eval_clips)
     folder = corpus.ensure(settings, pathlib.Path(root) if root else cache.root(), workers)
@@ -32,8 +32,11 @@ def read(
 
 
 def _clip(item: corpus.Item, folder: pathlib.Path) -> Clip:
-    """What the plan knows of a clip. In dubbing each stream is real by itself (labels 0); a partial one's audio_segments
-    say where the sound was replaced."""
+    """What the plan knows of a clip.
+
+    In dubbing each stream is real by itself (labels 0); the audio_segments of a
+    partial one say where the sound was replaced.
+    """
     span = (item.span,) if item.span else ()
     fake_video, fake_audio = item.method in _FAKE_VIDEO, item.method in _FAKE_AUDIO
     original = f"{item.split}/person{item.person:03d}/{item.take:02d}_real"

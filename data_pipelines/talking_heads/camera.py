@@ -1,4 +1,4 @@
-"""Camera: the lens, sensor and encoder that every clip passes through, real or fake, drawn without regard to the label."""
+"""Camera: the lens, sensor and encoder that every clip passes through, drawn without regard to the label."""
 
 import dataclasses
 import os
@@ -52,7 +52,7 @@ def draw_encoder(rng: np.random.Generator) -> Encoder:
 
 
 def capture(frames: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
-    """Frames `[t h w 3]` uint8 as the camera delivers them: blur, tone, drifting gain and white balance, sensor noise."""
+    """Frames `[t h w 3]` uint8 as the camera delivers them: blur, tone, drifting gain and white balance, noise."""
     t, h, w, _ = frames.shape
     noise = camera.noise * rng.standard_normal((_NOISE_TILE, _NOISE_TILE, 3), np.float32)
     drift = np.cumsum(rng.standard_normal((t, 4)), 0) / np.sqrt(t)
@@ -68,9 +68,10 @@ def capture(frames: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.
 
 
 def write(path: pathlib.Path, frames: np.ndarray, sound: np.ndarray, encoder: Encoder) -> None:
-    """Writes an mp4 (H.264 + AAC) of frames `[t h w 3]` at FPS and sound `[s]` float32 at 16 kHz; the file appears whole.
+    """Writes an mp4 (H.264 + AAC) of frames `[t h w 3]` uint8 at FPS and sound `[s]` float32 at 16 kHz.
 
-    One encoder thread, so that the same input gives the same bytes on every machine with the same libraries.
+    The file appears whole or not at all. One encoder thread, so that the same input gives the same bytes on every
+    machine with the same libraries.
     """
     partial = path.with_suffix(".partial")
     with av.open(str(partial), "w", format="mp4") as container:

@@ -1,7 +1,8 @@
 """Corpus: plans a talking-head dataset, makes its files on all cores, and keeps it; whole or not at all.
 
-The plan is a function of the settings, every clip a function of (seed, its place in the plan): neither the number of workers
-nor an interruption changes a byte. `python -m data_pipelines.talking_heads.corpus` is one worker: it reads clip numbers.
+The plan is a function of the settings, every clip a function of the settings and its place in the plan: neither the
+number of workers nor an interruption changes a byte. Run as a program, this module is one worker: it reads clip numbers
+from standard input, so that it starts light, whatever the program that wants the corpus has imported.
 """
 
 import concurrent.futures
@@ -77,8 +78,8 @@ class Item:
 def plan(settings: Settings) -> list[Item]:
     """All clips of the corpus. Each take is there twice: real, and as the source of one fake of every person's share.
 
-    Methods go round, so that each has the same number of fakes; a quarter of each method's are partial. A donor is of the
-    same split, and of the three drawn the one with the most similar skin.
+    Methods go round, so that each has the same number of fakes; a quarter of each method's are partial. A donor is of
+    the same split, and of the three drawn the one with the most similar skin.
     """
     people = [person(settings, i) for i in range(settings.train + settings.val + settings.test)]
     items: list[Item] = []
@@ -99,7 +100,7 @@ def plan(settings: Settings) -> list[Item]:
                 start = 0.1 + start * (duration - length - 0.2)
                 span = (round(start, 3), round(start + length, 3)) if made[method] % 4 == 2 else None
                 others = rng.permutation([j for j in members if j != i])[:3]
-                donor = min(others, key=lambda j: np.abs(np.subtract(people[j].skin, people[i].skin)).sum())  # noqa: B023
+                donor = min(others, key=lambda j: np.abs(np.subtract(people[j].skin, people[i].skin)).sum())
                 donor = int(donor) if "face_swap" in method else -1
                 items.append(Item(len(items), split, i, take, method, donor, span, duration))
     return items
@@ -113,8 +114,8 @@ def person(settings: Settings, number: int) -> identity.Identity:
 def ensure(settings: Settings, root: pathlib.Path, workers: int = 0) -> pathlib.Path:
     """The folder of the corpus under root, made if it is not there; workers = 0 uses all cores.
 
-    A folder of the final name is always whole: files are made in a folder `….partial`, renamed at the end. An interrupted
-    corpus is taken up where it stopped. While one process makes it, others wait.
+    A folder of the final name is always whole: files are made in a folder `….partial`, renamed at the end. An
+    interrupted corpus is taken up where it stopped. While one process makes it, others wait.
     """
     folder = root / f"talking_heads-{settings.digest}"
     if folder.is_dir():
@@ -200,7 +201,7 @@ def make_clip(settings: Settings, item: Item, folder: pathlib.Path) -> None:
     who = person(settings, item.person)
     stage = _rng(settings, _PERFORMANCE, item.person, item.take)
     times = np.arange(round(item.duration * camera.FPS)) / camera.FPS
-    place, room = face.scene(stage), voice.Room(stage)
+    place, room = face.scene(stage), voice.draw_room(stage)
     speech = articulation.utterance(item.duration, stage, rate=who.voice.rate, liveliness=who.voice.liveliness)
     motion = geometry.perform(speech, times, stage)
     lens = camera.draw_camera(stage)
@@ -247,7 +248,7 @@ def _rng(settings: Settings, *stream: int) -> np.random.Generator:
 
 
 def _work(folder: str, settings: str) -> None:
-    """Makes the clips whose numbers come in on standard input, and answers each; ends with its parent, by end of file."""
+    """Makes the clips whose numbers come in on standard input and answers each; ends with its parent, at end of file."""
     cv2.setNumThreads(1)
     chosen = Settings(**json.loads(settings))
     items = plan(chosen)

@@ -1,4 +1,4 @@
-"""Face: renders a person who speaks, frame by frame: the painted head warped by its motion, eyes and mouth drawn on top."""
+"""Face: renders a person who speaks: the painted head warped by its motion, eyes and mouth drawn on top."""
 
 import dataclasses
 
@@ -142,7 +142,7 @@ def _mouth(identity: Identity, motion: Motion, place: Scene) -> list[tuple[Colou
     gap = inner_lower - inner_upper
     teeth = inner_upper + np.minimum(0.6 * gap, 0.065 * np.array([0, 1]) * (1 - 0.5 * _ARC[:, None] ** 2))
     tongue = inner_lower - gap * 0.32 * (1 - _ARC[:, None] ** 2)
-    inset = slice(2, -2)
+    inset, rim = slice(2, -2), np.array([0, 0.010])
     shapes = [
         (lip * 0.84 * tint, between(upper, inner_upper)),
         (lip * 1.0 * tint, between(inner_lower, lower)),
@@ -150,7 +150,7 @@ def _mouth(identity: Identity, motion: Motion, place: Scene) -> list[tuple[Colou
             lip * 1.13 * tint + 6,
             between(inner_lower * [1, 0.6] + lower * [0, 0.4], inner_lower * [1, 0.25] + lower * [0, 0.75])[:, 4:-4],
         ),
-        (lip * 0.45 * tint, between(inner_upper - [0, 0.010], inner_lower + [0, 0.010])),
+        (lip * 0.45 * tint, between(inner_upper - rim, inner_lower + rim)),
         (np.array([46, 16, 18]) * tint, between(inner_upper, inner_lower)),
         (np.array([150, 74, 76]) * tint, between(tongue, inner_lower)[:, inset]),
         (np.array([200, 192, 178]) * tint, between(inner_upper, teeth)[:, inset]),

@@ -1,7 +1,7 @@
 """Geometry: head motion, the outlines of face, eyes and mouth, their 68 landmarks, and where a head's points are seen.
 
-Head coordinates: the eyes lie at y = 0, x to the right, y down, the unit is half the width of an average face. All functions
-work on every frame of a clip at once: arrays `[t k 2]`.
+Head coordinates: the eyes lie at y = 0, x to the right, y down, the unit is half the width of an average face. All
+functions work on every frame of a clip at once: arrays `[t k 2]`.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Manipulations: face swap, lip re-enactment, voice cloning and dubbing, each with the traces that its kind leaves.
 
-A `weight [t]` or `[s]` in [0, 1] says where in time the fake shows: 1 throughout, or a feathered span for partial fakes.
+A `weight [t]` or `[s]` in [0, 1] says where in time the fake shows: throughout, or in a feathered span.
 """
 
 import cv2
@@ -19,9 +19,9 @@ def swap_face(
 ) -> np.ndarray:  # fmt: skip
     """Puts the donor's inner face, who performs the same, onto the frames.
 
-    frames, donor `[t h w 3]` uint8; marks `[t 68 2]` pixels; returns frames. As in face-swapping autoencoders: the face is
-    generated at a low resolution, without the sensor's noise, fitted to each frame's (unsteady) landmarks by an affine warp,
-    colour-matched only roughly, and blended in along a feathered hull; each of these differs a little from frame to frame.
+    frames, donor `[t h w 3]` uint8; marks `[t 68 2]` pixels; returns frames. As in face-swapping autoencoders: the face
+    is generated at a low resolution, without the sensor's noise, fitted to each frame's (unsteady) landmarks by an
+    affine warp, colour-matched only roughly, and blended in along a feathered hull, not quite alike from frame to frame.
     """
     t, h, w, _ = frames.shape
     resolution = int(rng.integers(40, 57))  # pixels of the generated face
@@ -60,8 +60,8 @@ def reenact_lips(
 ) -> np.ndarray:  # fmt: skip
     """Replaces the mouth by that of `other`, the same person in the same pose saying something else.
 
-    As in lip-sync generators (Wav2Lip and after): a small, soft patch without sensor noise, blended into the lower face,
-    whose jaw and cheeks go on with the old speech.
+    As in lip-sync generators (Wav2Lip and after): a small, soft patch without sensor noise, blended into the lower
+    face, whose jaw and cheeks go on with the old speech.
     """
     h, w = frames.shape[1:3]
     detail = rng.uniform(0.42, 0.60)  # of the frame's resolution
@@ -114,7 +114,7 @@ def splice(sound: np.ndarray, other: np.ndarray, weight: np.ndarray) -> np.ndarr
 
 
 def ramp(times: np.ndarray, span: tuple[float, float] | None, feather: float) -> np.ndarray:
-    """Weight at `times` (s): 1 inside the span, 0.5 on its ends, over `feather` seconds; 1 everywhere without a span."""
+    """Weight at `times` (s): 1 in the span, 0 outside, ramps of `feather` s over its ends; 1 without a span."""
     if span is None:
         return np.ones(len(times), np.float32)
     inside = np.minimum(times - span[0], span[1] - times)

@@ -31,8 +31,8 @@ def to_texture(points: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class _Unlit:
-    """A person before the light is known: colour `[h w 3]` premultiplied by alpha `[h w]`, how far the light models each
-    point `[h w]` (0 not at all, 1 as a face), the relief's normals `[h w 3]`."""
+    """A person before the light is known: colour `[h w 3]` premultiplied by alpha `[h w]`, how far the light models
+    each point `[h w]` (0 not at all, 1 as a face), the relief's normals `[h w 3]`."""
 
     colour: np.ndarray
     alpha: np.ndarray
@@ -272,8 +272,9 @@ def _glasses(identity: Identity) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     dark = np.array([28, 26, 30], np.float32)
     angle = np.linspace(0, 2 * np.pi, 40)
     for side in (-1, 1):
-        rim = np.stack([np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.7 * 0.30 + side * identity.eye_distance * 1.02,
-                        np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** 0.7 * 0.22 + 0.03], 1)  # fmt: skip
+        square = np.stack([np.cos(angle), np.sin(angle)], 1)
+        square = np.sign(square) * np.abs(square) ** 0.7
+        rim = square * [0.30, 0.22] + [side * identity.eye_distance * 1.02, 0.03]
         yield np.full(3, 235, np.float32), 0.05 * _mask(rim)
         yield dark, 0.9 * _line(rim, 0.035)
         temple = np.array([(side * (identity.eye_distance + 0.30), -0.03), (side * identity.width, -0.06)])

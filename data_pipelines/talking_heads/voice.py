@@ -1,5 +1,7 @@
 """Voice: source-filter synthesis of an articulation, and the room and microphone that it is recorded with."""
 
+import dataclasses
+
 import numpy as np
 
 from data_pipelines.talking_heads import articulation
@@ -11,11 +13,29 @@ _WINDOW, _HOP, _FFT = 512, 128, 1024
 _BANDWIDTHS = (70.0, 100.0, 140.0, 220.0, 300.0)
 
 
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """A place of recording: impulse response `[k]`, and the background's level (`snr`, dB) and spectral slope."""
+
+    response: np.ndarray
+    snr: float
+    slope: float
+
+
+def draw_room(rng: np.random.Generator) -> Room:
+    """A random room, quiet and fairly dry."""
+    decay = rng.uniform(0.02, 0.08)  # s
+    taps = np.arange(int(0.25 * SAMPLE_RATE)) / SAMPLE_RATE
+    tail = rng.standard_normal(len(taps)) * np.exp(-taps / decay) * rng.uniform(0.01, 0.05)
+    tail[0] = 1
+    return Room(tail.astype(np.float32), rng.uniform(24, 42), rng.uniform(0.4, 1.1))
+
+
 def synthesize(track: Articulation, voice: Voice, rng: np.random.Generator) -> np.ndarray:
     """Speech-like sound `[s]` float32 for a track, roughly unit RMS in vowels; s = duration * SAMPLE_RATE.
 
-    Source: Rosenberg's glottal pulse (1971, type C) differentiated, with jitter, shimmer and breath; filter: a cascade of
-    five resonators (Klatt, 1980) applied to short overlapping windows, frication noise around its own centre.
+    Source: Rosenberg's glottal pulse (1971, type C) differentiated, with jitter, shimmer and breath; filter: a cascade
+    of five resonators (Klatt, 1980) applied to short overlapping windows, frication noise around its own centre.
     """
     n = len(track.jaw) * SAMPLE_RATE // articulation.RATE
     steps = np.arange(n, dtype=np.float32) / SAMPLE_RATE
@@ -51,29 +71,16 @@ def synthesize(track: Articulation, voice: Voice, rng: np.random.Generator) -> n
     return _overlap_add(spectrum, n)
 
 
-def record(speech: np.ndarray, room: "Room", rng: np.random.Generator) -> np.ndarray:
+def record(speech: np.ndarray, room: Room, rng: np.random.Generator) -> np.ndarray:
     """The speech `[s]` as the room's microphone hears it: reverberation, then background noise at the room's SNR."""
     n = len(speech)
     size = 1 << (n + len(room.response) - 1).bit_length()
     wet = np.fft.irfft(np.fft.rfft(speech, size) * np.fft.rfft(room.response, size), size)[:n]
     hum = np.fft.rfft(rng.standard_normal(n, dtype=np.float32))
-    hum *= (1 + np.arange(len(hum)) * (SAMPLE_RATE / n) / 200.0) ** -room.colour
+    hum *= (1 + np.arange(len(hum)) * (SAMPLE_RATE / n) / 200.0) ** -room.slope
     hum = np.fft.irfft(hum, n)
     level = np.sqrt(np.mean(wet**2) / np.mean(hum**2)) * 10 ** (-room.snr / 20)
     return (wet + level * hum).astype(np.float32)
-
-
-class Room:
-    """A place of recording: an impulse response, and the background's level (`snr`, dB) and spectral slope."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        decay = rng.uniform(0.02, 0.08)  # s
-        taps = np.arange(int(0.25 * SAMPLE_RATE)) / SAMPLE_RATE
-        tail = rng.standard_normal(len(taps)) * np.exp(-taps / decay) * rng.uniform(0.01, 0.05)
-        tail[0] = 1
-        self.response = tail.astype(np.float32)
-        self.snr = rng.uniform(24, 42)
-        self.colour = rng.uniform(0.4, 1.1)
 
 
 def level(sound: np.ndarray, rms: float, crest: float) -> np.ndarray:
