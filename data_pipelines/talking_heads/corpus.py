@@ -23,7 +23,7 @@ import numpy as np
 
 from data_pipelines.talking_heads import articulation, camera, face, geometry, identity, manipulations, voice
 
-VERSION = 2  # raise whenever the files that some settings give would change
+VERSION = 3  # raise whenever the files that some settings give would change
 # Streams of random numbers, so that no two purposes ever share one.
 _PERSON, _PLAN, _PERFORMANCE, _OTHER_SPEECH, _CAPTURE, _FAKE = range(6)
 
@@ -197,14 +197,19 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def make_clip(settings: Settings, item: Item, folder: pathlib.Path) -> None:
-    """Writes `<name>.npz` (landmarks `[t 68 2]` float32 pixels, times `[t]` s) and then `<name>.mp4`."""
+    """Writes `<name>.npz` (landmarks `[t 68 2]` float32 pixels, times `[t]` s) and then `<name>.mp4`.
+
+    A fake and its original share the performance, the camera, the loudness and the encoder's settings, so that none of
+    these tells them apart; the sensor's noise is each one's own.
+    """
     who = person(settings, item.person)
     stage = _rng(settings, _PERFORMANCE, item.person, item.take)
     times = np.arange(round(item.duration * camera.FPS)) / camera.FPS
     place, room = face.scene(stage), voice.draw_room(stage)
     speech = articulation.utterance(item.duration, stage, rate=who.voice.rate, liveliness=who.voice.liveliness)
     motion = geometry.perform(speech, times, stage)
-    lens = camera.draw_camera(stage)
+    lens, encoder = camera.draw_camera(stage), camera.draw_encoder(stage)
+    rms, crest = 10 ** (stage.uniform(-27, -19) / 20), stage.uniform(4.2, 5.4)
     folds, voice_seed = stage.integers(2**31, size=2)
 
     def film(actor: identity.Identity, act: geometry.Motion) -> tuple[np.ndarray, np.ndarray]:
@@ -215,10 +220,9 @@ def make_clip(settings: Settings, item: Item, folder: pathlib.Path) -> None:
         rng = np.random.default_rng([voice_seed, take])
         return voice.record(voice.synthesize(track, who.voice, rng), room, rng)
 
-    taken = _rng(settings, _CAPTURE, item.number)
-    rng = _rng(settings, _FAKE, item.number)
     frames, marks = film(who, motion)
-    frames = camera.capture(frames, lens, taken)
+    frames = camera.capture(frames, lens, _rng(settings, _CAPTURE, item.number))
+    rng = _rng(settings, _FAKE, item.number)
     sound = speak(speech, 0)
     samples = np.arange(len(sound)) / voice.SAMPLE_RATE
     weight = manipulations.ramp(times, item.span, 0.12)
@@ -237,10 +241,10 @@ def make_clip(settings: Settings, item: Item, folder: pathlib.Path) -> None:
     if "voice_clone" in item.method:
         clone = manipulations.clone_voice(sound, rng)
         sound = manipulations.splice(sound, clone, manipulations.ramp(samples, item.span, 0.04))
-    sound = voice.level(sound, 10 ** (taken.uniform(-27, -19) / 20), taken.uniform(4.2, 5.4))
+    sound = voice.level(sound, rms, crest)
     path = folder / item.name
     np.savez(path.with_suffix(".npz"), landmarks=marks, times=times.astype(np.float32))
-    camera.write(path.with_suffix(".mp4"), frames, sound, camera.draw_encoder(taken))
+    camera.write(path.with_suffix(".mp4"), frames, sound, encoder)
 
 
 def _rng(settings: Settings, *stream: int) -> np.random.Generator:
@@ -248,7 +252,7 @@ def _rng(settings: Settings, *stream: int) -> np.random.Generator:
 
 
 def _work(folder: str, settings: str) -> None:
-    """Makes the clips whose numbers come in on standard input and answers each; ends with its parent, at end of file."""
+    """Makes the clips whose numbers come in on standard input and answers each; ends when its parent does."""
     cv2.setNumThreads(1)
     chosen = Settings(**json.loads(settings))
     items = plan(chosen)
