@@ -11,6 +11,7 @@ import numpy as np
 from experiments.score_table import ScoreRow, write_csv
 from mmdf_jax.metrics import calibration, classification
 from mmdf_jax.stats.bootstrap import Interval, interval
+from mmdf_jax.tasks.detection import STREAM_LABELS
 
 # What a run says of itself (all optional), and the column where it stands.
 RUN_COLUMNS = {
@@ -25,8 +26,6 @@ METHOD_COLUMNS = (
     *("Method", "Score", "Fakes", "Reals", "Identities", "Abstained"),
     *("AUC", "AUC low", "AUC high", "Recall", "Threshold"),
 )
-# The label that each stream's own score answers to; streams of other names answer to the clip's.
-STREAM_LABELS = {"image": "video_label", "video": "video_label", "mouth": "video_label", "audio": "audio_label"}
 ALL_FAKES, PARTIAL = "all fakes", "partial fakes"
 
 
@@ -113,8 +112,8 @@ def per_method(test: Sequence[ScoreRow], threshold: float, *, samples: int = 200
     `Score` is `score` or a stream's own column (`score_image`, …). A stream is judged by its own label: of a
     dubbed clip the picture is real, and in the row `all fakes` it counts as such; a method whose stream is real
     throughout has no row for it. Partial fakes, where a column `partial` marks them, have a row of their own and
-    stand in their methods' rows too. `Recall` is at `threshold` (of `score` only); nan elsewhere. `Abstained`
-    counts the method's fakes that have no such score.
+    stand in their methods' rows too. A score of another name than a stream's answers to the clip's label. `Recall`
+    is at `threshold` (of `score` only); nan elsewhere. `Abstained` counts the method's fakes without that score.
     """
     streams = [name for name in _columns(test) if name.startswith("score_")]
     rows = []

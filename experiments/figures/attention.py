@@ -30,6 +30,39 @@ class AttentionMaps:
     start: float = 0.0  # seconds from the clip's beginning
     label: int = -1  # 1 fake, 0 real, -1 unknown: colours the title
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)  # shown beside the title
+    shares: Mapping[str, float] = dataclasses.field(default_factory=dict)  # of all attention, by stream; shown too
+
+
+def of_batch(
+    batch: Mapping[str, np.ndarray],
+    attention: Mapping[str, np.ndarray],
+    i: int,
+    *,
+    title: str,
+    window: float,
+    scores: Mapping[str, float],
+) -> AttentionMaps:
+    """Example i of a batch, with a model's `attention` output {stream: [b …]}, as maps to draw.
+
+    Streams that the example lacks are left out. Attention over video (or mouth) [b t h w] is summed over the picture.
+    `window` in seconds; `scores`: what to print, by name.
+    """
+    present = {stream: np.asarray(a[i], np.float64) for stream, a in attention.items() if batch[f"{stream}_mask"][i]}
+    moving = present.get("video", present.get("mouth"))
+    total = sum(a.sum() for a in present.values())
+    return AttentionMaps(
+        title=title,
+        window=window,
+        frames=np.asarray(batch["image"][i]) if "image" in present else None,
+        image_attention=present.get("image"),
+        audio=np.asarray(batch["audio"][i]) if "audio" in present else None,
+        audio_attention=present.get("audio"),
+        video_attention=None if moving is None else moving.sum(axis=(-2, -1)),
+        start=float(batch["window_start"][i]),
+        label=int(batch["label"][i]),
+        scores=scores,
+        shares={stream: float(a.sum() / total) for stream, a in present.items()} if total > 0 else {},
+    )
 
 
 def draw(clips: Sequence[AttentionMaps], *, title: str = "") -> Figure:
@@ -58,10 +91,12 @@ def draw(clips: Sequence[AttentionMaps], *, title: str = "") -> Figure:
         for clip, heat, block in zip(clips, heats, blocks, strict=True):
             colour = {0: style.REAL, 1: style.FAKE}.get(clip.label, style.INK)
             scores = " · ".join(f"{name} {value:.2f}" for name, value in clip.scores.items())
-            room = int((figure.get_figwidth() - 0.09 * len(scores)) / 0.1)  # inches a letter, measured
+            shares = ", ".join(f"{stream} {100 * share:.0f} %" for stream, share in clip.shares.items())
+            facts = "    ".join(part for part in (shares and f"attention: {shares}", scores) if part)
+            room = int((figure.get_figwidth() - 0.3 - 0.078 * len(facts)) / 0.085)  # inches a letter, measured
             heading = style.shorten(clip.title, max(room, 10))
             block.suptitle(heading, x=0.01, ha="left", fontsize=9.5, fontweight="bold", color=colour)
-            block.text(0.99, 0.98, scores, ha="right", va="top", fontsize=9.5)
+            block.text(0.99, 0.98, facts, ha="right", va="top", fontsize=9)
             left, right = block.subfigures(1, 2, width_ratios=[max(1.25 * columns, 3.0), 5.6])
             _frames(left, clip, heat, columns, top)
             _times(right, clip, columns)
@@ -191,7 +226,7 @@ def _spectrogram(figure: Figure, axes: Axes, clip: AttentionMaps) -> None:
         extent=(clip.start, end, -0.5, BANDS - 0.5),
     )
     centres = mel_filters(SAMPLE_RATE, 8192, BANDS, 0.0, None).argmax(axis=0) * SAMPLE_RATE / 8192
-    ticks = np.array([250, 500, 1000, 2000, 4000])
+    ticks = np.array([500, 1000, 2000, 4000])
     axes.set_yticks(np.interp(ticks, centres, np.arange(BANDS)), [f"{tick / 1000:g}" for tick in ticks])
     axes.set_ylabel("kHz\n(mel scale)", fontsize=8)
     bar = figure.colorbar(picture, ax=axes, fraction=0.03, pad=0.01, aspect=12, ticks=[FLOOR_DB, FLOOR_DB / 2, 0])

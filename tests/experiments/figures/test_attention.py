@@ -96,3 +96,32 @@ def test_what_does_not_fit_is_refused(fields, message):
 def test_no_clips_is_refused():
     with pytest.raises(ValueError, match="at least one clip"):
         attention.draw([])
+
+
+def test_maps_of_a_batch_sum_over_the_picture_and_leave_out_absent_streams(tmp_path):
+    batch = {
+        "image": RNG.integers(0, 255, (2, 4, 64, 64, 3)).astype(np.uint8),
+        "audio": np.stack([AUDIO, AUDIO]),
+        "video": np.zeros((2, 20, 48, 48, 3), np.uint8),
+        "image_mask": np.array([True, True]),
+        "audio_mask": np.array([True, False]),
+        "video_mask": np.array([True, True]),
+        "window_start": np.array([0.0, 1.5], np.float32),
+        "label": np.array([0, 1]),
+    }
+    model = {
+        "image": np.full((2, 4, 8, 8), 0.5 / 256),
+        "audio": np.full((2, 10), 0.02),
+        "video": np.broadcast_to(np.arange(5.0)[:, None, None] / 30 / 9, (2, 5, 3, 3)),
+    }
+    first, second = (attention.of_batch(batch, model, i, title="t", window=1.6, scores={}) for i in range(2))
+    np.testing.assert_allclose(first.video_attention, np.arange(5) / 30)
+    assert first.shares == pytest.approx(
+        {"image": 0.5 / 1.0333, "audio": 0.2 / 1.0333, "video": 0.3333 / 1.0333}, abs=1e-3
+    )
+    assert second.audio is None and second.audio_attention is None and "audio" not in second.shares
+    assert (second.start, second.label) == (1.5, 1)
+    figure = attention.draw([first, second])
+    assert "attention: image 48 %, audio 19 %, video 32 %" in [
+        t.get_text() for t in figure.findobj(matplotlib.text.Text)
+    ]
