@@ -99,10 +99,9 @@ def train_batches(
     window = Window(settings.window, settings.streams)
     usable = [i for i, row in enumerate(records.index) if window.extent(row) > 0]
     order = sampling.training_order([r.clip for r in records.index], usable, balance=settings.balance, seed=seed)
-    numbers = _Numbers(settings.batch_size, rows, process_index * rows)
-    source = _TrainingExamples(records, window, numbers, order, tuple(transform(spec) for spec in settings.augment))
-    dataset = grain.MapDataset.source(source).batch(rows, drop_remainder=True)[start_step:]
-    return Batches(dataset, records, settings, budget=settings.max_bad)
+    share = _Share(settings.batch_size, rows, process_index * rows)
+    source = _TrainingBatches(records, window, share, order, tuple(transform(spec) for spec in settings.augment))
+    return Batches(grain.MapDataset.source(source)[start_step:], records, settings, budget=settings.max_bad)
 
 
 def eval_batches(
@@ -116,10 +115,10 @@ def eval_batches(
     settings = Settings.of(config)
     rows = settings.local_rows(process_index, process_count)
     steps = eval_steps(records, config, windows=windows)
-    numbers = _Numbers(settings.batch_size, rows, process_index * rows)
-    source = _EvaluationExamples(records, Window(settings.window, settings.streams), numbers, windows, steps)
-    dataset = grain.MapDataset.source(source).batch(rows, drop_remainder=True)
-    return Batches(dataset, records, dataclasses.replace(settings, workers=min(settings.workers, steps)))
+    share = _Share(settings.batch_size, rows, process_index * rows)
+    source = _EvaluationBatches(records, Window(settings.window, settings.streams), share, windows, steps)
+    settings = dataclasses.replace(settings, workers=min(settings.workers, steps))
+    return Batches(grain.MapDataset.source(source), records, settings)
 
 
 def eval_steps(records: Any, config: Mapping[str, Any], *, windows: int) -> int:
@@ -162,9 +161,8 @@ class Batches(Iterator[dict[str, np.ndarray]]):
             raise LoaderError(_cause_of_death(str(error))) from None
         problems = batch.pop("problems")
         self._seen[batch["clip_index"]] = True
-        for problem in problems[problems != ""]:
-            for line in problem.split("\n"):
-                self._tell(line)
+        for problem in problems.splitlines():
+            self._tell(problem)
         # Arrays from a worker lie in shared memory, which the view keeps alive as long as anyone holds it.
         return {name: np.asarray(array) for name, array in batch.items()}
 
@@ -193,94 +191,122 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         self.close()
 
 
-# Examples by number
+# Batches by number. They are filled in place: to stack examples would copy every picture once more.
 
 
 @dataclasses.dataclass(frozen=True)
-class _Numbers:
-    """Where the examples of one process stand among all: rows of a global batch that are next to each other."""
+class _Share:
+    """The part of each global batch that one process makes: rows next to each other."""
 
     batch_size: int
     rows: int
     first_row: int
 
-    def __getitem__(self, local: int) -> int:
-        step, row = divmod(local, self.rows)
-        return step * self.batch_size + self.first_row + row
+    def examples(self, step: int, batch: Example) -> Iterator[tuple[int, Example]]:
+        """The number of each example among all, and views into its row of the batch."""
+        for row in range(self.rows):
+            yield step * self.batch_size + self.first_row + row, {name: a[row, ...] for name, a in batch.items()}
 
 
 @dataclasses.dataclass(frozen=True)
-class _TrainingExamples:
-    """Random access to one process's examples of the training stream, in the order of its batches."""
+class _TrainingBatches:
+    """Random access to the batches of the training stream."""
 
     records: Any
     window: Window
-    numbers: _Numbers
+    share: _Share
     order: sampling.Order
-    augment: Sequence[Any]
+    augment: Sequence[transforms.Transform]
 
     def __len__(self) -> int:
         return ENDLESS
 
-    def __getitem__(self, local: int) -> Example:
-        number = self.numbers[local]
+    def __getitem__(self, step: int) -> Example:
+        batch = self.window.zeros(self.share.rows)
+        problems = [p for number, example in self.share.examples(step, batch) for p in self._fill(example, number)]
+        return batch | {"problems": "\n".join(problems)}
+
+    def _fill(self, example: Example, number: int) -> list[str]:
+        """Fills the example from the first readable record for its place -> what is wrong with those before it."""
         problems = []
         for attempt in range(MAX_ATTEMPTS):
             index = self.order.row(number, skip=attempt)
             try:
-                return self._read(index, number, attempt) | {"problems": np.str_("\n".join(problems))}
+                self._read(example, index, number, attempt)
+                return problems
             except BadRecord as error:
                 problems.append(f"{index} {error}")
+                for array in example.values():
+                    array[...] = 0
         raise LoaderError(f"{MAX_ATTEMPTS} unreadable records in a row; the last: {problems[-1].split(' ', 1)[1]}")
 
-    def _read(self, index: int, number: int, attempt: int) -> Example:
+    def _read(self, example: Example, index: int, number: int, attempt: int) -> None:
         row = self.records.index[index]
         rng = functools.partial(sampling.example_rng, self.order.seed, number, attempt=attempt)
         start = int(rng(part=0).integers(self.window.last_start(row) + 1)) / FPS
         record = _record(self.records, index)
-        example = self.window.labels(row.clip, start)
+        _fill_place(example, index, start, mask=True)
+        self.window.fill_labels(example, row.clip, start)
         for stream in self.window.streams:
-            example |= self.window.cut(record, stream, start)
+            self.window.fill(example, stream, record, start)
+        augmented = example
         for part, augment in enumerate(self.augment, start=1):
-            example = augment(example, rng(part=part))
-        return example | _place(index, start, mask=True)
+            augmented = augment(augmented, rng(part=part))
+        for name, array in augmented.items():
+            if array is not example[name]:
+                example[name][...] = array
 
 
 @dataclasses.dataclass(frozen=True)
-class _EvaluationExamples:
-    """Random access to one process's windows of an evaluation, in the order of its batches."""
+class _EvaluationBatches:
+    """Random access to the batches of an evaluation."""
 
     records: Any
     window: Window
-    numbers: _Numbers
+    share: _Share
     windows: int
     steps: int
 
     def __len__(self) -> int:
-        return self.steps * self.numbers.rows
+        return self.steps
 
-    def __getitem__(self, local: int) -> Example:
-        index, place = divmod(self.numbers[local], self.windows)
-        example = self.window.nothing()
-        if index >= len(self.records):
-            unknown = {name: np.int32(-1) for name in batch_lib.LABELS}
-            return example | unknown | _place(-1, 0.0, mask=False) | {"problems": np.str_("")}
+    def __getitem__(self, step: int) -> Example:
+        batch = self.window.zeros(self.share.rows)
+        problems = []
+        for number, example in self.share.examples(step, batch):
+            index, place = divmod(number, self.windows)
+            if index < len(self.records):
+                problems += self._fill(example, index, place)
+            else:
+                _fill_place(example, -1, 0.0, mask=False)
+                for name in batch_lib.LABELS:
+                    example[name][...] = -1
+        return batch | {"problems": "\n".join(problems)}
+
+    def _fill(self, example: Example, index: int, place: int) -> list[str]:
+        """Fills the example with what can be read -> what is wrong with the rest."""
         row = self.records.index[index]
         share = place / (self.windows - 1) if self.windows > 1 else 0.5  # from the clip's start to its end
         start = round(share * self.window.last_start(row)) / FPS
-        example |= self.window.labels(row.clip, start)
+        self.window.fill_labels(example, row.clip, start)
         problems = []
         try:
             record = _record(self.records, index)
-            for stream in self.window.streams:
-                try:
-                    example |= self.window.cut(record, stream, start)
-                except BadRecord as error:
-                    problems.append(f"{index} {error}")
         except BadRecord as error:
             problems.append(f"{index} {error}")
-        readable = any(example[f"{stream}_mask"] for stream in self.window.streams)
-        return example | _place(index, start, mask=readable) | {"problems": np.str_("\n".join(problems))}
+        else:
+            for stream in self.window.streams:
+                try:
+                    self.window.fill(example, stream, record, start)
+                except BadRecord as error:
+                    problems.append(f"{index} {error}")
+                    example[stream][...] = 0
+        _fill_place(example, index, start, mask=any(example[f"{stream}_mask"] for stream in self.window.streams))
+        return problems
+
+
+def _fill_place(example: Example, index: int, start: float, *, mask: bool) -> None:
+    example["clip_index"][...], example["window_start"][...], example["mask"][...] = index, start, mask
 
 
 def _record(records: Any, index: int) -> Mapping[str, Any]:
@@ -291,10 +317,6 @@ def _record(records: Any, index: int) -> Mapping[str, Any]:
         raise
     except Exception as error:  # whatever the reader raises on damaged bytes
         raise BadRecord(" ".join(str(error).split()) or repr(error)) from error  # in one line
-
-
-def _place(index: int, start: float, *, mask: bool) -> Example:
-    return {"clip_index": np.int32(index), "window_start": np.float32(start), "mask": np.bool_(mask)}
 
 
 def transform(spec: Mapping[str, Any]) -> transforms.Transform:

@@ -58,14 +58,15 @@ class Window:
         """The last frame at which a window of this clip may start; 0 where the clip is no longer than the window."""
         return max(0, math.floor((self.extent(row) - self.seconds) * FPS + 1e-6))
 
-    def nothing(self) -> Example:
-        """An example of which no stream exists."""
-        zeros = batch_lib.zeros({"streams": self.streams, "window": self.seconds}, 1)
-        example = {name: array[0] for name, array in zeros.items()}
-        return example | {f"{stream}_mask": np.bool_(False) for stream in self.streams}
+    def zeros(self, rows: int) -> Example:
+        """A batch (see batch.py) of `rows` examples of which no stream exists."""
+        batch = batch_lib.zeros({"streams": self.streams, "window": self.seconds}, rows)
+        for stream in self.streams:
+            batch[f"{stream}_mask"][:] = False
+        return batch
 
-    def labels(self, clip: Any, start: float) -> Example:
-        """The labels of the window that starts at `start` s: 0 real, 1 fake, -1 unknown.
+    def fill_labels(self, example: Example, clip: Any, start: float) -> None:
+        """Writes the labels of the window that starts at `start` s: 0 real, 1 fake, -1 unknown.
 
         A stream that is fake in spans is fake here if one of them overlaps the window by LABELLED_OVERLAP.
         """
@@ -80,48 +81,47 @@ class Window:
         video = of_stream(clip.video_label, clip.video_segments)
         audio = of_stream(clip.audio_label, clip.audio_segments)
         segments = (*clip.video_segments, *clip.audio_segments)
-        label = int(1 in (video, audio) or overlapped(segments)) if segments else clip.label
-        return {"label": np.int32(label), "video_label": np.int32(video), "audio_label": np.int32(audio)}
+        example["label"][...] = int(1 in (video, audio) or overlapped(segments)) if segments else clip.label
+        example["video_label"][...] = video
+        example["audio_label"][...] = audio
 
-    def cut(self, record: Mapping[str, Any], stream: str, start: float) -> Example:
-        """One stream of the window at `start` s and whether the record has it: `{stream: array, stream_mask: bool}`.
+    def fill(self, example: Example, stream: str, record: Mapping[str, Any], start: float) -> None:
+        """Writes one stream of the window at `start` s, and True to its mask, if the record has that stream.
 
         Decodes only the frames it uses. Where the clip ends inside the window its last frame stays, and sound is
         followed by zeros.
 
         Raises:
-          BadRecord: an image cannot be decoded.
+          BadRecord: an image cannot be decoded; part of the stream may have been written.
         """
+        out = example[stream]
         if stream == "audio":
-            return self._cut_audio(record, start)
-        options = self.streams[stream]
-        images = record["mouth" if stream == "mouth" else "frames"]
-        if stream == "image":
-            times = (np.arange(options["frames"]) + 0.5) * self.seconds / options["frames"]
-        else:
-            times = (np.arange(round(self.seconds * options["fps"])) + 0.5) / options["fps"]
-        size = options["size"]
-        shape = (len(times), size, size, 1 if stream == "mouth" else 3)
-        if not len(images):
-            return {stream: np.zeros(shape, np.uint8), f"{stream}_mask": np.bool_(False)}
-        # Frame i shows from i / FPS to (i + 1) / FPS.
-        numbers = np.minimum(np.floor((start + times) * FPS + 1e-6).astype(int), len(images) - 1).tolist()
-        decoded = {i: decode(images[i], size, grey=stream == "mouth", what=f"{stream} {i}") for i in set(numbers)}
-        frames = np.stack([decoded[i] for i in numbers]).reshape(shape)
-        return {stream: frames, f"{stream}_mask": np.bool_(True)}
-
-    def _cut_audio(self, record: Mapping[str, Any], start: float) -> Example:
-        samples = np.zeros(round(self.seconds * SAMPLE_RATE), np.int16)
-        exists = bool(record["audio_present"]) and len(record["audio"]) > 0
-        if exists:
+            exists = bool(record["audio_present"]) and len(record["audio"]) > 0
             first = round(start * SAMPLE_RATE)
-            found = record["audio"][first : first + len(samples)]
-            samples[: len(found)] = found
-        return {"audio": samples, "audio_mask": np.bool_(exists)}
+            samples = record["audio"][first : first + len(out)] if exists else ()
+            out[: len(samples)] = samples
+        else:
+            images = record["mouth" if stream == "mouth" else "frames"]
+            exists = len(images) > 0
+            self._fill_pictures(out, stream, images, start)
+        example[f"{stream}_mask"][...] = exists
+
+    def _fill_pictures(self, out: np.ndarray, stream: str, images: Sequence[bytes], start: float) -> None:
+        step = self.seconds / len(out) if stream == "image" else 1 / self.streams[stream]["fps"]
+        times = start + (np.arange(len(out)) + 0.5) * step
+        # Frame i shows from i / FPS to (i + 1) / FPS.
+        numbers = np.minimum(np.floor(times * FPS + 1e-6).astype(int), len(images) - 1).tolist() if images else []
+        for i, number in enumerate(numbers):
+            if i and number == numbers[i - 1]:
+                out[i] = out[i - 1]
+            else:
+                out[i] = decode(
+                    images[number], out.shape[1], grey=stream == "mouth", what=f"image {number} of the {stream} stream"
+                )
 
 
 def decode(image: bytes, size: int, *, grey: bool, what: str) -> np.ndarray:
-    """Image file bytes -> `[size size 3]` RGB or `[size size]` grey, uint8.
+    """Image file bytes -> `[size size 3]` RGB or `[size size 1]` grey, uint8.
 
     Raises:
       BadRecord: the bytes are no image; the message calls it `what`.
@@ -134,4 +134,4 @@ def decode(image: bytes, size: int, *, grey: bool, what: str) -> np.ndarray:
         raise BadRecord(f"{what} cannot be decoded")
     if pixels.shape[:2] != (size, size):
         pixels = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
-    return pixels
+    return pixels[..., None] if grey else pixels
