@@ -115,7 +115,7 @@ def utterance(duration: float, rng: np.random.Generator, *, rate: float = 1.0, l
     n = round(duration * RATE)
     sounds, ends = [_REST], [rng.uniform(0.06, 0.30)]
     pitch, accents = [1.0], [ends[0]]  # f0 targets and their times
-    stop = duration - rng.uniform(0.06, 0.25)
+    stop = duration - rng.uniform(0.10, 0.28)
     while ends[-1] < stop:
         for _ in range(rng.integers(1, 4)):
             onset = CONSONANTS[_CONSONANT_NAMES[rng.integers(len(_CONSONANT_NAMES))]] if rng.random() < 0.9 else ()
@@ -133,8 +133,7 @@ def utterance(duration: float, rng: np.random.Generator, *, rate: float = 1.0, l
             sounds.append(_REST)
             ends.append(ends[-1] + rng.uniform(0.10, 0.26))
     sounds.append(_REST)
-    ends[-1] = min(ends[-1], stop + 0.05)
-    ends = np.minimum([*ends, duration + 1], duration + 1)
+    ends = np.append(np.minimum(ends, stop + 0.05), duration + 1)
 
     index = np.minimum(np.searchsorted(ends, np.arange(n) / RATE, side="right"), len(sounds) - 1)
     tracks = {}

@@ -198,10 +198,7 @@ def brows(identity: Identity, side: int, u: np.ndarray) -> np.ndarray:
 def landmarks(identity: Identity, motion: Motion, view: View) -> np.ndarray:
     """The 68 iBUG landmarks `[t 68 2]` float32 in pixels, exactly where the renderer draws them."""
     t = len(motion.yaw)
-    contour = outline(identity, 1024)
-    start = np.argmin(np.abs(contour[:512, 1]) + 9 * (contour[:512, 0] > 0))
-    chain = contour[start : start + 512]
-    chain = chain[: np.argmin(np.linalg.norm(chain - [identity.width, 0], axis=1)) + 1]
+    chain = outline(identity, 18 * 64)[: 10 * 64 + 1]  # from the first of its 18 corners to the eleventh
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(chain, axis=0), axis=1))])
     stations = np.linspace(0, length[-1], 17)
     jaw = np.stack([np.interp(stations, length, chain[:, i]) for i in range(2)], 1)
