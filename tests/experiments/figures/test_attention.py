@@ -31,7 +31,7 @@ def clip(**fields):
 @pytest.mark.parametrize(
     "clips",
     [
-        [clip(), clip(label=0), clip(label=-1, title="t" * 300)],
+        [clip(label=0), clip(label=-1, title="t" * 300)],
         [clip(frames=None, image_attention=None)],
         [clip(audio=None, audio_attention=None), clip(audio=AUDIO / 32768)],
         [AttentionMaps("nothing", 1.6)],

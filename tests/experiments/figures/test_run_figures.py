@@ -127,10 +127,12 @@ def test_best_step_without_auc_is_that_of_the_lowest_loss():
     assert training_curves.best_step({}) is None
 
 
-@pytest.mark.parametrize("rows", [log(), log(1), log()[:3], [{"step": 1, "train/loss": None}], []])
+def test_a_log_adds_a_picture(tmp_path):
+    assert run.write(tmp_path, table(), 0.5, log=log(), samples=20)[-1] == tmp_path / "training_curves.png"
+
+
+@pytest.mark.parametrize("rows", [log(1), log()[:3], [{"step": 1, "train/loss": None}], []])
 def test_every_log_gives_a_picture(tmp_path, rows):
-    paths = run.write(tmp_path, table(), 0.5, log=rows, samples=20)
-    assert (tmp_path / "training_curves.png" in paths) == bool(rows)
     style.save(training_curves.draw(training_curves.curves_of(rows)), tmp_path / "curves.png")
 
 
