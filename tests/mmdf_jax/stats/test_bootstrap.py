@@ -21,16 +21,16 @@ def study(people, clips, seed, shift=2.0, spread=0.7):
 
 @pytest.mark.parametrize("people, clips", [(8, 16), (30, 16)])
 def test_intervals_over_people_cover_and_intervals_over_rows_do_not(people, clips):
-    truth = norm.cdf(2.0 / math.sqrt(3 * 0.7**2 + 2))
+    truth = norm.cdf(2.0 / math.sqrt(3 * 1.2**2 + 2))
     by_people = by_rows = 0
-    for seed in range(120):
-        labels, scores, groups = study(people, clips, seed)
-        over_people = interval(auc, labels, scores, groups, samples=200, seed=seed)
-        over_rows = interval(auc, labels, scores, range(len(labels)), samples=200, seed=seed)
+    for seed in range(80):
+        labels, scores, groups = study(people, clips, seed, spread=1.2)
+        over_people = interval(auc, labels, scores, groups, samples=120, seed=seed)
+        over_rows = interval(auc, labels, scores, range(len(labels)), samples=120, seed=seed)
         by_people += over_people.low <= truth <= over_people.high
         by_rows += over_rows.low <= truth <= over_rows.high
-    assert by_people >= 0.90 * 120  # nominal 95 %, that is 114; 90 % is 2.5 standard errors below
-    assert by_rows <= by_people - 6
+    assert by_people >= 70  # nominal 95 %, that is 76; 70 is three standard errors below
+    assert by_rows <= by_people - 10
 
 
 def test_independent_rows_agree_with_delong():
