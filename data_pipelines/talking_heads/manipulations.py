@@ -20,8 +20,8 @@ def swap_face(
     """Puts the donor's inner face, who performs the same, onto the frames.
 
     frames, donor `[t h w 3]` uint8; marks `[t 68 2]` pixels; returns frames. As in face-swapping autoencoders: the face
-    is generated at a low resolution, without the sensor's noise, fitted to each frame's (unsteady) landmarks by
-    an affine warp, colour-matched only roughly, and blended in along a feathered hull, not quite alike from frame to frame.
+    is generated at a low resolution, without the sensor's noise, fitted to each frame's (unsteady) landmarks by an
+    affine warp, colour-matched only roughly, and blended in along a feathered hull, a little differently each frame.
     """
     t, h, w, _ = frames.shape
     resolution = int(rng.integers(40, 57))  # pixels of the generated face

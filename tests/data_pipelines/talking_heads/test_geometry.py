@@ -30,7 +30,7 @@ def test_unproject_inverts_project(acted):
 
 
 def test_landmarks_follow_the_ibug_order(acted):
-    *_, marks, frames = acted
+    *_, marks, _ = acted
     assert marks.shape == (60, 68, 2) and marks.dtype == np.float32
     assert marks.min() > 0 and marks.max() < geometry.SIZE
     mean = marks.mean(0)
@@ -52,7 +52,7 @@ def test_the_inner_lips_open_as_the_track_says(acted):
 
 
 def test_eyes_and_mouth_are_drawn_at_their_landmarks(acted):
-    who, motion, _, marks, frames = acted
+    _, motion, _, marks, frames = acted
     grey = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]).astype(float)
 
     def look(t, point):
