@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from data_pipelines import faces, media
+from data_pipelines import faces, media, tracking
 from data_pipelines.clip import Clip
 
 FACES = ("face", "whole")
@@ -107,9 +107,7 @@ def _track(clip: Clip, crops: Crops, limits: media.Limits) -> tuple[faces.Track 
         return None, None
     if clip.landmarks_path:
         return faces.given(clip.landmarks_path), None
-    from data_pipelines import tracking  # the detector is slow to load
-
-    tracker = tracking.Tracker(tracking.detector())
+    tracker = tracking.Tracker(tracking.detector)
     seen = media.read(clip.path, on_frame=tracker.take, long_side=_LONG_SIDE, pixels="rgb24", limits=limits)
     return tracker.finish(seen.width), seen
 

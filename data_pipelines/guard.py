@@ -63,8 +63,9 @@ def run(
             soonest = min(child.deadline for child in busy) - time.monotonic()
             connection.wait([child.pipe for child in busy], max(0.0, soonest))
             for child in busy:
-                if (outcome := child.take()) is None:
+                if not child.is_done():
                     continue
+                outcome = child.take()
                 index, child.index = child.index, None
                 if queue:
                     child.give(*queue.popleft())
@@ -102,18 +103,19 @@ class _Child:
         with contextlib.suppress(OSError):
             self.pipe.send(item)
 
+    def is_done(self) -> bool:
+        return self.pipe.poll() or time.monotonic() >= self.deadline
+
     def take(self) -> Any:
-        """The result, a Failure, or None while the item is still being worked on."""
+        """The result or a Failure; after a failure that ended the child a new one stands ready."""
         if self.pipe.poll():
             try:
                 return self.pipe.recv()
             except (EOFError, OSError, pickle.UnpicklingError):
                 self._process.wait()
                 failure = self._post_mortem()
-        elif time.monotonic() >= self.deadline:
-            failure = Failure("time", f"took longer than {self._caps.wall_seconds:g} s")
         else:
-            return None
+            failure = Failure("time", f"took longer than {self._caps.wall_seconds:g} s")
         self.stop()
         self._start()
         return failure

@@ -124,7 +124,7 @@ def _read(container, name, on_frame, long_side, pixels, audio, limits) -> Media:
         damage = damage or f"decoding stopped: {getattr(error, 'strerror', None) or error}"
     if on_frame and pictures:
         pictures.finish()
-        damage = damage or pictures.shortfall()
+        damage = damage or (pictures.shortfall() if container.format.name.startswith("mov") else "")
     has_video = bool(pictures) and (on_frame is None or pictures.count > 0)
     sound_read = samples.samples() if audio and samples else None
     has_audio = sound_read is not None and len(sound_read[1]) > 0
@@ -241,7 +241,7 @@ class _Pictures:
             self._emit(max(self._shown[0] + self._last_duration, self.start + 0.5 / FPS))
 
     def shortfall(self) -> str:
-        """What is missing against the container's own count; "" when nothing is, or when it has none."""
+        """What is missing against the count in an MP4's header; "" when nothing is, or when it has none."""
         expected = self._stream.frames
         if self._packets >= expected:
             return ""

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import io
 import json
@@ -63,10 +64,13 @@ def quiet() -> Iterator[None]:
 
 
 def write(folder: pathlib.Path, splits: dict[str, list[pathlib.Path]]) -> None:
-    """Writes the packed records of each split, in the order of their files, through a TFDS builder."""
+    """Writes the packed records of each split, in the order of their files, through a TFDS builder.
+
+    Raises OSError when they cannot be written.
+    """
     import tensorflow_datasets as tfds
 
-    class Clips(tfds.core.GeneratorBasedBuilder):
+    class Clips(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Face crops, mouth crops and sound of prepared clips; see records.py."""
 
         VERSION = tfds.core.Version(f"{VERSION}.0.0")
@@ -89,5 +93,8 @@ def write(folder: pathlib.Path, splits: dict[str, list[pathlib.Path]]) -> None:
 
     tfds.disable_progress_bar()
     builder = Clips(data_dir=folder, file_format="array_record")
-    with quiet(), contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory(dir=folder) as unused:
-        builder.download_and_prepare(download_dir=unused)
+    try:
+        with quiet(), contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory(dir=folder) as unused:
+            builder.download_and_prepare(download_dir=unused)
+    except RuntimeError as error:  # how array_record tells of a full disk
+        raise OSError(errno.EIO, str(error).split(";")[0], str(folder)) from error

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import importlib.util
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import cv2
@@ -109,10 +109,14 @@ def _landmark_model() -> pathlib.Path:
 
 
 class Tracker:
-    """Follows all faces through pictures that are handed to `take` in order; `finish` chooses the speaker's."""
+    """Follows all faces through pictures that are handed to `take` in order; `finish` chooses the speaker's.
 
-    def __init__(self, find: Detector) -> None:
-        self._find = find
+    make: gives the detector. It is called at the first picture, for a detector may be slow to load.
+    """
+
+    def __init__(self, make: Callable[[], Detector]) -> None:
+        self._make = make
+        self._find: Detector | None = None
         self._tracks: list[dict[int, Face]] = []
         self._waiting: list[np.ndarray] = []  # pictures since the last look, with the frame that they begin at
         self._count = 0
@@ -120,6 +124,7 @@ class Tracker:
     def take(self, i: int, time: float, image: np.ndarray) -> None:
         """Picture i [h w 3] RGB; they may be scaled, all alike."""
         self._count = i + 1
+        self._find = self._find or self._make()
         if i % self._find.every == 0:
             self._look(i, image)
         else:

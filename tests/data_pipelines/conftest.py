@@ -1,0 +1,125 @@
+"""Small media files made on the spot, and a stand-in for the face detector."""
+
+import fractions
+
+import av
+import numpy as np
+import pytest
+
+from data_pipelines import faces
+
+
+def _write_media(
+    path,
+    *,
+    times=None,
+    images=None,
+    size=(64, 64),
+    flash=None,
+    click=None,
+    sound=None,
+    seconds=None,
+    audio_start=0.0,
+    rate=44100,
+    layout="mono",
+    video_codec="libx264",
+    audio_codec="aac",
+    bframes=2,
+    options=None,
+):
+    """Writes pictures that show from `times` (s) and a sound; None leaves the stream out.
+
+    images: array per picture [h w 3], by default grey, white from `flash` on; sound: float [s], by default silence with
+    a burst at the time `click`. Returns path.
+    """
+    tick = fractions.Fraction(1, 30000)
+    with av.open(f"file:{path}", "w", options=options or {}, format=_format(path)) as container:
+        video = audio = None
+        if times is not None:
+            codec_options = {"bf": str(bframes), "preset": "ultrafast"} if video_codec == "libx264" else {}
+            video = container.add_stream(video_codec, rate=30, options=codec_options)
+            video.width, video.height = size if images is None else images[0].shape[1::-1]
+            video.pix_fmt = "yuv420p"
+            video.codec_context.time_base = video.time_base = tick
+        if rate:
+            audio = container.add_stream(audio_codec, rate=rate, layout=layout)
+            _encode_sound(container, audio, sound, seconds or 3.0, click, audio_start)
+        for i, time in enumerate(() if times is None else times):
+            if images is None:
+                value = 235 if flash is not None and time >= flash - 1e-6 else 40
+                image = np.full((size[1], size[0], 3), value, np.uint8)
+            else:
+                image = images[i]
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = round(time / tick), tick
+            container.mux(video.encode(frame))
+        if video:
+            container.mux(video.encode())
+    return path
+
+
+def _format(path):
+    return {"mkv": "matroska", "m4a": "mp4"}.get(suffix := str(path).rpartition(".")[2], suffix)
+
+
+def _encode_sound(container, audio, sound, seconds, click, start):
+    rate, channels = audio.codec_context.sample_rate, audio.codec_context.layout.nb_channels
+    if sound is None:
+        sound = np.zeros(round(seconds * rate))
+        if click is not None:
+            first, length = round((click - start) * rate), rate // 100
+            sound[first : first + length] = 0.9 * np.sin(np.arange(length) * 2 * np.pi * 2000 / rate)
+    kind = audio.codec_context.format.name
+    sound = np.tile(np.asarray(sound, np.float32), (channels, 1))
+    values = sound if kind.startswith("flt") else np.round(sound * 32767).astype(np.int16)
+    chunk = audio.codec_context.frame_size or 1024
+    for first in range(0, values.shape[1], chunk):
+        block = np.ascontiguousarray(values[:, first : first + chunk])
+        block = block if kind.endswith("p") else np.ascontiguousarray(block.T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(block, format=kind, layout=audio.codec_context.layout.name)
+        frame.sample_rate, frame.time_base = rate, fractions.Fraction(1, rate)
+        frame.pts = round(start * rate) + first
+        container.mux(audio.encode(frame))
+    container.mux(audio.encode())
+
+
+@pytest.fixture(scope="session")
+def write_media():
+    """The function that writes a media file."""
+    return _write_media
+
+
+def _frontal(x, y, eyes):
+    """Landmarks [68 2] of an upright face: middle between the eyes, distance of the outer eye corners."""
+    points = np.zeros((68, 2), np.float32)
+    points[list(faces.STABLE)] = [(-0.5, 0), (-0.165, 0), (0.165, 0), (0.5, 0), (0, 0.52)]
+    points[48:68] = (0, 0.85)
+    return points * eyes + (x, y)
+
+
+@pytest.fixture(scope="session")
+def frontal():
+    """The function that gives landmarks of an upright face."""
+    return _frontal
+
+
+@pytest.fixture(scope="session")
+def talking_clip(write_media, frontal):
+    """A function that writes a clip with its landmarks beside it: (folder, name, seconds, seed) -> path."""
+
+    def write(folder, name, seconds=1.0, seed=0):
+        rng = np.random.default_rng(seed)
+        count = round(25 * seconds)
+        base = rng.integers(0, 255, (12, 12, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+        path = write_media(
+            folder / f"{name}.mp4",
+            times=np.arange(count) / 25,
+            images=[np.roll(base, i, 1) for i in range(count)],
+            sound=rng.normal(size=round(seconds * 16000)) * 0.1,
+            rate=16000,
+        )
+        landmarks = np.stack([frontal(48 + np.sin(i / 5), 40, 28) for i in range(count)])
+        np.savez(path.with_suffix(".npz"), landmarks=landmarks, times=np.arange(count) / 25)
+        return path
+
+    return write

@@ -1,0 +1,61 @@
+"""Splits that are made up: disjoint, in proportion, and always the same."""
+
+import collections
+import random
+
+from data_pipelines import splits
+from data_pipelines.clip import Clip
+
+
+def clips_of(people, each=4):
+    return [
+        Clip(f"c/{person}/{i}", f"/c/{person}/{i}", i % 2, identity=f"p{person}")
+        for person in range(people)
+        for i in range(each)
+    ]
+
+
+def test_shares_and_labels():
+    assigned = splits.assign(clips_of(100))
+    count = collections.Counter(clip.split for clip in assigned)
+    assert abs(count["train"] - 280) <= 8
+    assert abs(count["val"] - 60) <= 8
+    for split in count:
+        labels = [clip.label for clip in assigned if clip.split == split]
+        assert sum(labels) * 2 == len(labels)
+
+
+def test_order_does_not_matter():
+    clips = clips_of(20)
+    shuffled = random.Random(0).sample(clips, len(clips))
+    by_id = {clip.clip_id: clip.split for clip in splits.assign(clips)}
+    assert by_id == {clip.clip_id: clip.split for clip in splits.assign(shuffled)}
+
+
+def test_identity_donor_and_original_stay_together():
+    clips = [
+        Clip("a", "/a", 0, identity="x"),
+        Clip("b", "/b", 1, identity="y", donors=("x",)),
+        Clip("c", "/c", 1, identity="z", original="b"),
+        Clip("d", "/d", 1, identity="w", original="/c"),
+        *clips_of(10),
+    ]
+    assigned = splits.assign(clips)
+    assert len({clip.split for clip in assigned[:4]}) == 1
+
+
+def test_three_people_are_enough_for_three_splits():
+    assert {clip.split for clip in splits.assign(clips_of(3))} == {"train", "val", "test"}
+
+
+def test_given_splits_are_kept_and_followed():
+    clips = [Clip("a", "/a", 0, identity="x", split="test"), Clip("b", "/b", 1, identity="x"), *clips_of(5)]
+    assigned = splits.assign(clips)
+    assert [clip.split for clip in assigned[:2]] == ["test", "test"]
+    official = [Clip(str(i), f"/{i}", i % 2, split="val") for i in range(4)]
+    assert splits.assign(official) == official
+
+
+def test_clips_without_names_stand_alone():
+    clips = [Clip(f"{i}", f"/{i}", i % 2) for i in range(40)]
+    assert {clip.split for clip in splits.assign(clips)} == {"train", "val", "test"}

@@ -1,0 +1,106 @@
+"""Following one speaker: with a detector whose faces are known, and with dlib on a painted one."""
+
+import numpy as np
+import pytest
+
+from data_pipelines import faces, tracking
+
+
+class Scripted:
+    """Finds the faces that a picture's first value names: script[value] is a list of (x, y, size, score)."""
+
+    every = 5
+
+    def __init__(self, script):
+        self.script = script
+        self.looks = self.follows = 0
+
+    def __call__(self, frame):
+        self.looks += 1
+        return [self._face(*what) for what in self.script[int(frame[0, 0, 0])]]
+
+    def follow(self, frame, box):
+        self.follows += 1
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        return self._face(x, y, box[2] - box[0], 1.0)
+
+    def _face(self, x, y, size, score):
+        box = (x - size / 2, y - size / 2, x + size / 2, y + size / 2)
+        return tracking.Face(box, np.full((68, 2), (x, y), np.float32), score)
+
+
+def follow(script):
+    """The speaker's track through one picture per entry of the script."""
+    detector = Scripted(script)
+    tracker = tracking.Tracker(lambda: detector)
+    for i in range(len(script)):
+        tracker.take(i, i / 25, np.full((2, 2, 3), i, np.uint8))
+    return tracker.finish(640), detector
+
+
+def test_a_moving_face_is_followed_with_few_looks():
+    track, detector = follow([[(100 + i, 80, 60, 1.0)] for i in range(38)])
+    assert track.found.all()
+    assert track.width == 640
+    np.testing.assert_allclose(track.landmarks[:, 0, 0], 100 + np.arange(38), atol=1e-3)
+    assert detector.looks == 9  # every fifth, and the last
+    assert detector.looks + detector.follows == 38
+
+
+def test_the_largest_steady_face_is_the_speaker():
+    script = [[(100, 80, 60, 1.0), (400, 80, 50, 1.0)] for _ in range(40)]
+    for i in range(20, 26):
+        script[i] = [*script[i], (600, 80, 90, 1.0)]  # someone large walks by
+    track, _ = follow(script)
+    assert track.found.all()
+    np.testing.assert_array_equal(track.landmarks[:, 0, 0], 100)
+
+
+def test_a_face_that_is_lost_is_interpolated_and_counted():
+    script = [[(100 + i, 80, 60, 1.0)] if not 10 <= i < 22 else [] for i in range(40)]
+    track, _ = follow(script)
+    assert not track.found[10:22].any()
+    assert track.found[:6].all()
+    assert track.found[25:].all()
+    np.testing.assert_allclose(track.landmarks[:, 0, 0], 100 + np.arange(40), atol=1e-3)
+    assert faces.longest_gap(track.found) <= 20
+
+
+def test_a_weak_sight_continues_but_does_not_begin():
+    weak = [[(100, 80, 60, 1.0 if i < 10 else -0.1)] for i in range(30)]
+    assert follow(weak)[0].found.all()
+    assert follow([[(100, 80, 60, -0.1)]] * 30)[0] is None
+
+
+def test_pieces_at_one_place_are_one_speaker_and_others_are_not():
+    script = [[(100, 80, 60, 1.0)] if not 20 <= i < 70 else [] for i in range(100)]
+    track, _ = follow(script)
+    assert track.found[:16].all()
+    assert track.found[70:].all()
+    script = [[(100 if i < 60 else 400, 80, 60, 1.0)] for i in range(100)]
+    track, _ = follow(script)
+    assert track.found[:56].all()
+    assert not track.found[61:].any()
+
+
+def test_nobody():
+    assert follow([[]] * 12)[0] is None
+    assert tracking.Tracker(lambda: Scripted([])).finish(640) is None
+
+
+def test_overlap():
+    assert tracking.overlap((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
+    assert tracking.overlap((0, 0, 2, 2), (2, 0, 4, 2)) == 0
+    assert tracking.overlap((0, 0, 2, 2), (0, 0, 2, 2)) == 1
+
+
+def test_dlib_takes_any_picture():
+    detector = tracking.detector()
+    assert detector is tracking.detector()
+    noise = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
+    assert detector(noise) == []
+    strided = np.zeros((90, 200, 3), np.uint8)[:, ::2]
+    assert detector(strided) == []
+    face = detector.follow(noise, (20, 20, 80, 80))
+    assert face.landmarks.shape == (68, 2)
+    assert np.abs(face.landmarks - 50).max() < 80
