@@ -87,7 +87,7 @@ def test_absolute_paths_and_spreadsheets(tmp_path):
 )
 def test_faults_in_one_line(tmp_path, text, words):
     path = manifest(tmp_path, text)
-    with pytest.raises(ValueError) as error:  # noqa: PT011
+    with pytest.raises(ValueError) as error:
         clip_lib.read_manifest(path)
     message = str(error.value)
     assert "\n" not in message

@@ -144,7 +144,7 @@ def test_long_side_and_channel_order(tmp_path, write_media):
     image = np.zeros((120, 200, 3), np.uint8)
     image[..., 0] = 255  # red
     path = write_media(tmp_path / "a.mp4", times=np.arange(3) / 25, images=[image] * 3, rate=0)
-    info, shown = read(path, long_side=100, pixels="rgb24")
+    _info, shown = read(path, long_side=100, pixels="rgb24")
     assert shown.images[0].shape == (60, 100, 3)
     assert shown.images[0].flags.c_contiguous
     assert shown.images[0][..., 0].mean() > 200 > 60 > shown.images[0][..., 2].mean()

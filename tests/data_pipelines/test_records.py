@@ -135,8 +135,8 @@ def test_bad_clips_cost_themselves_only(tmp_path, talking_clip, write_media):
     good = [clip_of(talking_clip(tmp_path, name), split="train") for name in "ab"]
     silent = write_media(tmp_path / "silent.mp4", times=np.arange(25) / 25, rate=0)
     np.savez(silent.with_suffix(".npz"), **np.load(good[0].landmarks_path))
-    sound = write_media(tmp_path / "sound.wav", audio_codec="pcm_s16le")
-    blank = write_media(tmp_path / "blank.mp4", times=np.arange(10) / 25)
+    write_media(tmp_path / "sound.wav", audio_codec="pcm_s16le")
+    write_media(tmp_path / "blank.mp4", times=np.arange(10) / 25)
     cut = tmp_path / "cut.mp4"
     noise = np.random.default_rng(0).integers(0, 255, (50, 64, 64, 3), np.uint8)
     options = {"movflags": "+faststart"}

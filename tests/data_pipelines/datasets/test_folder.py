@@ -46,7 +46,7 @@ def test_nothing_to_read(tmp_path):
         folder.read()
     with pytest.raises(FileNotFoundError, match="no such folder"):
         folder.read(root=str(tmp_path / "none"))
-    with pytest.raises(ValueError, match="expected a manifest.csv, or the folders real and fake"):
+    with pytest.raises(ValueError, match=r"expected a manifest\.csv, or the folders real and fake"):
         folder.read(root=str(tmp_path))
     touch(tmp_path, "real/readme.txt")
     with pytest.raises(ValueError, match="no media files"):

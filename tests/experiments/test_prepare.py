@@ -1,0 +1,141 @@
+"""The prepare command, and `ensure` as the main command uses it."""
+
+import pathlib
+import subprocess
+import sys
+
+import av
+import cv2
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from data_pipelines import records
+from experiments import prepare
+
+ROOT = pathlib.Path(prepare.__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """Six clips of three people with landmarks beside them, and one file that is none."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = ["path,label,method,identity,landmarks_path"]
+    for i in range(6):
+        with av.open(str(folder / f"{i}.mp4"), "w") as container:
+            stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+            stream.width = stream.height = 64
+            stream.pix_fmt = "yuv420p"
+            for j in range(10):
+                picture = np.full((64, 64, 3), 20 * j + i, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        points = np.random.default_rng(i).uniform(20, 44, (10, 68, 2))
+        np.savez(folder / f"{i}.npz", landmarks=points, times=np.arange(10) / 25)
+        rows.append(f"{i}.mp4,{i % 2},{'swap' if i % 2 else 'real'},p{i // 2},{i}.npz")
+    (folder / "bad.mp4").write_text("hello")
+    rows.append("bad.mp4,0,real,p0,")
+    (folder / "manifest.csv").write_text("\n".join(rows))
+    return folder / "manifest.csv"
+
+
+def data(table, **fields):
+    crops = {"face_size": 32, "mouth_size": 32}
+    known = {"name": "folder", "root": "", "manifest": str(table), "out": "", "options": {}, "crops": crops}
+    return ConfigDict(known | fields)
+
+
+def test_ensure_prepares_once(manifest, tmp_path, monkeypatch):
+    monkeypatch.setenv("MMDF_JAX_CACHE", str(tmp_path / "cache"))
+    folder = prepare.ensure(data(manifest), workers=2)
+    assert folder.parent == tmp_path / "cache" / "records"
+    assert folder.name.startswith("folder-")
+    splits = {split: len(records.Records(folder, split)) for split in ("train", "val", "test")}
+    assert splits == {"train": 2, "val": 2, "test": 2}
+    monkeypatch.setattr(records, "prepare", None)
+    assert prepare.ensure(data(manifest)) == folder
+    with pytest.raises(TypeError):  # other crops are other records
+        prepare.ensure(data(manifest, crops={"face_size": 40}))
+
+
+def test_ensure_takes_finished_records_as_they_are(manifest, tmp_path):
+    out = tmp_path / "out"
+    assert prepare.ensure(data(manifest, out=str(out)), workers=1) == out
+    assert prepare.ensure(data("", out=str(out))) == out
+    with pytest.raises(FileNotFoundError, match="no prepared records"):
+        prepare.ensure(data("", out=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"name": "imagenet"}, "no dataset 'imagenet'; known: .*folder.*talking_heads"),
+        ({"name": "../evil"}, "no dataset"),
+        ({"options": {"speed": 3}}, "the reader of folder takes"),
+        ({"crops": {"size": 3}}, "crops has no field size; known: face, face_size"),
+        ({"manifest": ""}, "needs config.data.manifest"),
+    ],
+)
+def test_mistakes_in_a_config(manifest, fields, words):
+    with pytest.raises(ValueError, match=words) as error:
+        prepare.ensure(data(manifest, **fields))
+    assert "\n" not in str(error.value)
+
+
+def test_shares():
+    assert [prepare.share(text) for text in ("0.01", "1%", " 20 %", "1", "0")] == [0.01, 0.01, 0.2, 1.0, 0.0]
+    for text in ("", "-1", "200%", "1.2.3", "few"):
+        with pytest.raises(ValueError, match="expected a share"):
+            prepare.share(text)
+
+
+def command(*arguments, limit=""):
+    line = [sys.executable, "-m", "experiments.prepare", *map(str, arguments)]
+    shell = ["bash", "-c", f'{limit} exec "$@"', "bash", *line]
+    return subprocess.run(shell, cwd=ROOT, capture_output=True, text=True)
+
+
+CROPS = '--crops={"face_size": 32, "mouth_size": 32}'
+
+
+def test_the_command_tells_what_it_made(manifest, tmp_path):
+    out = tmp_path / "out"
+    done = command(f"--manifest={manifest}", f"--out={out}", CROPS)
+    assert done.returncode == 0, done.stderr
+    for words in ("7 clips, 6 records", "real 4, fake 3", "no_audio 6, undecodable 1", "bad.mp4", "prepare_report.csv"):
+        assert words in done.stdout
+    sheet = cv2.imread(str(out / "contact_sheet.png"))
+    assert sheet.shape[0] > 500
+    assert sheet.shape[1] > 900
+    assert command(f"--manifest={manifest}", f"--out={out}", CROPS).stdout == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--manifest=none.csv"], "no such manifest"),
+        (["--crops={"], "--crops='{' is not JSON"),
+        (["--max_bad=few"], "expected a share"),
+        (["--root=/nowhere"], "no such folder"),
+    ],
+)
+def test_mistakes_on_the_command_line(arguments, words):
+    done = command(*arguments)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_budget_for_bad_clips(manifest, tmp_path):
+    done = command(f"--manifest={manifest}", f"--out={tmp_path / 'out'}", CROPS, "--max_bad=10%")
+    assert done.returncode == 1
+    assert "1 of 7 clips cannot be used (limit 10%)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_one_line(manifest, tmp_path):
+    done = command(f"--manifest={manifest}", f"--out={tmp_path / 'out'}", CROPS, limit="ulimit -f 4;")
+    assert done.returncode == 1
+    assert "cannot write the records" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
