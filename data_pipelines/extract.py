@@ -81,6 +81,7 @@ class Outcome:
 
 def extract(job: Job) -> Outcome:
     """The record of a clip; every fault of the file is a status, never an exception."""
+    cv2.setNumThreads(1)  # the cores are shared out by clip
     clip, crops, limits = job.clip, job.crops, job.limits
     try:
         track, heard = _track(clip, crops, limits)

@@ -231,7 +231,7 @@ class _Pictures:
 
     def _convert(self, frame) -> np.ndarray:  # noqa: ANN001
         width, height = self._shape  # also where the size changes on the way
-        image = self._reformatter.reformat(frame, width, height, self._pixels).to_ndarray()
+        image = self._reformatter.reformat(frame, width, height, self._pixels, threads=1).to_ndarray()
         turns = round(frame.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(image, turns))  # rows come padded from FFmpeg
 
