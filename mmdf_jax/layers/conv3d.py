@@ -8,7 +8,6 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from mmdf_jax.typing import Array, Dtype
@@ -60,15 +59,13 @@ def conv3d_folded(x: Array, kernel: Array, strides: Strides) -> Array:
 
 def conv3d_matmul(x: Array, kernel: Array, strides: Strides) -> Array:
     """One matrix product over copies of x shifted by every tap of the kernel; for maps of a few positions."""
-    sizes = kernel.shape[:3]
     out = [-(-n // s) for n, s in zip(x.shape[1:4], strides, strict=True)]
-    x = jnp.pad(x, ((0, 0), *((k // 2, k // 2) for k in sizes), (0, 0)))
-    shifted = [
-        x[:, *(slice(i, i + (n - 1) * s + 1, s) for i, n, s in zip(tap, out, strides, strict=True))]
-        for tap in np.ndindex(*sizes)
-    ]
-    y = jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
-    return y
+    for axis in (3, 2, 1):  # one axis after the other: 9 slices instead of 27 compile in a third of the time
+        k, s, n = kernel.shape[axis - 1], strides[axis - 1], out[axis - 1]
+        x = jnp.pad(x, [(k // 2, k // 2) if i == axis else (0, 0) for i in range(5)])
+        taps = [jax.lax.slice_in_dim(x, i, i + (n - 1) * s + 1, s, axis=axis) for i in range(k)]
+        x = jnp.concatenate(taps, axis=-1)
+    return x @ kernel.reshape(-1, kernel.shape[-1])
 
 
 class Conv3D(nn.Module):
