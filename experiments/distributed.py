@@ -62,6 +62,11 @@ def is_primary() -> bool:
     return jax.process_index() == 0
 
 
+def process_count() -> int:
+    """How many processes train together."""
+    return jax.process_count()
+
+
 def barrier(name: str) -> None:
     """Waits for every process to come here."""
     if jax.process_count() > 1:

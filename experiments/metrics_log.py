@@ -6,7 +6,7 @@ import os
 import pathlib
 from typing import Any
 
-from experiments import run_directory
+from experiments import files
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -36,7 +36,7 @@ class MetricsLog:
 
         path = workdir / "metrics.jsonl"
         kept = [row for row in read(path) if row["step"] <= step]
-        run_directory.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = open(path, "a")  # noqa: SIM115 - closed by close()
         self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1, flush_secs=30)
 

@@ -3,14 +3,15 @@
 import fcntl
 import json
 import logging
-import os
 import pathlib
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+
+from experiments import files
 
 # Settings that change how fast a run goes, never what comes out: a resumed run may change them.
 FREE = ("data.workers", "data.threads", "data.prefetch", "data.root", "data.out", "train.log_steps")
@@ -74,7 +75,7 @@ def settle_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
             more = f"; and {len(names) - 5} more" if len(names) > 5 else ""
             raise ValueError(f"{workdir}: this run was started with another config ({shown}{more}); choose another --workdir")
     else:
-        write_text(path, json.dumps(config, indent=2) + "\n")
+        files.write_text(path, json.dumps(config, indent=2) + "\n")
 
 
 def read_config(workdir: pathlib.Path) -> dict[str, Any]:
@@ -101,21 +102,6 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
             for name, leaf in flatten(value, f"{prefix}.{key}" if prefix else str(key)).items()
         }
     return {prefix: tree}
-
-
-def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
-    """Lets `write` fill a temporary file beside `path`, then puts it in place: never a half-written file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes `text` atomically."""
-    write_atomically(path, lambda temporary: temporary.write_text(text))
 
 
 def start_log(workdir: pathlib.Path | None, *, primary: bool) -> None:

@@ -20,10 +20,11 @@ from tqdm import tqdm
 
 from data_pipelines import loader
 from data_pipelines.records import Records
-from experiments import checkpoints, distributed, modeling, score_table
+from experiments import checkpoints, distributed, modeling
 from experiments.evaluators import scoring
 from experiments.metrics_log import MetricsLog
 from experiments.run_directory import log
+from experiments.score_table import ScoreRow
 from experiments.termination import Termination
 from mmdf_jax import optim
 from mmdf_jax.metrics import classification
@@ -269,13 +270,13 @@ def _all_finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
-def _validation_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Loss (nats), AUC and accuracy at 0.5 over the clips that have a score and a label."""
-    scored = [row for row in rows if row["status"] == "ok"]
-    labels = np.array([row["label"] for row in scored])
-    scores = np.array([row["score"] for row in scored])
-    if not len(scored):
+def _validation_metrics(rows: Sequence[ScoreRow]) -> dict[str, float]:
+    """Loss (nats), AUC and accuracy at 0.5 over the clips that have a score."""
+    scored = [row for row in rows if row.scored]
+    if not scored:
         raise ValueError("the validation split has no clip that could be scored; see prepare_report.csv")
+    labels = np.array([row.label for row in scored])
+    scores = np.array([row.score for row in scored])
     safe = np.clip(scores, 1e-7, 1 - 1e-7)
     return {
         "loss": float(-np.mean(np.where(labels == 1, np.log(safe), np.log1p(-safe)))),

@@ -13,13 +13,16 @@ from tqdm import tqdm
 from data_pipelines import loader
 from data_pipelines.records import Records
 from experiments import distributed, modeling
+from experiments.score_table import OK, ScoreRow
+
+ABSTAINED = "abstained"  # status of a clip none of whose streams could be read
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """rows: one dict per clip, as the score table wants them. ms_per_window: the model's time, loading left out."""
+    """rows: one per clip, in the records' order. ms_per_window: the model's time, loading left out."""
 
-    rows: list[dict[str, Any]]
+    rows: list[ScoreRow]
     ms_per_window: float
 
 
@@ -78,24 +81,25 @@ def _mean_per_clip(values: np.ndarray, index: np.ndarray, clips: int) -> np.ndar
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def _rows(records: Records, per_clip: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def _rows(records: Records, per_clip: dict[str, np.ndarray]) -> list[ScoreRow]:
     rows = []
     for i, entry in enumerate(records.index):
         clip = entry.clip
-        scores = {name: float(values[i]) for name, values in per_clip.items()}
+        extra = {name: float(values[i]) for name, values in per_clip.items()}
+        score = extra.pop("score")
         rows.append(
-            {
-                "clip_id": clip.clip_id,
-                "dataset": clip.dataset,
-                "split": clip.split,
-                "identity": clip.identity,
-                "method": clip.method,
-                "label": clip.label,
-                "video_label": clip.video_label,
-                "audio_label": clip.audio_label,
-                "partial": int(bool(clip.video_segments or clip.audio_segments)),
-                "status": "abstained" if np.isnan(scores["score"]) else "ok",
-                **scores,
-            }
+            ScoreRow(
+                clip_id=clip.clip_id,
+                label=clip.label,
+                score=score,
+                dataset=clip.dataset,
+                split=clip.split,
+                identity=clip.identity,
+                method=clip.method,
+                video_label=clip.video_label,
+                audio_label=clip.audio_label,
+                status=ABSTAINED if np.isnan(score) else OK,
+                extra={"partial": float(bool(clip.video_segments or clip.audio_segments)), **extra},
+            )
         )
     return rows

@@ -1,0 +1,56 @@
+"""Scores a trained run on any prepared dataset or split, and prints its table.
+
+    python -m experiments.evaluate --workdir=runs/cross_attn
+    python -m experiments.evaluate --workdir=runs/cross_attn --data=folder --manifest=clips.csv --split=test
+
+The threshold stays the one that the run's own validation split fixed.
+"""
+
+import pathlib
+
+from absl import app, flags
+
+from experiments import command
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The trained run.")
+_DATA = flags.DEFINE_string("data", "", "Another dataset: a reader in data_pipelines/datasets; default: the run's own.")
+_ROOT = flags.DEFINE_string("root", "", "Where that dataset's files are.")
+_MANIFEST = flags.DEFINE_string("manifest", "", "With --data=folder: a CSV with path,label.")
+_SPLIT = flags.DEFINE_enum("split", "test", ["train", "val", "test"], "Which split.")
+_ALLOW = flags.DEFINE_list("allow", [], "Packages outside the project that names in the run's config may lie in.")
+
+
+def main(argv: list[str]) -> None:
+    """Runs the evaluation of the flags."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    with command.errors():
+        evaluate_run(pathlib.Path(_WORKDIR.value))
+
+
+def evaluate_run(workdir: pathlib.Path) -> None:
+    """Scores what the flags ask for; writes scores and methods tables into the run and prints the report."""
+    from data_pipelines.records import Records
+    from experiments import prepare, results, run_directory, score_table, trained
+    from experiments.report import terminal
+
+    run_directory.start_log(None, primary=True)
+    config = run_directory.read_config(workdir)
+    run = trained.load(workdir, config, tuple(_ALLOW.value))
+    val = score_table.read(workdir / "scores" / "val.csv")
+    data, name = config["data"], _SPLIT.value
+    if _DATA.value or _ROOT.value or _MANIFEST.value:
+        given = {"root": _ROOT.value, "manifest": _MANIFEST.value, "out": "", "options": {}}
+        data = {**data, **given, "name": _DATA.value or data["name"]}
+        name = f"{data['name']}-{name}"
+    scored = run.score(Records(prepare.ensure(data), _SPLIT.value), title=f"scoring {name}")
+    path = workdir / "scores" / f"{name}.csv"
+    score_table.write(path, scored.rows)
+    row = results.summarise(val, scored.rows, {"model": workdir.name, "modality": name})
+    methods = results.per_method(scored.rows, row["Threshold"])
+    run_directory.log.info(terminal.render(row, methods, [path]))
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("workdir")
+    app.run(main, flags_parser=command.parse_flags)

@@ -1,0 +1,72 @@
+"""One experiment from its config to its verdict: prepare, train, evaluate, and leave tables and figures behind."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from data_pipelines.records import Records
+from experiments import distributed, files, prepare, results, run_directory, score_table, train, trained
+from experiments.report import terminal
+from experiments.run_directory import log
+
+
+def run(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] = ()) -> None:
+    """Does what is still to do of the experiment in `workdir`, and prints its table.
+
+    Raises:
+      ValueError, OSError: config, data or disk; one line says what to do.
+    """
+    if not distributed.is_primary():
+        run_directory.start_log(None, primary=False)
+        _train_and_evaluate(config, workdir.resolve(), allow)
+        return
+    workdir = run_directory.create(workdir)
+    with run_directory.lock(workdir):
+        run_directory.settle_config(workdir, config)
+        run_directory.start_log(workdir, primary=True)
+        # results.csv is written last, so it says that all is there.
+        if (workdir / "results.csv").exists() and distributed.process_count() == 1:
+            log.info("%s is finished: nothing is trained again (to do so, delete it or choose another --workdir)", workdir)
+            log.info((workdir / "report.txt").read_text())
+        else:
+            _train_and_evaluate(config, workdir, allow)
+
+
+def _train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str]) -> None:
+    folder = prepare_records(config)
+    training = train.train(config, workdir, folder, allow)
+    best = trained.load(workdir, config, allow)
+    tables = {}
+    for split in ("val", "test"):
+        tables[split] = best.score(Records(folder, split), title=f"scoring {split}")
+        if distributed.is_primary():
+            score_table.write(workdir / "scores" / f"{split}.csv", tables[split].rows)
+    if not distributed.is_primary():
+        return
+    val, test = tables["val"].rows, tables["test"].rows
+    costs = {
+        "model": pathlib.Path(config["model"]["name"].replace(".", "/")).name,
+        "modality": " + ".join(sorted(config["data"]["streams"])),
+        "parameters_m": training["parameters"] / 1e6,
+        "train_minutes": training["train_minutes"],
+        "inference_ms": tables["test"].ms_per_window * config["evaluate"]["windows"],
+        "peak_memory_gb": training["peak_memory_gb"],
+    }
+    samples = config["evaluate"]["bootstrap"]
+    row = results.summarise(val, test, costs, samples=samples)
+    methods = results.per_method(test, row["Threshold"], samples=samples)
+    results.write_methods(workdir / "methods.csv", methods)
+    figures: list[pathlib.Path] = []
+    written = [workdir / "results.csv", workdir / "methods.csv", workdir / "scores", *figures]
+    report = terminal.render(row, methods, [path.relative_to(workdir.parent) for path in written])
+    files.write_text(workdir / "report.txt", report + "\n")
+    results.write_results(workdir / "results.csv", row)
+    log.info(report)
+
+
+def prepare_records(config: Mapping[str, Any]) -> pathlib.Path:
+    """The folder of the config's records, made by the primary process if it is missing."""
+    if distributed.is_primary():
+        prepare.ensure(config["data"])
+    distributed.barrier("records")
+    return prepare.ensure(config["data"])
