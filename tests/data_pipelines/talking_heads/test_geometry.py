@@ -1,6 +1,8 @@
 """Geometry: the warp's inverse, and landmarks that lie where things are drawn."""
 
 import dataclasses
+import importlib.util
+import pathlib
 
 import cv2
 import numpy as np
@@ -81,3 +83,17 @@ def test_skin_moves_with_its_landmarks(acted):
         seen.append((flow - first)[good, 0].mean(0))
         wanted.append((marks[t, 27:36] - marks[0, 27:36])[good].mean(0))
     assert np.abs(np.subtract(seen, wanted)).mean() < 0.7
+
+
+def test_an_independent_detector_sees_the_face_and_its_landmarks(acted):
+    """dlib, trained on photographs, finds exactly one face and agrees on the landmarks to a few pixels."""
+    import dlib
+
+    models = pathlib.Path(importlib.util.find_spec("face_recognition_models").origin).parent / "models"
+    *_, marks, frames = acted
+    large = cv2.resize(frames[20], (320, 320))
+    (box,) = dlib.get_frontal_face_detector()(large, 0)
+    shape = dlib.shape_predictor(str(models / "shape_predictor_68_face_landmarks.dat"))(large, box)
+    seen = np.array([[shape.part(k).x, shape.part(k).y] for k in range(68)]) / 2
+    error = np.linalg.norm(seen - marks[20], axis=1)
+    assert error[27:48].mean() < 3 and error.mean() < 5
