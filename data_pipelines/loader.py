@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -144,16 +145,20 @@ class Batches(Iterator[dict[str, np.ndarray]]):
             batches = batches.mp_prefetch(
                 grain.MultiprocessingOptions(settings.workers, per_worker_buffer_size=settings.prefetch), _start_worker
             )
-        self._batches = iter(batches)
-        self._batches.start_prefetch()
+        self._open = [iter(batches)]
+        self._open[0].start_prefetch()
+        # Also runs at exit, while grain can still clean up, and leaves it nothing to do afterwards.
+        self._finalizer = weakref.finalize(self, _close, self._open)
         self._clips = [row.clip.clip_id for row in records.index]
-        self._budget = budget
+        self._workers, self._budget = settings.workers, budget
         self._seen = np.zeros(len(self._clips), bool)
         self._bad: set[int] = set()
 
     def __next__(self) -> dict[str, np.ndarray]:
+        if not self._open:
+            raise LoaderError("the loader is closed")
         try:
-            batch = next(self._batches)
+            batch = next(self._open[0])
         except RuntimeError as error:
             if "Worker process was terminated" not in str(error):
                 raise
@@ -163,8 +168,8 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         self._seen[batch["clip_index"]] = True
         for problem in problems.splitlines():
             self._tell(problem)
-        # Arrays from a worker lie in shared memory, which the view keeps alive as long as anyone holds it.
-        return {name: np.asarray(array) for name, array in batch.items()}
+        # A worker's arrays lie in shared memory, which must not outlive the loader.
+        return {name: np.array(array) for name, array in batch.items()} if self._workers else batch
 
     def _tell(self, problem: str) -> None:
         row, reason = problem.split(" ", 1)
@@ -182,13 +187,18 @@ class Batches(Iterator[dict[str, np.ndarray]]):
 
     def close(self) -> None:
         """Stops threads and worker processes. Batches already handed out stay valid."""
-        self._batches.close()
+        self._finalizer()
 
     def __enter__(self) -> "Batches":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _close(iterators: list[grain.DatasetIterator]) -> None:
+    while iterators:
+        iterators.pop().close()
 
 
 # Batches by number. They are filled in place: to stack examples would copy every picture once more.
@@ -348,14 +358,19 @@ def _start_worker(worker: int, workers: int) -> None:
     del worker, workers
     cv2.setNumThreads(1)  # the workers are the parallelism
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which closes its workers
-    signal.signal(signal.SIGTERM, lambda *_: threading.Timer(WORKER_GRACE, os._exit, (143,)).start())
-    threading.Thread(target=_exit_with, args=(multiprocessing.parent_process().pid,), daemon=True).start()
+    terminated = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: terminated.set())
+    parent = multiprocessing.parent_process().pid
+    threading.Thread(target=_exit_in_time, args=(parent, terminated), daemon=True).start()
 
 
-def _exit_with(parent: int) -> None:
-    while os.getppid() == parent:
+def _exit_in_time(parent: int, terminated: threading.Event) -> None:
+    deadline = math.inf
+    while os.getppid() == parent and time.monotonic() < deadline:
         time.sleep(0.5)
-    os._exit(1)  # Python's resource tracker, which outlives both, then frees the shared memory
+        if terminated.is_set():
+            deadline = min(deadline, time.monotonic() + WORKER_GRACE)
+    os._exit(1)  # Python's resource tracker, which outlives parent and workers, then frees the shared memory
 
 
 def _cause_of_death(message: str) -> str:
