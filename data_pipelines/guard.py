@@ -25,8 +25,8 @@ class Caps:
     """What one item may use."""
 
     memory: int = 3 << 30  # bytes of address space
-    cpu_seconds: float = 600.0
-    wall_seconds: float = 1200.0
+    cpu_seconds: float = 1800.0
+    wall_seconds: float = 3600.0
 
 
 CAPS = Caps()

@@ -70,7 +70,7 @@ def read(
     audio: bool = True,
     limits: Limits = LIMITS,
 ) -> Media:
-    """Decodes a file, and never raises because of what is in it.
+    """Decodes a file, and never raises because of what is in it (but for a MemoryError).
 
     Args:
       path: a local file; never taken for a URL, whatever its name.
@@ -100,6 +100,8 @@ def read(
         return Media("missing", "permission denied")
     except _Refused as error:
         return Media("too_large", str(error))
+    except MemoryError:
+        raise
     except av.error.FFmpegError as error:
         return Media("undecodable", f"not a media file of a known kind ({error.strerror})")
 
@@ -119,12 +121,18 @@ def _read(container, name, on_frame, long_side, pixels, audio, limits) -> Media:
     chosen = {index: reader for index, reader in chosen.items() if index is not None and reader}
     try:
         for packet in container.demux([streams[index] for index in chosen]) if chosen else ():
-            chosen[packet.stream.index].take(packet)
-    except (av.error.FFmpegError, ValueError) as error:
-        damage = damage or f"decoding stopped: {getattr(error, 'strerror', None) or error}"
+            reader = chosen.get(packet.stream.index)
+            try:
+                if reader:
+                    reader.take(packet)
+            except (av.error.FFmpegError, ValueError) as error:
+                damage = damage or _stopped(packet.stream.type, error)
+                del chosen[packet.stream.index]  # the other stream goes on
+    except av.error.FFmpegError as error:
+        damage = damage or _stopped("file", error)
     if on_frame and pictures:
         pictures.finish()
-        damage = damage or (pictures.shortfall() if container.format.name.startswith("mov") else "")
+        damage = damage or pictures.fault(container.format.name.startswith("mov"))
     has_video = bool(pictures) and (on_frame is None or pictures.count > 0)
     sound_read = samples.samples() if audio and samples else None
     has_audio = sound_read is not None and len(sound_read[1]) > 0
@@ -143,6 +151,12 @@ def _read(container, name, on_frame, long_side, pixels, audio, limits) -> Media:
         frame_rate=float(video.average_rate or 0) if has_video else 0.0,
         codecs="+".join(stream.codec_context.name for stream in (video, sound) if stream),
     )
+
+
+def _stopped(what: str, error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        raise error  # the guard's to tell
+    return f"decoding of the {what} stopped ({getattr(error, 'strerror', None) or error})"
 
 
 def _verdict(has_video, has_audio, damage, video, sound) -> tuple[str, str]:  # noqa: ANN001
@@ -170,7 +184,7 @@ class _Pictures:
         context.options = {"max_pixels": str(limits.pixels)}  # a later header may say something else
         context.thread_count = 1
         self._long_side = long_side
-        self.width = self.height = self.count = self._packets = 0
+        self.width = self.height = self.count = self._packets = self._damaged = 0
         self.start: float | None = None
         self._shape: tuple[int, int] = (0, 0)  # width and height to convert to, before turning
         self._shown: tuple[float, np.ndarray] | None = None
@@ -180,6 +194,7 @@ class _Pictures:
     def take(self, packet) -> None:  # noqa: ANN001
         self._packets += packet.size > 0
         for frame in packet.decode():
+            self._damaged += frame.is_corrupt
             self._show(frame)
 
     def _show(self, frame) -> None:  # noqa: ANN001
@@ -240,12 +255,12 @@ class _Pictures:
         if self._shown is not None:
             self._emit(max(self._shown[0] + self._last_duration, self.start + 0.5 / FPS))
 
-    def shortfall(self) -> str:
-        """What is missing against the count in an MP4's header; "" when nothing is, or when it has none."""
+    def fault(self, counted: bool) -> str:
+        """What is wrong with the pictures; "" if nothing. counted: the header's number of pictures is exact."""
         expected = self._stream.frames
-        if self._packets >= expected:
-            return ""
-        return f"{self._packets} of {expected} pictures are in the file"
+        if counted and self._packets < expected:
+            return f"{self._packets} of {expected} pictures are in the file"
+        return f"{self._damaged} of {self._packets} pictures are damaged" if self._damaged else ""
 
 
 class _Sound:

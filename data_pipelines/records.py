@@ -147,11 +147,16 @@ def prepare(
     share `max_bad` of the clips ends with a bad status (`extract.BAD`).
     """
     out = pathlib.Path(os.path.abspath(out))
+    without = sum(not clip.split for clip in clips)
     clips = splits.assign(clips)
     if is_fresh(out, clips, crops):
         return out
     if out.exists() and not (out / "records.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out}: holds something else than records; choose another folder")
+    if without:
+        logging.info("%d of %d clips have no split: dealt out by identity, see manifest.csv", without, len(clips))
+    if out.exists():
+        logging.info("%s holds records of other clips, files or crops, which are replaced", out)
     work = out.with_name(out.name + ".partial")
     try:
         (work / "clips").mkdir(parents=True, exist_ok=True)

@@ -45,10 +45,9 @@ def ensure(data: Mapping[str, Any], *, workers: int = 0, max_bad: float = 1.0) -
         records.read_header(out)
         return pathlib.Path(out)
     crops = crops_from(data.get("crops") or {})
-    clips = splits.assign(read_clips(name, options))
-    folder = pathlib.Path(out) if out else cache.root() / "records" / f"{name}-{record_files.digest(clips, crops)[:16]}"
-    if records.is_fresh(folder, clips, crops):
-        return folder
+    clips = read_clips(name, options)
+    key = record_files.digest(splits.assign(clips), crops)
+    folder = pathlib.Path(out) if out else cache.root() / "records" / f"{name}-{key[:16]}"
     return records.prepare(clips, folder, crops=crops, workers=workers, max_bad=max_bad, finish=contact_sheet.write)
 
 

@@ -208,9 +208,10 @@ def test_damage_in_the_middle_keeps_what_was_decoded(tmp_path, write_media):
     path = write_media(tmp_path / "a.mp4", times=np.arange(50) / 25, images=images, rate=0)
     data = bytearray(path.read_bytes())
     half = data.index(b"mdat") + len(data) // 2
-    data[half : half + 400] = rng.bytes(400)
+    data[half : half + 400] = bytes(400)
     info, shown = read(make(tmp_path / "b.mp4", bytes(data)))
-    assert info.status in ("truncated", "no_audio")  # a decoder may also conceal it
+    assert info.status == "truncated"
+    assert "damaged" in info.reason or "stopped" in info.reason
     assert info.frames == len(shown.times) > 0
 
 

@@ -52,7 +52,7 @@ def test_ensure_prepares_once(manifest, tmp_path, monkeypatch):
     assert folder.name.startswith("folder-")
     splits = {split: len(records.Records(folder, split)) for split in ("train", "val", "test")}
     assert splits == {"train": 2, "val": 2, "test": 2}
-    monkeypatch.setattr(records, "prepare", None)
+    monkeypatch.setattr(records, "_prepare", None)
     assert prepare.ensure(data(manifest)) == folder
     with pytest.raises(TypeError):  # other crops are other records
         prepare.ensure(data(manifest, crops={"face_size": 40}))
