@@ -109,10 +109,8 @@ def test_is_alike_over_the_streams(kind):
         after = kind(p=1.0)(example(), RNG(seed))
         small = cv2.resize(after["image"][0], (48, 48), interpolation=cv2.INTER_AREA).astype(int)
         apart = np.abs(small - after["video"][0]).mean()
-        if kind is t.Erase:
-            assert apart < 8  # edges fall between pixels
-        else:
-            assert apart < 3, seed
+        # Edges of a rectangle, or of large pixels, fall between pixels of the smaller picture.
+        assert apart < {t.Erase: 8, t.Downscale: 5}.get(kind, 3), seed
 
 
 def test_flip_mirrors_all_pictures_together():
