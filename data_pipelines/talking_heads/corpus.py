@@ -23,7 +23,7 @@ import numpy as np
 
 from data_pipelines.talking_heads import articulation, camera, face, geometry, identity, manipulations, voice
 
-VERSION = 4  # raise whenever the files that some settings give would change
+VERSION = 5  # raise whenever the files that some settings give would change
 # Streams of random numbers, so that no two purposes ever share one.
 _PERSON, _PLAN, _PERFORMANCE, _OTHER_SPEECH, _CAPTURE, _FAKE = range(6)
 

@@ -20,14 +20,16 @@ def swap_face(
     """Puts the donor's inner face, who performs the same, onto the frames.
 
     frames, donor `[t h w 3]` uint8; marks `[t 68 2]` pixels; returns frames. As in face-swapping autoencoders: the face
-    is generated at a low resolution, without the sensor's noise, fitted to each frame's (unsteady) landmarks by an
-    affine warp, colour-matched only roughly, and blended in along a feathered hull, a little differently each frame.
+    is generated at a low resolution with the checkerboard of transposed convolutions but without the sensor's noise,
+    fitted to each frame's (unsteady) landmarks by an affine warp, colour-matched only roughly, and blended in along a
+    feathered hull, a little differently each frame.
     """
     t, h, w, _ = frames.shape
-    resolution = int(rng.integers(40, 57))  # pixels of the generated face
-    tint = 1 + rng.normal(0, 0.025, 3)
+    resolution = int(rng.integers(28, 39))  # pixels of the generated face
+    checker = _checkerboard(resolution + 1, rng.uniform(0.06, 0.11))
+    tint = 1 + rng.normal(0, 0.045, 3)
     match = rng.uniform(0.75, 0.95)
-    feather = rng.uniform(2.0, 4.0)
+    feather = rng.uniform(1.2, 2.6)
     shrink = rng.uniform(0.86, 0.96)
     flicker = 1 + rng.normal(0, 0.012, t)
     unsteady = rng.normal(0, 0.45, (t, 68, 2)).mean(1, keepdims=True) * 6 + rng.normal(0, 0.5, (t, 68, 2))
@@ -37,7 +39,7 @@ def swap_face(
         low, high = source.min(0) - 4, source.max(0) + 4
         squeeze = resolution / (high - low).max()
         small = np.array([[squeeze, 0, -squeeze * low[0]], [0, squeeze, -squeeze * low[1]]])
-        generated = cv2.warpAffine(donor[i], small, (resolution + 1, resolution + 1), flags=cv2.INTER_AREA)
+        generated = cv2.warpAffine(donor[i], small, (resolution + 1, resolution + 1), flags=cv2.INTER_AREA) * checker
         centre = target[_INNER].mean(0)
         patch, mask = _soft_hull(centre + shrink * (target[_INNER] - centre), (h, w), feather)
         corner = np.array([patch[1].start, patch[0].start])
@@ -60,11 +62,12 @@ def reenact_lips(
 ) -> np.ndarray:  # fmt: skip
     """Replaces the mouth by that of `other`, the same person in the same pose saying something else.
 
-    As in lip-sync generators (Wav2Lip and after): a small, soft patch without sensor noise, blended into the lower
-    face, whose jaw and cheeks go on with the old speech.
+    As in lip-sync generators (Wav2Lip and after): a small, soft patch with a checkerboard and without sensor noise,
+    blended into the lower face, whose jaw and cheeks go on with the old speech.
     """
     h, w = frames.shape[1:3]
-    detail = rng.uniform(0.42, 0.60)  # of the frame's resolution
+    detail = rng.uniform(0.30, 0.40)  # of the frame's resolution
+    checker = _checkerboard(frames.shape[1], rng.uniform(0.08, 0.13))
     feather = rng.uniform(1.6, 3.0)
     flicker = 1 + rng.normal(0, 0.010, len(frames))
     out = frames.copy()
@@ -76,7 +79,7 @@ def reenact_lips(
         patch, mask = _soft_hull(centre + radius * np.stack([np.cos(angle), np.sin(angle)], 1), (h, w), feather)
         size = mask.shape[::-1]
         small = cv2.resize(other[i][patch], None, fx=detail, fy=detail, interpolation=cv2.INTER_AREA)
-        mouth = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
+        mouth = cv2.resize(small * checker[: small.shape[0], : small.shape[1]], size, interpolation=cv2.INTER_LINEAR)
         ring = ((mask > 0.1) & (mask < 0.6)).astype(np.uint8)
         offset = np.subtract(cv2.mean(frames[i][patch], ring), cv2.mean(mouth, ring))[:3].astype(np.float32)
         mouth = (mouth + 0.9 * offset) * np.float32(flicker[i])
@@ -125,6 +128,12 @@ def _affine(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Least-squares affine map `[2 3]` of points `[k 2]`."""
     design = np.concatenate([source, np.ones((len(source), 1))], 1)
     return np.linalg.lstsq(design, target, rcond=None)[0].T
+
+
+def _checkerboard(size: int, amount: float) -> np.ndarray:
+    """Gains `[size size 1]` that alternate from pixel to pixel, as transposed convolutions leave them (Odena, 2016)."""
+    sign = 1 - 2 * (np.arange(size) % 2)
+    return (1 + amount * (sign[:, None] * sign))[..., None].astype(np.float32)
 
 
 def _soft_hull(points: np.ndarray, shape: tuple[int, int], feather: float) -> tuple[tuple[slice, slice], np.ndarray]:
