@@ -110,6 +110,7 @@ class Block(nn.Module):
     pre_norm: normalise before each branch (ViT), or after each sum (BERT, wav2vec2 base).
     layer_scale: initial value of the per-channel gain on each branch (CaiT, DINOv2); None leaves it out.
     gated: SwiGLU instead of Dense, `act`, Dense.
+    dropout: on both branches, and inside the MLP unless `mlp_dropout` says otherwise.
     """
 
     heads: int
@@ -122,6 +123,7 @@ class Block(nn.Module):
     qkv_bias: bool = True
     dropout: float = 0.0
     attention_dropout: float = 0.0
+    mlp_dropout: float | None = None
     drop_path: float = 0.0
     dtype: Dtype = jnp.float32
 
@@ -141,10 +143,11 @@ class Block(nn.Module):
         attention = Attention(
             self.heads, qkv_bias=self.qkv_bias, dropout=self.attention_dropout, dtype=self.dtype, name="attn"
         )
+        inner = self.dropout if self.mlp_dropout is None else self.mlp_dropout
         if self.gated:
-            mlp = SwiGlu(self.mlp_hidden, dropout=self.dropout, dtype=self.dtype, name="mlp")
+            mlp = SwiGlu(self.mlp_hidden, dropout=inner, dtype=self.dtype, name="mlp")
         else:
-            mlp = Mlp(self.mlp_hidden, act=self.act, dropout=self.dropout, dtype=self.dtype, name="mlp")
+            mlp = Mlp(self.mlp_hidden, act=self.act, dropout=inner, dtype=self.dtype, name="mlp")
         if self.pre_norm:
             y, weights = attention(norm("norm1")(x), mask=mask, train=train)
             x = x + finish(y, "scale1")
