@@ -1,5 +1,6 @@
 """Prepared clips: made once by `prepare` (a TFDS builder writing ArrayRecord), read at random by `Records`."""
 
+import collections
 import contextlib
 import csv
 import dataclasses
@@ -143,10 +144,13 @@ def prepare(
     and a run that was killed goes on from there. Clips without a split get one (see splits.py). `finish` is called with
     the complete folder just before it takes its name, to put more beside the records.
 
-    Raises ValueError if the folder cannot be written, holds something else, no clip gives a record, or more than the
-    share `max_bad` of the clips ends with a bad status (`extract.BAD`).
+    Raises ValueError if two clips have one clip_id, the folder cannot be written or holds something else, no clip gives
+    a record, or more than the share `max_bad` of the clips ends with a bad status (`extract.BAD`).
     """
     out = pathlib.Path(os.path.abspath(out))
+    ids = collections.Counter(clip.clip_id for clip in clips)
+    if twice := [clip_id for clip_id, count in ids.items() if count > 1]:
+        raise ValueError(f"{len(twice)} clip_ids stand for several clips, the first is {twice[0]!r}")
     without = sum(not clip.split for clip in clips)
     clips = splits.assign(clips)
     if is_fresh(out, clips, crops):

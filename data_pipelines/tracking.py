@@ -13,6 +13,7 @@ import numpy as np
 from data_pipelines.faces import Track, fill
 
 _OVERLAP = 0.3  # intersection over union from which two boxes are one face
+_STEADY = 0.7  # and from which it has hardly moved
 _MEMORY = 25  # frames for which a track that is not seen stays open
 _FACES = 4  # at most so many are followed, the largest
 
@@ -32,7 +33,8 @@ class Face:
 
 
 class Detector(Protocol):
-    """What finds faces. It is called on every `every`-th picture; between, `follow` gets a box to look into."""
+    """What finds faces. It is called on every `every`-th picture, or half as often while little moves; between,
+    `follow` gets a box to look into."""
 
     every: int
 
@@ -119,13 +121,13 @@ class Tracker:
         self._find: Detector | None = None
         self._tracks: list[dict[int, Face]] = []
         self._waiting: list[np.ndarray] = []  # pictures since the last look, with the frame that they begin at
-        self._count = 0
+        self._count = self._next = 0
 
     def take(self, i: int, time: float, image: np.ndarray) -> None:
         """Picture i [h w 3] RGB; they may be scaled, all alike."""
         self._count = i + 1
         self._find = self._find or self._make()
-        if i % self._find.every == 0:
+        if i >= self._next:
             self._look(i, image)
         else:
             self._waiting.append(image)
@@ -152,14 +154,18 @@ class Tracker:
             (overlap(last(track).box, face.box), t, f) for t, track in enumerate(alive) for f, face in enumerate(faces)
         ]
         taken_tracks, taken_faces = set(), set()
+        steady = bool(alive)
         for value, t, f in sorted(pairs, reverse=True):
             if value < _OVERLAP or t in taken_tracks or f in taken_faces:
                 continue
+            steady &= value > _STEADY
             taken_tracks.add(t)
             taken_faces.add(f)
             self._between(alive[t], i, faces[f])
             alive[t][i] = faces[f]
         self._tracks += [{i: face} for f, face in enumerate(faces) if f not in taken_faces and face.score > 0]
+        steady &= len(taken_tracks) == len(alive) and len(taken_faces) == len(faces)
+        self._next = i + self._find.every * (2 if steady else 1)
         self._waiting = []
 
     def _between(self, track: dict[int, Face], i: int, face: Face) -> None:

@@ -43,7 +43,7 @@ def test_a_moving_face_is_followed_with_few_looks():
     assert track.found.all()
     assert track.width == 640
     np.testing.assert_allclose(track.landmarks[:, 0, 0], 100 + np.arange(38), atol=1e-3)
-    assert detector.looks == 9  # every fifth, and the last
+    assert detector.looks == 6  # 0, 5, then every tenth, and the last
     assert detector.looks + detector.follows == 38
 
 

@@ -110,6 +110,15 @@ def test_the_command_tells_what_it_made(manifest, tmp_path):
     assert command(f"--manifest={manifest}", f"--out={out}", CROPS).stdout == done.stdout
 
 
+def test_two_processes_share_one_preparation(manifest, tmp_path):
+    line = [sys.executable, "-m", "experiments.prepare", f"--manifest={manifest}", f"--out={tmp_path / 'out'}", CROPS]
+    both = [subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    outputs = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert outputs[0][0] == outputs[1][0]
+    assert sum(b"100%" in errors for _, errors in outputs) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
