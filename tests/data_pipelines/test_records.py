@@ -251,6 +251,20 @@ def test_whole_pictures_need_no_face(tmp_path, write_media):
     np.testing.assert_allclose(record["boxes"][0], [-0.5, -16.5, 95.5, 79.5], atol=0.01)
 
 
+@pytest.mark.parametrize(("fps", "video_start", "audio_start"), [(25, 0.0, 0.0), (30, 0.3, 0.0), (24, 0.0, 0.25)])
+def test_flash_and_click_stay_together_in_a_record(tmp_path, write_media, fps, video_start, audio_start):
+    times = video_start + np.arange(3 * fps) / fps
+    moment = float(times[2 * fps])
+    path = write_media(tmp_path / "a.mp4", times=times, flash=moment, click=moment, audio_start=audio_start)
+    crops = records.Crops(face="whole", face_size=32, mouth=False)
+    out = records.prepare([clip_of(path, split="test")], tmp_path / "out", crops=crops, workers=1)
+    record = records.Records(out, "test")[0]
+    flash = next(i for i, data in enumerate(record["frames"]) if image(data).mean() > 128) / 25
+    click = np.argmax(np.abs(record["audio"].astype(int)) > 6000) / 16000
+    assert flash == 2.0
+    assert abs(click - flash) < 0.005
+
+
 @pytest.mark.parametrize("codec", ["jpeg", "png", "webp"])
 def test_codecs(clips, codec):
     quality = 101 if codec == "webp" else 95
