@@ -16,15 +16,6 @@ from absl import app, flags, logging
 from data_pipelines import cache, clip, record_files, records, splits
 from experiments.figures import contact_sheet
 
-_DATASET = flags.DEFINE_string("dataset", "folder", "Name of a reader in data_pipelines/datasets.")
-_ROOT = flags.DEFINE_string("root", "", "The dataset's folder.")
-_MANIFEST = flags.DEFINE_string("manifest", "", "CSV manifest, for --dataset=folder.")
-_OUT = flags.DEFINE_string("out", "", "Folder for the records; by default one in the cache, named by what it holds.")
-_WORKERS = flags.DEFINE_integer("workers", 0, "Processes; 0: one per core.", lower_bound=0)
-_MAX_BAD = flags.DEFINE_string("max_bad", "100%", "Share of unusable clips that is an error, as 0.01 or 1%.")
-_CROPS = flags.DEFINE_string("crops", "{}", "Fields of records.Crops as JSON, as '{\"face_size\": 224}'.")
-_OPTIONS = flags.DEFINE_string("options", "{}", "Options of the dataset's reader as JSON.")
-
 _LABELS = {"0": "real", "1": "fake"}
 _SHOWN = 20  # clips with something to say that the summary names
 
@@ -119,26 +110,34 @@ def _json(flag: str, text: str) -> dict[str, Any]:
     return value
 
 
+def define_flags() -> None:
+    """The command's flags; apart, so that other commands can import this module beside flags of their own."""
+    flags.DEFINE_string("dataset", "folder", "Name of a reader in data_pipelines/datasets.")
+    flags.DEFINE_string("root", "", "The dataset's folder.")
+    flags.DEFINE_string("manifest", "", "CSV manifest, for --dataset=folder.")
+    flags.DEFINE_string("out", "", "Folder for the records; by default one in the cache, named by what it holds.")
+    flags.DEFINE_integer("workers", 0, "Processes; 0: one per core.", lower_bound=0)
+    flags.DEFINE_string("max_bad", "100%", "Share of unusable clips that is an error, as 0.01 or 1%.")
+    flags.DEFINE_string("crops", "{}", "Fields of data_pipelines.records.Crops as JSON, as '{\"face_size\": 224}'.")
+    flags.DEFINE_string("options", "{}", "Options of the dataset's reader as JSON.")
+
+
 def main(argv: list[str]) -> None:
     """The command."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
+    given = flags.FLAGS
     try:
-        data = {
-            "name": _DATASET.value,
-            "root": _ROOT.value,
-            "manifest": _MANIFEST.value,
-            "out": _OUT.value,
-            "options": _json("options", _OPTIONS.value),
-            "crops": _json("crops", _CROPS.value),
-        }
-        folder = ensure(data, workers=_WORKERS.value, max_bad=share(_MAX_BAD.value))
+        data = {name: given[name].value for name in ("root", "manifest", "out")}
+        data |= {"name": given.dataset} | {name: _json(name, given[name].value) for name in ("options", "crops")}
+        folder = ensure(data, workers=given.workers, max_bad=share(given.max_bad))
     except (ValueError, OSError) as error:
         sys.exit(f"prepare: {error}")
     print(summary(folder))
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)
