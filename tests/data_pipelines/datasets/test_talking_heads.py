@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from data_pipelines.clip import Clip
 from data_pipelines.datasets import talking_heads
 
-SIZES = {"seed": 5, "train": 4, "val": 2, "test": 2, "train_clips": 10, "eval_clips": 10}
+SIZES = {"seed": 5, "train": 9, "val": 2, "test": 2, "train_clips": 10, "eval_clips": 2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _spans(clip):
 
 def test_clips_say_what_they_are(media):
     clips = {m.clip.clip_id: m.clip for m in media}
-    assert len(clips) == 80
+    assert len(clips) == 98
     streams = {
         "real": (0, 0, 0),
         "face_swap": (1, 1, 0),
@@ -88,7 +88,7 @@ def test_clips_say_what_they_are(media):
             original = clips[clip.original]
             assert (original.method, original.identity, original.split) == ("real", clip.identity, clip.split)
     partial = [clip for clip in clips.values() if _spans(clip)]
-    assert 8 <= len(partial) <= 12
+    assert 10 <= len(partial) <= 14
     for clip in partial:
         assert bool(clip.video_segments) == bool(clip.video_label)
         assert bool(clip.audio_segments) == bool(clip.audio_label or clip.method == "dubbing")
@@ -107,9 +107,9 @@ def _texture(m):
     """How much fine detail, still and moving, the cheeks, the mouth and the surroundings have."""
     rows = []
     for t in range(2, len(m.frames) - 1, 6):
-        fine = m.frames[t] - cv2.GaussianBlur(m.frames[t], (0, 0), 1.2)
+        soft, softer = (cv2.GaussianBlur(m.frames[t], (0, 0), sigma) for sigma in (0.8, 2.0))
         moving = m.frames[t] - m.frames[t - 1]
-        moving = moving - cv2.GaussianBlur(moving, (0, 0), 1.2)
+        details = (m.frames[t] - soft, soft - softer, moving - cv2.GaussianBlur(moving, (0, 0), 1.2))
         regions = []
         for points, scale in ((m.marks[t, :27], 0.8), (m.marks[t, 48:60], 1.6), (m.marks[t, :27], 1.2)):
             mask = np.zeros(m.frames[t].shape, np.uint8)
@@ -117,7 +117,7 @@ def _texture(m):
             hull = cv2.convexHull((centre + scale * (points - centre)).astype(np.int32))
             regions.append(cv2.fillConvexPoly(mask, hull, 1) > 0)
         regions = [regions[0] & ~regions[1], regions[1], ~regions[2]]
-        rows.append([np.log(np.median(np.abs(d[r])) + 0.05) for d in (fine, moving) for r in regions])
+        rows.append([np.log(np.median(np.abs(d[r])) + 0.05) for d in details for r in regions])
     return np.mean(rows, 0)
 
 
