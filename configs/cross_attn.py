@@ -24,12 +24,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.data.manifest = ""  # data=folder: a CSV with path,label
     config.data.out = ""  # where the records go; default: the cache folder
     config.data.options = ConfigDict()  # passed to the reader
-    config.data.crops = ConfigDict({"face_size": 80 if tiny else 256, "mouth": False})
+    config.data.crops = ConfigDict({"face_size": 64 if tiny else 256, "mouth": False})
     config.data.window = 1.6 if tiny else 3.2  # seconds
     config.data.streams = ConfigDict(
         {
-            "image": {"frames": 3 if tiny else 8, "size": 64 if tiny else 224},
-            "video": {"fps": 10.0 if tiny else 12.5, "size": 48 if tiny else 112},
+            "image": {"frames": 2 if tiny else 8, "size": 64 if tiny else 224},
+            "video": {"fps": 5.0 if tiny else 12.5, "size": 64 if tiny else 112},
             "audio": {},
         }
     )
@@ -45,8 +45,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.model.name = "mmdf_jax.models.multimodal"
     config.model.encoders = ConfigDict(
         {
-            "image": {"name": "mmdf_jax.encoders.clip", "variant": variant or "B/16"},
-            "audio": {"name": "mmdf_jax.encoders.spectrogram_cnn", "variant": variant or "base"},
+            "image": {"name": "mmdf_jax.encoders.clip", "variant": variant or "b16"},
+            "audio": {"name": "mmdf_jax.encoders.spectrogram_cnn", "variant": variant or "resnet18"},
             "video": {"name": "mmdf_jax.encoders.resnet3d", "variant": variant or "r3d_18"},
         }
     )

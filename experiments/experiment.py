@@ -5,9 +5,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_pipelines.records import Records
-from experiments import distributed, files, prepare, results, run_directory, score_table, train, trained
+from experiments import (
+    distributed,
+    files,
+    metrics_log,
+    prepare,
+    results,
+    run_directory,
+    score_table,
+    train,
+    trained,
+)
+from experiments.figures import attention, style
+from experiments.figures import run as figures_of_run
 from experiments.report import terminal
 from experiments.run_directory import log
+from experiments.score_table import ScoreRow
 
 
 def run(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] = ()) -> None:
@@ -56,12 +69,32 @@ def _train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, allow:
     row = results.summarise(val, test, costs, samples=samples)
     methods = results.per_method(test, row["Threshold"], samples=samples)
     results.write_methods(workdir / "methods.csv", methods)
-    figures: list[pathlib.Path] = []
+    figures = draw_figures(best, workdir, Records(folder, "test"), test, row["Threshold"])
     written = [workdir / "results.csv", workdir / "methods.csv", workdir / "scores", *figures]
     report = terminal.render(row, methods, [path.relative_to(workdir.parent) for path in written])
     files.write_text(workdir / "report.txt", report + "\n")
     results.write_results(workdir / "results.csv", row)
     log.info(report)
+
+
+def draw_figures(
+    best: trained.Trained, workdir: pathlib.Path, records: Records, test: Sequence[ScoreRow], threshold: float
+) -> list[pathlib.Path]:
+    """Everything that one would show of a run, as PNG files under `figures/`; returns their paths."""
+    folder = workdir / "figures"
+    paths = figures_of_run.write(
+        folder,
+        test,
+        threshold,
+        log=metrics_log.read(workdir / "metrics.jsonl"),
+        best_step=best.step,
+        title=workdir.name,
+        samples=best.config["evaluate"]["bootstrap"],
+    )
+    if maps := trained.attention_maps(best, records, test):
+        paths.append(folder / "attention.png")
+        style.save(attention.draw(maps, title=f"{workdir.name}: where the fused decision looks"), paths[-1])
+    return paths
 
 
 def prepare_records(config: Mapping[str, Any]) -> pathlib.Path:

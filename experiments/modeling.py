@@ -1,6 +1,6 @@
 """From a config to the model and the task: the one place that reads `config.model`, `config.task` and the precision."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -36,6 +36,15 @@ def init(model: nn.Module, config: Mapping[str, Any], key: Array) -> dict[str, A
     """Fresh variables: `params`, and `batch_stats` where there is BatchNorm. Two rows are enough to know the shapes."""
     variables = model.init(key, batch_lib.zeros(config["data"], 2), train=False)
     return {"batch_stats": {}, **variables}
+
+
+def init_state(make: Callable[[Array], Any], key: Array, sharding: Any) -> Any:
+    """Runs `make(key)`, which initialises parameters, on the devices of `sharding`.
+
+    Unoptimised code: hundreds of small random fills are compiled to be run once.
+    """
+    options = {"xla_backend_optimization_level": "0"} if jax.default_backend() == "cpu" else None
+    return jax.jit(make, out_shardings=sharding, compiler_options=options)(key)
 
 
 def apply(model: nn.Module, variables: Mapping[str, Any], batch: Batch) -> Outputs:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from absl import logging as absl_logging
+
 from experiments import files
 
 # Settings that change how fast a run goes, never what comes out: a resumed run may change them.
@@ -106,6 +108,7 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 def start_log(workdir: pathlib.Path | None, *, primary: bool) -> None:
     """Messages go to the terminal and, with times, to `log.txt`; only the primary process speaks."""
+    absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax tells of every step it takes
     log.setLevel(logging.INFO)
     log.propagate = False
     log.handlers.clear()

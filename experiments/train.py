@@ -136,7 +136,7 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path, folder: pathlib.Path
         state, info = saved.load("latest", abstract_state)
         log.info("resuming from step %d of %d", start, steps)
     else:
-        start, state = 0, jax.jit(init_state, out_shardings=replicated)(init_key)
+        start, state = 0, modeling.init_state(init_state, init_key, replicated)
         overview = parameter_overview.get_parameter_overview(jax.device_get(state["params"]), include_stats="global")
         log.debug("parameters\n%s", overview)
 

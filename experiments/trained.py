@@ -9,9 +9,13 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from data_pipelines import loader
 from data_pipelines.records import Records
 from experiments import checkpoints, distributed, modeling
 from experiments.evaluators import scoring
+from experiments.figures import attention as attention_figure
+from experiments.figures.attention import AttentionMaps
+from experiments.score_table import ScoreRow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,3 +59,50 @@ def load(workdir: pathlib.Path, config: Mapping[str, Any], allow: Sequence[str] 
     variables, info = saved.load("best", placed)
     saved.close()
     return Trained(config, mesh, model, scoring.make_predict(model, task, mesh), variables, info["best_step"])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chosen:
+    """Some records, as records."""
+
+    records: Records
+    rows: Sequence[int]
+
+    @property
+    def index(self) -> list[Any]:
+        return [self.records.index[row] for row in self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return self.records[self.rows[i]]
+
+
+def attention_maps(run: Trained, records: Records, scores: Sequence[ScoreRow], examples: int = 6) -> list[AttentionMaps]:
+    """Attention over the middle window of a few clips: the first real ones, and one of each manipulation method.
+
+    Empty if the model's outputs have no `attention`. Runs on this process's first device alone.
+    """
+    usable = [row for row, score in enumerate(scores) if score.scored]
+    first_of = {scores[row].method: row for row in reversed(usable) if scores[row].label == 1}
+    fakes = [first_of[method] for method in sorted(first_of)][: examples - 1]
+    real = [row for row in usable if scores[row].label == 0][: max(1, examples - len(fakes))]
+    chosen = _Chosen(records, [*real, *fakes])
+    with loader.eval_batches(chosen, {**run.config["data"], "batch_size": len(chosen), "workers": 0}, windows=1) as batches:
+        batch = next(batches)
+    outputs = jax.jit(functools.partial(modeling.apply, run.model))(jax.device_get(run.variables), batch)
+    if "attention" not in outputs:
+        return []
+    attention = jax.device_get(outputs["attention"])
+    return [
+        attention_figure.of_batch(
+            batch,
+            attention,
+            i,
+            title=f"{scores[row].method} · {scores[row].clip_id}",
+            window=run.config["data"]["window"],
+            scores={"score": scores[row].score},
+        )
+        for i, row in enumerate(chosen.rows)
+    ]
