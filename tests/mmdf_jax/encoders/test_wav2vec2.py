@@ -1,0 +1,89 @@
+"""What wav2vec 2.0 does beyond its original: the tiny size, int16, dropout and LayerDrop, remat, errors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmdf_jax.encoders import hubert
+from mmdf_jax.encoders.wav2vec2 import VARIANTS, Model
+
+SMALL = {**VARIANTS["tiny"], "width": 32, "conv_dims": (8, 8), "conv_kernels": (10, 4), "conv_strides": (10, 4)}
+
+
+def sound(batch: int, samples: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 3000, (batch, samples)).astype(np.int16)
+
+
+@pytest.fixture(scope="module")
+def small():
+    model, x = Model(**SMALL), sound(2, 1200)
+    return model, jax.jit(lambda x: model.init(jax.random.key(0), x, train=False))(x), x
+
+
+@pytest.mark.parametrize("module", [hubert])
+def test_tiny_model_has_twenty_millisecond_tokens(module):
+    model = module.Model(**module.VARIANTS["tiny"])
+    x = jax.ShapeDtypeStruct((2, 25600), jnp.int16)
+    out = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, train=False)[0], x)
+    assert out["tokens"].shape == (2, 79, 96)
+    assert out["pooled"].shape == (2, 96)
+
+
+def test_int16_and_float_are_the_same_sound(small):
+    model, variables, x = small
+    apply = jax.jit(lambda x: model.apply(variables, x, train=False)["pooled"])
+    np.testing.assert_allclose(apply(x), apply(x.astype(np.float32) / 32768), rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_and_layerdrop_act_in_training_only(small):
+    _, variables, x = small
+    model = Model(**SMALL, dropout=0.1, activation_dropout=0.1, attention_dropout=0.1, layerdrop=0.5)
+
+    @jax.jit
+    def run(key):
+        return model.apply(variables, x, train=True, rngs={"dropout": key})
+
+    a, b = run(jax.random.key(1)), run(jax.random.key(2))
+    assert not np.allclose(a["tokens"], b["tokens"])
+    skipped = [
+        [bool((u == v).all()) for u, v in zip(o["layers"], o["layers"][1:], strict=False)]
+        for o in map(run, jax.random.split(jax.random.key(0), 20))
+    ]
+    assert 5 < sum(map(sum, skipped)) < 35  # of 40 layers, half
+    evaluated = model.apply(variables, x, train=False)["tokens"]
+    np.testing.assert_allclose(evaluated, Model(**SMALL).apply(variables, x, train=False)["tokens"], rtol=1e-6)
+
+
+def test_remat_computes_the_same_gradient(small):
+    model, variables, x = small
+
+    def gradient(model):
+        return jax.jit(jax.grad(lambda v: (model.apply(v, x, train=True)["tokens"] ** 3).mean()))(variables)
+
+    for ours, plain in zip(
+        jax.tree.leaves(gradient(Model(**SMALL, remat=True))), jax.tree.leaves(gradient(model)), strict=True
+    ):
+        np.testing.assert_allclose(ours, plain, rtol=1e-3, atol=1e-5)
+
+
+def test_bfloat16_computes_about_the_same(small):
+    model, variables, x = small
+    half = Model(**SMALL, dtype=jnp.bfloat16).apply(variables, x, train=False)["tokens"]
+    assert half.dtype == jnp.bfloat16
+    full = model.apply(variables, x, train=False)["tokens"]
+    assert jnp.corrcoef(half.astype(jnp.float32).ravel(), full.ravel())[0, 1] > 0.999
+
+
+def test_silence_is_no_division_by_zero(small):
+    model, variables, x = small
+    mask = np.zeros(x.shape, bool)
+    out = model.apply(variables, np.zeros_like(x), mask, train=False)
+    assert np.isfinite(out["tokens"]).all()
+    assert not out["pooled"].any()
+
+
+def test_too_short_a_sound_is_an_error(small):
+    model, variables, _ = small
+    with pytest.raises(ValueError, match="too few for one token"):
+        model.apply(variables, sound(1, 30), train=False)
