@@ -74,30 +74,69 @@ def test_outputs_of_a_batch_in_bfloat16(name):
         assert weights.dtype == jnp.float32 and weights.shape[-1] == weights.shape[-2]
 
 
+DROPOUT = {"dropout": 0.1, "attention_dropout": 0.1}
+
+
+@pytest.mark.parametrize("remat", [False, True])
 @pytest.mark.parametrize("name", NAMES)
+def test_training_with_every_kind_of_dropout_traces(name, remat):
+    fields = {"clip": DROPOUT, "dinov2": {**DROPOUT, "gated": True}, "convnext": {}, "efficientnet": {"dropout": 0.1}}
+    module, model = encoder(name, remat=remat, drop_path=0.2, **fields[name])
+    variables = shapes(model, module.EXAMPLE)
+    params = variables.pop("params")
+
+    def loss(params, rest, x):
+        rngs = {"dropout": jax.random.key(0)}
+        out, _ = model.apply({"params": params, **rest}, x, train=True, rngs=rngs, mutable=list(rest))
+        return out["pooled"].sum()
+
+    jaxpr, gradients = jax.make_jaxpr(jax.grad(loss), return_shape=True)(params, variables, module.EXAMPLE)
+    assert jax.tree.structure(gradients) == jax.tree.structure(params)
+    assert "random_bits" in str(jaxpr)
+
+
+SHALLOW = {
+    "clip": dict(depth=1, **DROPOUT),
+    "efficientnet": dict(
+        inputs=(16, 8),
+        outputs=(8, 12),
+        repeats=(1, 2),
+        expands=(1, 2),
+        sizes=(3, 3),
+        strides=(1, 2),
+        head=16,
+        dropout=0.1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["clip", "efficientnet"])
 def test_a_training_step_is_the_same_with_remat(name):
     """Dropout, stochastic depth and batch statistics included; float pixels equal uint8 ones."""
-    dropout = {"dropout": 0.1} if name != "convnext" else {}
-    x = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (2, 32, 32, 3), np.uint8)
+    key = jax.random.key(1, impl="unsafe_rbg")  # compiles several times faster than the default
     results = []
     for remat, pixels in ((False, x), (True, x.astype(np.float32) / np.float32(255))):
-        _, model = encoder(name, remat=remat, drop_path=0.2, **dropout)
-        variables = jax.jit(lambda x, model=model: model.init(jax.random.key(0), x, train=False))(x)
+        module, model = encoder(name, remat=remat, drop_path=0.2, **SHALLOW[name])
+        if not results:
+            variables = shapes(model, module.EXAMPLE)
+            params = jax.tree.map(lambda s: rng.normal(0, 0.2, s.shape).astype(np.float32), variables.pop("params"))
+            variables = jax.tree.map(lambda s: rng.uniform(0.5, 1.5, s.shape).astype(np.float32), variables)
 
         def loss(params, rest, x, model=model):
             out, changed = model.apply(
-                {"params": params, **rest}, x, train=True, rngs={"dropout": jax.random.key(1)}, mutable=list(rest)
+                {"params": params, **rest}, x, train=True, rngs={"dropout": key}, mutable=list(rest)
             )
             return jnp.square(out["tokens"]).mean() + out["pooled"].mean(), changed
 
-        params = variables.pop("params")
         results.append(jax.jit(jax.value_and_grad(loss, has_aux=True))(params, variables, pixels))
     plain, again = results
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4, rtol=2e-3), plain, again)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(b).max() + 1e-5), plain, again)
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(plain[1]))
     if name == "efficientnet":
         (_, changed), _ = plain
-        assert any(np.abs(v).max() > 0 for v in jax.tree.leaves(changed))
+        assert all(np.abs(a - b).max() > 0 for a, b in zip(*map(jax.tree.leaves, (changed, variables)), strict=True))
 
 
 def test_an_image_smaller_than_a_patch_is_refused():
