@@ -9,6 +9,7 @@ from mmdf_jax.build import build
 from mmdf_jax.encoders import clip, convnext
 from mmdf_jax.encoders.cnn_lstm import VARIANTS, Model
 
+KEY = jax.random.key(0, impl="rbg")  # compiles in a fifth of the default's time
 SMALL = dict(encoder=convnext.Model(depths=(1,), widths=(8,), layer_scale=None), hidden=6)
 
 
@@ -19,7 +20,7 @@ def video(*shape: int) -> np.ndarray:
 def test_outputs_of_the_tiny_model():
     x = jax.ShapeDtypeStruct((2, 16, 48, 48, 3), jnp.uint8)
     model = Model(**VARIANTS["tiny"])
-    out = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, train=False)[0], x)
+    out = jax.eval_shape(lambda x: model.init_with_output(KEY, x, train=False)[0], x)
     assert out["tokens"].shape == (2, 16, 1, 1, 128)
     assert out["pooled"].shape == (2, 128)
     assert out["frames"].shape[:2] == (2, 16)
@@ -30,7 +31,7 @@ def test_padded_frames_change_nothing(bidirectional):
     model = Model(**SMALL, layers=2, bidirectional=bidirectional)
     x = video(2, 5, 16, 16, 3)
     mask = np.arange(5) < np.array([5, 3])[:, None]
-    variables = jax.jit(lambda x: model.init(jax.random.key(0), x, train=False))(x)
+    variables = jax.jit(lambda x: model.init(KEY, x, train=False))(x)
     apply = jax.jit(lambda x, mask=None: model.apply(variables, x, mask, train=False))
     out, alone = apply(x, mask), apply(x[1:, :3])
     np.testing.assert_allclose(out["tokens"][1, :3], alone["tokens"][0], rtol=1e-4, atol=1e-6)
@@ -41,7 +42,7 @@ def test_padded_frames_change_nothing(bidirectional):
 def test_the_order_of_the_frames_matters():
     model = Model(**SMALL)
     x = video(1, 5, 16, 16, 3)
-    variables = jax.jit(lambda x: model.init(jax.random.key(0), x, train=False))(x)
+    variables = jax.jit(lambda x: model.init(KEY, x, train=False))(x)
     apply = jax.jit(lambda x: model.apply(variables, x, train=False)["pooled"])
     assert not np.allclose(apply(x), apply(x[:, ::-1]), rtol=1e-2)
 
@@ -51,7 +52,7 @@ def test_any_image_encoder_by_its_spec():
     model = build({**spec, "encoder": {"name": "mmdf_jax.encoders.clip", "variant": "tiny", "depth": 1}})
     assert isinstance(model.encoder, clip.Model)
     out = jax.eval_shape(
-        lambda x: model.init_with_output(jax.random.key(0), x, train=False)[0],
+        lambda x: model.init_with_output(KEY, x, train=False)[0],
         jax.ShapeDtypeStruct((1, 3, 64, 64, 3), jnp.uint8),
     )
     assert out["pooled"].shape == (1, 128)
@@ -60,6 +61,6 @@ def test_any_image_encoder_by_its_spec():
 def test_full_sizes():
     model = Model()
     x = jax.ShapeDtypeStruct((1, 4, 224, 224, 3), jnp.uint8)
-    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
+    variables = jax.eval_shape(lambda x: model.init(KEY, x, train=False), x)
     count = sum(p.size for p in jax.tree.leaves(variables["params"])) / 1e6
     assert count == pytest.approx(4.0 + 4 * 512 * (1280 + 512 + 1) / 1e6, rel=0.01)  # EfficientNet-B0 without its head

@@ -7,6 +7,7 @@ import pytest
 
 from mmdf_jax.encoders.resnet3d import VARIANTS, Model
 
+KEY = jax.random.key(0, impl="rbg")  # compiles in a fifth of the default's time
 TINY = VARIANTS["tiny"]
 
 
@@ -18,7 +19,7 @@ def clip(*shape: int) -> np.ndarray:
 def tiny():
     model = Model(**TINY)
     x = clip(2, 16, 48, 48, 3)
-    return model, jax.jit(lambda x: model.init(jax.random.key(0), x, train=False))(x), x
+    return model, jax.jit(lambda x: model.init(KEY, x, train=False))(x), x
 
 
 def test_outputs_of_the_tiny_model(tiny):
@@ -58,7 +59,7 @@ def test_remat_computes_the_same_gradient(tiny):
 def test_bfloat16_keeps_parameters_and_statistics_in_fp32():
     model = Model(width=8, stage_sizes=(1,), strides=((1, 1, 1),), dtype=jnp.bfloat16)
     x = clip(1, 4, 16, 16, 3)
-    out, variables = jax.jit(lambda x: model.init_with_output(jax.random.key(0), x, train=False))(x)
+    out, variables = jax.jit(lambda x: model.init_with_output(KEY, x, train=False))(x)
     assert out["tokens"].dtype == jnp.bfloat16
     _, updated = model.apply(variables, x, train=True, mutable="batch_stats")
     assert {p.dtype for p in jax.tree.leaves((variables, updated))} == {jnp.dtype("float32")}
@@ -67,6 +68,6 @@ def test_bfloat16_keeps_parameters_and_statistics_in_fp32():
 def test_bad_options_are_errors():
     x = clip(1, 4, 16, 16, 3)
     with pytest.raises(ValueError, match="kind must be one of"):
-        Model(kind="i3d").init(jax.random.key(0), x, train=False)
+        Model(kind="i3d").init(KEY, x, train=False)
     with pytest.raises(ValueError, match="need as many strides"):
-        Model(stage_sizes=(1,)).init(jax.random.key(0), x, train=False)
+        Model(stage_sizes=(1,)).init(KEY, x, train=False)

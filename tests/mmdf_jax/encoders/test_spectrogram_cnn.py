@@ -8,7 +8,9 @@ import pytest
 from mmdf_jax.encoders import spectrogram_cnn
 from mmdf_jax.encoders.spectrogram_cnn import VARIANTS, Model
 
+KEY = jax.random.key(0, impl="rbg")  # compiles in a fifth of the default's time
 TINY = VARIANTS["tiny"]
+SMALL = {**TINY, "width": 8, "stage_sizes": (1, 1), "strides": ((2, 2), (1, 1), (2, 2))}
 
 
 def sound(batch: int, samples: int) -> np.ndarray:
@@ -18,7 +20,7 @@ def sound(batch: int, samples: int) -> np.ndarray:
 def test_outputs_of_the_tiny_model():
     model = Model(**TINY)
     x = sound(2, 25600)
-    out, variables = jax.jit(lambda k, x: model.init_with_output(k, x, train=False))(jax.random.key(0), x)
+    out, variables = jax.jit(lambda x: model.init_with_output(KEY, x, train=False))(x)
     assert out["tokens"].shape == (2, 21, 128)
     assert out["pooled"].shape == (2, 128)
     assert out["tokens_mask"].all()
@@ -29,15 +31,16 @@ def test_outputs_of_the_tiny_model():
 
 
 def test_padding_changes_nothing():
-    model = Model(**TINY)
+    model = Model(**SMALL)
     x = sound(2, 9000)
-    variables = model.init(jax.random.key(0), x, train=False)
+    variables = jax.jit(lambda x: model.init(KEY, x, train=False))(x)
     lengths = [9000, 6123]
     mask = np.arange(9000) < np.array(lengths)[:, None]
     x[~mask] = 1234  # must not be looked at
-    out = model.apply(variables, x, mask, train=False)
+    apply = jax.jit(lambda x, mask=None: model.apply(variables, x, mask, train=False))
+    out = apply(x, mask)
     for i, length in enumerate(lengths):
-        alone = model.apply(variables, x[i : i + 1, :length], train=False)
+        alone = apply(x[i : i + 1, :length])
         t = alone["tokens"].shape[1]
         np.testing.assert_allclose(out["tokens"][i, :t], alone["tokens"][0], rtol=1e-3, atol=1e-4)
         assert not out["tokens"][i, t:].any()
@@ -47,27 +50,27 @@ def test_padding_changes_nothing():
 
 @pytest.mark.parametrize("front_end", spectrogram_cnn.FRONT_ENDS)
 def test_every_front_end_feeds_the_network(front_end):
-    options = {**TINY, "front_end": front_end, "front_end_options": {"bins": 40}}
+    options = {**SMALL, "front_end": front_end, "front_end_options": {"bins": 40}}
     model = Model(**options)
     x = sound(1, 6000)
-    out = jax.jit(lambda x: model.init_with_output(jax.random.key(0), x, train=False)[0])(x)
+    out = jax.jit(lambda x: model.init_with_output(KEY, x, train=False)[0])(x)
     assert out["spectrogram"].shape == (1, 38, 40)
     assert np.isfinite(out["pooled"]).all()
 
 
 def test_remat_and_bfloat16_leave_the_function_alone():
     x = sound(1, 6000)
-    plain = Model(**TINY)
-    variables = plain.init(jax.random.key(0), x, train=False)
+    plain = Model(**SMALL)
+    variables = jax.jit(lambda x: plain.init(KEY, x, train=False))(x)
 
     def gradient(model):
         return jax.jit(jax.grad(lambda v: (model.apply(v, x, train=True)["pooled"] ** 2).mean()))(variables)
 
     for ours, theirs in zip(
-        jax.tree.leaves(gradient(Model(**TINY, remat=True))), jax.tree.leaves(gradient(plain)), strict=True
+        jax.tree.leaves(gradient(Model(**SMALL, remat=True))), jax.tree.leaves(gradient(plain)), strict=True
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
-    half = Model(**TINY, dtype=jnp.bfloat16).apply(variables, x, train=False)
+    half = Model(**SMALL, dtype=jnp.bfloat16).apply(variables, x, train=False)
     assert half["tokens"].dtype == jnp.bfloat16
     full = plain.apply(variables, x, train=False)["pooled"]
     assert jnp.corrcoef(half["pooled"].astype(jnp.float32).ravel(), full.ravel())[0, 1] > 0.999
@@ -77,7 +80,7 @@ def test_remat_and_bfloat16_leave_the_function_alone():
 def test_full_sizes(variant, millions):
     model = Model(**VARIANTS[variant])
     x = jax.ShapeDtypeStruct((4, 64000), jnp.int16)
-    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
+    variables = jax.eval_shape(lambda x: model.init(KEY, x, train=False), x)
     count = sum(p.size for p in jax.tree.leaves(variables)) / 1e6
     assert count == pytest.approx(millions, rel=0.05)
 
@@ -85,8 +88,8 @@ def test_full_sizes(variant, millions):
 def test_bad_options_are_errors():
     x = sound(1, 6000)
     with pytest.raises(ValueError, match="front_end must be one of"):
-        Model(front_end="wavelet").init(jax.random.key(0), x, train=False)
+        Model(front_end="wavelet").init(KEY, x, train=False)
     with pytest.raises(ValueError, match="stages need"):
-        Model(stage_sizes=(1,)).init(jax.random.key(0), x, train=False)
+        Model(stage_sizes=(1,)).init(KEY, x, train=False)
     with pytest.raises(ValueError, match="int16 or float"):
-        Model(**TINY).init(jax.random.key(0), x.astype(np.int32), train=False)
+        Model(**TINY).init(KEY, x.astype(np.int32), train=False)

@@ -8,6 +8,7 @@ import pytest
 from mmdf_jax.encoders import hubert
 from mmdf_jax.encoders.wav2vec2 import VARIANTS, Model
 
+KEY = jax.random.key(0, impl="rbg")  # compiles in a fifth of the default's time
 SMALL = {**VARIANTS["tiny"], "width": 32, "conv_dims": (8, 8), "conv_kernels": (10, 4), "conv_strides": (10, 4)}
 
 
@@ -18,14 +19,14 @@ def sound(batch: int, samples: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def small():
     model, x = Model(**SMALL), sound(2, 1200)
-    return model, jax.jit(lambda x: model.init(jax.random.key(0), x, train=False))(x), x
+    return model, jax.jit(lambda x: model.init(KEY, x, train=False))(x), x
 
 
 @pytest.mark.parametrize("module", [hubert])
 def test_tiny_model_has_twenty_millisecond_tokens(module):
     model = module.Model(**module.VARIANTS["tiny"])
     x = jax.ShapeDtypeStruct((2, 25600), jnp.int16)
-    out = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, train=False)[0], x)
+    out = jax.eval_shape(lambda x: model.init_with_output(KEY, x, train=False)[0], x)
     assert out["tokens"].shape == (2, 79, 96)
     assert out["pooled"].shape == (2, 96)
 
