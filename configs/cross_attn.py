@@ -62,13 +62,13 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.model.dropout = 0.1
     config.model.modality_dropout = 0.1
 
-    config.task = ConfigDict({"name": "mmdf_jax.tasks.detection", "stream_weight": 0.5, "smoothing": 0.05})
+    config.task = ConfigDict({"name": "mmdf_jax.tasks.detection", "stream_weight": 3.0, "smoothing": 0.05})
 
     config.train = ConfigDict()
-    config.train.steps = 300 if tiny else 20_000
+    config.train.steps = 200 if tiny else 20_000
     config.train.log_steps = 10 if tiny else 100
-    config.train.eval_steps = 60 if tiny else 1_000
-    config.train.checkpoint_steps = 60 if tiny else 1_000
+    config.train.eval_steps = 50 if tiny else 1_000
+    config.train.checkpoint_steps = 50 if tiny else 1_000
     config.train.patience = 0  # evaluations without improvement before stopping; 0 = never
     config.train.select = "auc"  # the validation metric that picks the best checkpoint: auc, accuracy or loss
     config.train.dtype = "float32" if tiny else "bfloat16"  # of the computation; parameters stay float32
@@ -77,7 +77,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.train.ema = 0.0  # decay of the averaged parameters that evaluation uses; 0 = off
     config.optimizer = ConfigDict(
         {
-            "learning_rate": 1e-3 if tiny else 1e-4,
+            "learning_rate": 3e-3 if tiny else 1e-4,
             "weight_decay": 0.05,
             "warmup_steps": 20 if tiny else 1_000,
             "clip": 1.0,

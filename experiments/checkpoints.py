@@ -21,7 +21,7 @@ class Checkpoints:
     flipped bit in a stored array; the digests do.
     """
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder
         self._managers = {which: self._open(which) for which in _KEEP}
         self._failed = False

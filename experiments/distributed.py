@@ -1,4 +1,4 @@
-"""Devices and processes: one mesh axis 'data' over every device of every process; batches are sharded, state is copied."""
+"""Devices and processes: one mesh axis 'data' over all of them; batches are split, state is copied."""
 
 from typing import Any
 

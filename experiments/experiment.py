@@ -1,5 +1,6 @@
 """One experiment from its config to its verdict: prepare, train, evaluate, and leave tables and figures behind."""
 
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,7 +40,9 @@ def run(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] =
         run_directory.start_log(workdir, primary=True)
         # results.csv is written last, so it says that all is there.
         if (workdir / "results.csv").exists() and distributed.process_count() == 1:
-            log.info("%s is finished: nothing is trained again (to do so, delete it or choose another --workdir)", workdir)
+            log.info(
+                "%s is finished: nothing is trained again (to do so, delete it or choose another --workdir)", workdir
+            )
             log.info((workdir / "report.txt").read_text())
         else:
             _train_and_evaluate(config, workdir, allow)
@@ -71,7 +74,7 @@ def _train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, allow:
     results.write_methods(workdir / "methods.csv", methods)
     figures = draw_figures(best, workdir, Records(folder, "test"), test, row["Threshold"])
     written = [workdir / "results.csv", workdir / "methods.csv", workdir / "scores", *figures]
-    report = terminal.render(row, methods, [path.relative_to(workdir.parent) for path in written])
+    report = terminal.render(row, methods, [os.path.relpath(path) for path in written])
     files.write_text(workdir / "report.txt", report + "\n")
     results.write_results(workdir / "results.csv", row)
     log.info(report)

@@ -14,7 +14,9 @@ from ml_collections import config_flags
 
 from experiments import command
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with arguments after a colon.", lock_config=True)
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Config file, with arguments after a colon.", lock_config=True
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; default: runs/<config name and arguments>.")
 _ALLOW = flags.DEFINE_list("allow", [], "Packages outside the project that names in the config may lie in.")
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Find the other processes through Slurm, MPI, Kubernetes, …")

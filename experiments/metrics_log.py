@@ -31,13 +31,13 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
 class MetricsLog:
     """Writes scalars by step. A run resumed at `step` first drops what was logged after it, so no step stands twice."""
 
-    def __init__(self, workdir: pathlib.Path, step: int):
+    def __init__(self, workdir: pathlib.Path, step: int) -> None:
         import tensorboardX  # its import takes a second that --help should not wait for
 
         path = workdir / "metrics.jsonl"
         kept = [row for row in read(path) if row["step"] <= step]
         files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
-        self._file = open(path, "a")  # noqa: SIM115 - closed by close()
+        self._file = open(path, "a")
         self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1, flush_secs=30)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:

@@ -75,7 +75,9 @@ def settle_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
         if names:
             shown = "; ".join(f"{name}: {saved.get(name)!r} there, {wanted.get(name)!r} now" for name in names[:5])
             more = f"; and {len(names) - 5} more" if len(names) > 5 else ""
-            raise ValueError(f"{workdir}: this run was started with another config ({shown}{more}); choose another --workdir")
+            raise ValueError(
+                f"{workdir}: this run was started with another config ({shown}{more}); choose another --workdir"
+            )
     else:
         files.write_text(path, json.dumps(config, indent=2) + "\n")
 

@@ -35,7 +35,7 @@ class NonFiniteError(ValueError):
 
 
 def train(config: Mapping[str, Any], workdir: pathlib.Path, folder: pathlib.Path, allow: Sequence[str] = ()) -> dict:
-    """Trains `config` on the records in `folder` until its last step or early stopping; resumes where `workdir` left off.
+    """Trains `config` on the records in `folder` until its last step or early stopping; resumes what is in `workdir`.
 
     Returns what the results table wants to know of the training: `best_step`, `best_accuracy`, `train_minutes`,
     `parameters`, `peak_memory_gb`.
@@ -201,7 +201,9 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path, folder: pathlib.Path
         value = -metrics["loss"] if options["select"] == "loss" else metrics[options["select"]]
         improved = math.isfinite(value) and (info["best"] is None or value > info["best"])
         if improved or info["best"] is None:
-            info.update(best=value if improved else None, best_step=step, best_accuracy=metrics["accuracy"], since_best=0)
+            info.update(
+                best=value if improved else None, best_step=step, best_accuracy=metrics["accuracy"], since_best=0
+            )
             saved.save("best", step, eval_variables(state), dict(info))
         else:
             info["since_best"] += 1

@@ -79,7 +79,9 @@ class _Chosen:
         return self.records[self.rows[i]]
 
 
-def attention_maps(run: Trained, records: Records, scores: Sequence[ScoreRow], examples: int = 6) -> list[AttentionMaps]:
+def attention_maps(
+    run: Trained, records: Records, scores: Sequence[ScoreRow], examples: int = 6
+) -> list[AttentionMaps]:
     """Attention over the middle window of a few clips: the first real ones, and one of each manipulation method.
 
     Empty if the model's outputs have no `attention`. Runs on this process's first device alone.
@@ -89,7 +91,9 @@ def attention_maps(run: Trained, records: Records, scores: Sequence[ScoreRow], e
     fakes = [first_of[method] for method in sorted(first_of)][: examples - 1]
     real = [row for row in usable if scores[row].label == 0][: max(1, examples - len(fakes))]
     chosen = _Chosen(records, [*real, *fakes])
-    with loader.eval_batches(chosen, {**run.config["data"], "batch_size": len(chosen), "workers": 0}, windows=1) as batches:
+    with loader.eval_batches(
+        chosen, {**run.config["data"], "batch_size": len(chosen), "workers": 0}, windows=1
+    ) as batches:
         batch = next(batches)
     outputs = jax.jit(functools.partial(modeling.apply, run.model))(jax.device_get(run.variables), batch)
     if "attention" not in outputs:

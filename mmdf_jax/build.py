@@ -1,8 +1,8 @@
 """build(spec): imports the module that spec.name names and calls its class with the rest. The only indirection.
 
-A spec is plain data: `{"name": "mmdf_jax.encoders.clip", "variant": "tiny", "depth": 2}`. Its name *is* the file. A run's
-saved config may come from a stranger, so only modules inside the project's own packages are ever imported, or inside
-packages that the user allows by hand.
+A spec is plain data: `{"name": "mmdf_jax.encoders.clip", "variant": "tiny", "depth": 2}`. Its name *is* the file. A
+run's saved config may come from a stranger, so only modules inside the project's own packages are ever imported, or
+inside packages that the user allows by hand.
 """
 
 import importlib
@@ -30,9 +30,7 @@ def build(spec: Mapping[str, Any], symbol: str = "Model", *, allow: Sequence[str
     """
     name = spec.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(
-            f"config: `name` must be a module path such as 'mmdf_jax.encoders.clip', found {name!r}"
-        )
+        raise ValueError(f"config: `name` must be a module path such as 'mmdf_jax.encoders.clip', found {name!r}")
     packages = (*PACKAGES, *allow)
     if not any(name.startswith(package + ".") for package in packages):
         raise ValueError(
@@ -53,16 +51,12 @@ def build(spec: Mapping[str, Any], symbol: str = "Model", *, allow: Sequence[str
     if "variant" in spec:
         variants = getattr(module, "VARIANTS", {})
         if spec["variant"] not in variants:
-            raise ValueError(
-                f"config: {name} has no variant {spec['variant']!r}; known: {', '.join(variants)}"
-            )
+            raise ValueError(f"config: {name} has no variant {spec['variant']!r}; known: {', '.join(variants)}")
         fields = {**variants[spec["variant"]], **fields}
     known = [field for field in cls.__dataclass_fields__ if field not in ("parent", "name")]
     unknown = sorted(set(fields) - set(known))
     if unknown:
-        raise ValueError(
-            f"config: {name}.{symbol} has no field {', '.join(unknown)}; known: {', '.join(known)}"
-        )
+        raise ValueError(f"config: {name}.{symbol} has no field {', '.join(unknown)}; known: {', '.join(known)}")
     return cls(**{key: _build_nested(value, allow) for key, value in fields.items()})
 
 

@@ -13,7 +13,7 @@ def masked_mean(values: Array, mask: Array) -> Array:
 
 
 def binary_cross_entropy(logits: Array, labels: Array, mask: Array, *, smoothing: float = 0.0) -> Array:
-    """Mean sigmoid cross-entropy in nats over the rows where `mask [b]` is True and `labels [b]` is 0 or 1 (-1 = unknown).
+    """Mean sigmoid cross-entropy in nats over the rows where `mask [b]` is True and `labels [b]` is 0 or 1, not -1.
 
     smoothing: moves the targets from 0/1 to smoothing/2 and 1 - smoothing/2 (Szegedy et al. 2016, section 7).
     """

@@ -30,8 +30,7 @@ class Model(nn.Module):
     as many parameters as the 3x3x3 they replace).
     width: channels of the first stage; doubled by each later one.
     stem_kernel, stem_strides, strides: kernel of the stem, strides (t h w) of the stem and of each stage.
-    norm: "batch" (the published networks) or "group", see `mmdf_jax.layers.norm`; `tiny`, trained from scratch in
-    batches of a few clips, takes "group".
+    norm: "batch" (the published networks) or "group" (for batches of a few clips), see `mmdf_jax.layers.norm`.
     """
 
     kind: str = "r3d"

@@ -16,7 +16,7 @@ class Model(nn.Module):
     fusion: {stream: [b n d]}, {stream: [b] bool} -> {"fused": [b d], "attention": …}.
     width: common width d of the tokens that the fusion sees.
     dropout: on the fused and the pooled vectors before their heads.
-    modality_dropout: in training, the chance that a present stream is hidden from the fusion; a sample always keeps one.
+    modality_dropout: in training, the chance that a stream is hidden from the fusion; a sample always keeps one.
     """
 
     encoders: dict[str, nn.Module]
@@ -63,15 +63,14 @@ class Model(nn.Module):
             "stream_logits": {stream: head(f"head_{stream}", pooled[stream]) for stream in streams},
             "embeddings": {**pooled, "fused": fused["fused"]},
             "attention": {
-                stream: weights.reshape(grids[stream].shape[:-1])
-                for stream, weights in fused["attention"].items()
+                stream: weights.reshape(grids[stream].shape[:-1]) for stream, weights in fused["attention"].items()
             },
             "cross_attention": fused.get("cross_attention", {}),
             "present": present,
         }
 
     def _encode(self, stream: str, x: Array, present: Array, *, train: bool) -> tuple[Array, Array]:
-        """The stream's token grid [b t … d] and pooled vector [b d]. Sparse frames go through the image encoder one by one."""
+        """The stream's token grid [b t … d] and pooled vector [b d]; sparse frames are encoded one by one."""
         encoder = self.encoders[stream]
         if stream == "audio":
             out = encoder(x, train=train)

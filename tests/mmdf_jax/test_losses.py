@@ -15,7 +15,9 @@ def test_binary_cross_entropy_equals_torch(smoothing):
     labels = rng.integers(0, 2, 32)
     targets = labels * (1 - smoothing) + smoothing / 2
     expected = torch.nn.functional.binary_cross_entropy_with_logits(torch.tensor(logits), torch.tensor(targets).float())
-    found = losses.binary_cross_entropy(jnp.asarray(logits), jnp.asarray(labels), jnp.ones(32, bool), smoothing=smoothing)
+    found = losses.binary_cross_entropy(
+        jnp.asarray(logits), jnp.asarray(labels), jnp.ones(32, bool), smoothing=smoothing
+    )
     np.testing.assert_allclose(found, expected.item(), rtol=1e-6)
 
 

@@ -70,7 +70,10 @@ def test_rules_freeze_and_scale_by_path():
 
 
 def test_frozen_gradients_do_not_count_in_the_clipped_norm():
-    huge = {"encoder": jax.tree.map(lambda x: x * 1e6, PARAMS["encoder"]), "head": {"kernel": jnp.full((2, 1), 1e-3), "bias": jnp.zeros(1)}}
+    huge = {
+        "encoder": jax.tree.map(lambda x: x * 1e6, PARAMS["encoder"]),
+        "head": {"kernel": jnp.full((2, 1), 1e-3), "bias": jnp.zeros(1)},
+    }
     chain, _ = optim.make({"learning_rate": 1.0, "clip": 1.0, "rules": [("encoder", 0.0)]}, PARAMS, 10)
     _, state = step(chain, PARAMS, huge)
     moments = [leaf for leaf in jax.tree.leaves(state) if leaf.shape == (2, 1)]

@@ -1,0 +1,108 @@
+"""Every config is built and stepped, full size passes eval_shape, and what each resolves to is on record."""
+
+import functools
+import importlib
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import common
+from data_pipelines import batch as batch_lib
+from experiments import modeling
+from mmdf_jax import optim
+
+FOLDER = pathlib.Path(__file__).parents[2] / "configs"
+NAMES = sorted(path.stem for path in FOLDER.glob("[!_]*.py") if path.stem != "common")
+
+
+def get(name, arg=""):
+    return importlib.import_module(f"configs.{name}").get_config(arg).to_dict()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_tiny_config_takes_a_training_step_that_lowers_the_loss(name):
+    config = get(name)
+    model, task = modeling.make_model(config), modeling.make_task(config)
+    batch = batch_lib.zeros(config["data"], 2)
+    rng = np.random.default_rng(0)
+    for stream in config["data"]["streams"]:
+        info = np.iinfo(batch[stream].dtype)
+        batch[stream] = rng.integers(info.min, info.max, batch[stream].shape, batch[stream].dtype)
+    batch["label"] = batch["video_label"] = batch["audio_label"] = np.array([0, 1], np.int32)
+    variables = modeling.init_state(functools.partial(modeling.init, model, config), jax.random.key(0), None)
+    optimizer, _ = optim.make(
+        {**config["optimizer"], "learning_rate": 1e-3, "warmup_steps": 0}, variables["params"], 10
+    )
+
+    @jax.jit
+    def step(variables, state):
+        def loss_fn(params):
+            outputs, updated = model.apply(
+                {**variables, "params": params},
+                batch,
+                train=True,
+                rngs={"dropout": jax.random.key(1)},
+                mutable=["batch_stats"],
+            )
+            return task.loss(outputs, batch)[0], updated
+
+        (loss, updated), gradients = jax.value_and_grad(loss_fn, has_aux=True)(variables["params"])
+        updates, state = optimizer.update(gradients, state, variables["params"])
+        params = optax.apply_updates(variables["params"], updates)
+        return {**variables, **updated, "params": params}, state, loss, optax.global_norm(gradients)
+
+    state, losses = optimizer.init(variables["params"]), []
+    for _ in range(4):
+        variables, state, loss, norm = step(variables, state)
+        assert jnp.isfinite(loss) and jnp.isfinite(norm) and norm > 0
+        losses.append(float(loss))
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_full_size_config_has_the_right_shapes(name):
+    config = get(name, "size=base")
+    model, task = modeling.make_model(config), modeling.make_task(config)
+
+    def run(key):
+        variables = modeling.init(model, config, key)
+        batch = batch_lib.zeros(config["data"], 2)
+        outputs = modeling.apply(model, variables, batch)
+        return variables["params"], outputs, task.scores(outputs, batch)
+
+    params, outputs, scores = jax.eval_shape(run, jax.random.key(0))
+    assert scores["score"].shape == (2,)
+    assert outputs["logits"].dtype == jnp.float32
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) > 50e6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_config_is_plain_data(name):
+    config = get(name)
+    assert json.loads(json.dumps(config)) == json.loads(json.dumps(get(name)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_argument_lists_the_known_ones(name):
+    with pytest.raises(ValueError, match=r"config argument 'encodr=x' is not one of .*data=talking_heads.*size=tiny"):
+        get(name, "encodr=x")
+
+
+def test_arguments_are_typed():
+    args = common.parse_args("a=3,b=x,c=false", a=1, b="", c=True, d=0.5)
+    assert args.to_dict() == {"a": 3, "b": "x", "c": False, "d": 0.5}
+    for arg, message in (
+        ("a=x", "expected a value of type int"),
+        ("c=2", "of type bool"),
+        ("a", "not one of"),
+        ("a=1,a=2", "twice"),
+        ("size=huge", "not one of tiny, base"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            common.parse_args(arg, a=1, b="", c=True, size="tiny")
