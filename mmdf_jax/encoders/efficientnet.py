@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax.layers.batch_norm import BatchNorm
 from mmdf_jax.layers.depthwise import DepthwiseConv
 from mmdf_jax.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, normalize
 from mmdf_jax.layers.transformer import DropPath, call
@@ -43,23 +44,21 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        def norm(name: str) -> nn.BatchNorm:
-            return nn.BatchNorm(
-                not train, momentum=self.momentum, epsilon=self.eps, dtype=self.dtype, name=f"{name}_norm"
-            )
+        def norm(name: str, y: Array) -> Array:
+            return BatchNorm(self.momentum, self.eps, self.dtype, name=f"{name}_norm")(y, train=train)
 
         def dense(width: int, name: str, use_bias: bool = False) -> nn.Dense:
             return nn.Dense(width, use_bias=use_bias, dtype=self.dtype, name=name)
 
         y, hidden = x, x.shape[-1] * self.expand
         if self.expand != 1:
-            y = nn.silu(norm("expand")(dense(hidden, "expand")(y)))
+            y = nn.silu(norm("expand", dense(hidden, "expand")(y)))
         padding = None if self.padding is None else (self.padding, self.padding)
         y = DepthwiseConv(self.size, self.stride, padding, use_bias=False, dtype=self.dtype, name="depthwise")(y)
-        y = nn.silu(norm("depthwise")(y))
+        y = nn.silu(norm("depthwise", y))
         gate = y.mean((1, 2), keepdims=True, dtype=jnp.float32).astype(y.dtype)
         gate = dense(hidden, "excite", use_bias=True)(nn.silu(dense(self.squeeze, "squeeze", use_bias=True)(gate)))
-        y = norm("project")(dense(self.width, "project")(y * nn.sigmoid(gate)))
+        y = norm("project", dense(self.width, "project")(y * nn.sigmoid(gate)))
         return x + DropPath(self.drop_path)(y, train=train) if self.residual else y
 
 
@@ -100,8 +99,8 @@ class Model(nn.Module):
     def __call__(self, x: Array, mask: Array | None = None, *, train: bool) -> Outputs:
         del mask  # an image stream that is missing is masked where streams are fused
 
-        def norm(name: str) -> nn.BatchNorm:
-            return nn.BatchNorm(not train, momentum=self.momentum, epsilon=self.eps, dtype=self.dtype, name=name)
+        def norm(name: str, y: Array) -> Array:
+            return BatchNorm(self.momentum, self.eps, self.dtype, name=name)(y, train=train)
 
         x = normalize(x, self.mean, self.std, self.dtype)
         x = nn.Conv(
@@ -113,7 +112,7 @@ class Model(nn.Module):
             dtype=self.dtype,
             name="stem",
         )(x)
-        x = nn.silu(norm("stem_norm")(x))
+        x = nn.silu(norm("stem_norm", x))
 
         repeats = [math.ceil(self.depth * n) for n in self.repeats]
         index = 0
@@ -139,7 +138,8 @@ class Model(nn.Module):
                 x = call(block, x, train=train, remat=self.remat)
                 index += 1
 
-        x = nn.silu(norm("head_norm")(nn.Dense(self.head, use_bias=False, dtype=self.dtype, name="head")(x)))
+        x = nn.Dense(self.head, use_bias=False, dtype=self.dtype, name="head")(x)
+        x = nn.silu(norm("head_norm", x))
         pooled = x.max((1, 2)) if self.pooling == "max" else x.mean((1, 2), dtype=jnp.float32)
         return {"tokens": x, "pooled": nn.Dropout(self.dropout, deterministic=not train)(pooled)}
 

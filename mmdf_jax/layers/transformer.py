@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax.layers.attend import attend
 from mmdf_jax.typing import Array, Dtype
 
 
@@ -49,16 +50,10 @@ class Attention(nn.Module):
             return y.reshape(*y.shape[:-1], self.heads, d // self.heads)
 
         q, k, v = project("query", x), project("key", context), project("value", context)
-        logits = jnp.einsum(
-            "bnhd,bmhd->bhnm", q * (d // self.heads) ** -0.5, k, preferred_element_type=jnp.float32
-        )
-        if mask is not None:
-            logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
-        weights = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
-        if mask is not None:
-            weights = jnp.where(mask, weights, 0.0)
-        dropped = nn.Dropout(self.dropout, deterministic=not train)(weights)
-        y = jnp.einsum("bhnm,bmhd->bnhd", dropped.astype(self.dtype), v)
+        y, weights = attend(q, k, v, mask)
+        if train and self.dropout:
+            dropped = nn.Dropout(self.dropout, deterministic=False)(weights)
+            y = jnp.einsum("bhnm,bmhd->bnhd", dropped.astype(self.dtype), v)
         return nn.Dense(d, dtype=self.dtype, name="out")(y.reshape(*y.shape[:-2], d)), weights
 
 
@@ -135,9 +130,7 @@ class Block(nn.Module):
         def finish(y: Array, name: str) -> Array:
             y = nn.Dropout(self.dropout, deterministic=not train)(y)
             if self.layer_scale is not None:
-                y = y * self.param(name, nn.initializers.constant(self.layer_scale), (y.shape[-1],)).astype(
-                    y.dtype
-                )
+                y = y * self.param(name, nn.initializers.constant(self.layer_scale), (y.shape[-1],)).astype(y.dtype)
             return DropPath(self.drop_path)(y, train=train)
 
         attention = Attention(
