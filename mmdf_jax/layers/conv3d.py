@@ -4,8 +4,6 @@ XLA's CPU backend has no fast 3-D convolution: its forward pass is several times
 strides 30 times and more. There the convolution is written as 2-D convolutions or one matrix product.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -22,8 +20,12 @@ def conv3d(x: Array, kernel: Array, strides: Strides = (1, 1, 1)) -> Array:
     """
 
     def on_cpu(x: Array, kernel: Array) -> Array:
-        positions = math.prod(-(-n // s) for n, s in zip(x.shape[2:4], strides[1:], strict=True))
-        return conv3d_matmul(x, kernel, strides) if positions <= 16 else conv3d_folded(x, kernel, strides)
+        # Measured, forward and backward: few positions suit a matrix product, large wide maps one convolution per tap
+        # in time, everything between them a single one with that many times the channels.
+        h, w, c = x.shape[2:]
+        if -(-h // strides[1]) * -(-w // strides[2]) <= 16:
+            return conv3d_matmul(x, kernel, strides)
+        return conv3d_folded(x, kernel, strides, separate=c >= 16 and h * w >= 512)
 
     return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=lambda x, kernel: conv3d_plain(x, kernel, strides))
 
@@ -39,21 +41,29 @@ def conv3d_plain(x: Array, kernel: Array, strides: Strides) -> Array:
     )
 
 
-def conv3d_folded(x: Array, kernel: Array, strides: Strides) -> Array:
-    """One 2-D convolution: time folded into the batch, the kernel's extent in time into the channels."""
+def conv3d_folded(x: Array, kernel: Array, strides: Strides, *, separate: bool) -> Array:
+    """2-D convolutions with time folded into the batch: one per tap in time, summed, if `separate`; else a single one
+    over frames whose channels are those of all the taps."""
     kt, kh, kw, c, d = kernel.shape
     b, t, h, w, _ = x.shape
     steps = -(-t // strides[0])
     if kt > 1:
         x = jnp.pad(x, ((0, 0), (kt // 2, kt // 2), (0, 0), (0, 0), (0, 0)))
-    shifted = [x[:, i : i + (steps - 1) * strides[0] + 1 : strides[0]] for i in range(kt)]
-    y = jax.lax.conv_general_dilated(
-        jnp.concatenate(shifted, axis=-1).reshape(b * steps, h, w, kt * c),
-        kernel.transpose(1, 2, 0, 3, 4).reshape(kh, kw, kt * c, d),
-        strides[1:],
-        [(kh // 2, kh // 2), (kw // 2, kw // 2)],
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    taps = [x[:, i : i + (steps - 1) * strides[0] + 1 : strides[0]] for i in range(kt)]
+
+    def convolve(x: Array, kernel: Array) -> Array:
+        return jax.lax.conv_general_dilated(
+            x.reshape(b * steps, h, w, -1),
+            kernel,
+            strides[1:],
+            [(kh // 2, kh // 2), (kw // 2, kw // 2)],
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+    if separate:
+        y = sum(convolve(tap, kernel[i]) for i, tap in enumerate(taps))
+    else:
+        y = convolve(jnp.concatenate(taps, axis=-1), kernel.transpose(1, 2, 0, 3, 4).reshape(kh, kw, kt * c, d))
     return y.reshape(b, steps, *y.shape[1:])
 
 

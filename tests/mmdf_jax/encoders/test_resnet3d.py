@@ -43,12 +43,13 @@ def test_masked_frames_do_not_count(tiny):
     np.testing.assert_allclose(out["pooled"][1], out["tokens"][1, :2].mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
 
 
-def test_remat_computes_the_same_gradient(tiny):
-    _, variables, _ = tiny
-    x = clip(1, 4, 32, 32, 3)
+def test_remat_computes_the_same_gradient():
+    x = clip(1, 3, 12, 12, 3)
+    small = {**TINY, "width": 8, "stage_sizes": (1, 1), "strides": ((1, 1, 1), (2, 2, 2))}
+    variables = jax.jit(lambda x: Model(**small).init(KEY, x, train=False))(x)
 
     def gradient(**fields):
-        model = Model(**TINY, **fields)
+        model = Model(**small, **fields)
         return jax.jit(jax.grad(lambda v: (model.apply(v, x, train=True)["pooled"] ** 2).mean()))(variables)
 
     pairs = zip(jax.tree.leaves(gradient(remat=True)), jax.tree.leaves(gradient()), strict=True)
