@@ -12,7 +12,7 @@ from flax import linen as nn
 from mmdf_jax.layers.depthwise import DepthwiseConv
 from mmdf_jax.layers.patch import PatchEmbed
 from mmdf_jax.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, normalize
-from mmdf_jax.layers.transformer import DropPath, call, gelu
+from mmdf_jax.layers.transformer import Dense, DropPath, call, gelu
 from mmdf_jax.pretrained import conv, dense, same
 from mmdf_jax.typing import Array, Dtype, Outputs
 
@@ -29,8 +29,8 @@ class Block(nn.Module):
         c = x.shape[-1]
         y = DepthwiseConv(7, dtype=self.dtype, name="depthwise")(x)
         y = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="norm")(y)
-        y = gelu(nn.Dense(4 * c, dtype=self.dtype, name="fc1")(y))
-        y = nn.Dense(c, dtype=self.dtype, name="fc2")(y)
+        y = gelu(Dense(4 * c, dtype=self.dtype, name="fc1")(y))
+        y = Dense(c, dtype=self.dtype, name="fc2")(y)
         if self.layer_scale is not None:
             y = y * self.param("scale", nn.initializers.constant(self.layer_scale), (c,)).astype(y.dtype)
         return x + DropPath(self.drop_path)(y, train=train)

@@ -13,7 +13,7 @@ from flax import linen as nn
 from mmdf_jax.layers.batch_norm import BatchNorm
 from mmdf_jax.layers.depthwise import DepthwiseConv
 from mmdf_jax.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, normalize
-from mmdf_jax.layers.transformer import DropPath, call
+from mmdf_jax.layers.transformer import Dense, DropPath, call
 from mmdf_jax.pretrained import conv, pointwise, same
 from mmdf_jax.typing import Array, Dtype, Outputs
 
@@ -47,8 +47,8 @@ class Block(nn.Module):
         def norm(name: str, y: Array) -> Array:
             return BatchNorm(self.momentum, self.eps, self.dtype, name=f"{name}_norm")(y, train=train)
 
-        def dense(width: int, name: str, use_bias: bool = False) -> nn.Dense:
-            return nn.Dense(width, use_bias=use_bias, dtype=self.dtype, name=name)
+        def dense(width: int, name: str, use_bias: bool = False) -> Dense:
+            return Dense(width, use_bias=use_bias, dtype=self.dtype, name=name)
 
         y, hidden = x, x.shape[-1] * self.expand
         if self.expand != 1:
@@ -138,7 +138,7 @@ class Model(nn.Module):
                 x = call(block, x, train=train, remat=self.remat)
                 index += 1
 
-        x = nn.Dense(self.head, use_bias=False, dtype=self.dtype, name="head")(x)
+        x = Dense(self.head, use_bias=False, dtype=self.dtype, name="head")(x)
         x = nn.silu(norm("head_norm", x))
         pooled = x.max((1, 2)) if self.pooling == "max" else x.mean((1, 2), dtype=jnp.float32)
         return {"tokens": x, "pooled": nn.Dropout(self.dropout, deterministic=not train)(pooled)}

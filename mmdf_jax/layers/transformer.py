@@ -24,6 +24,13 @@ def gelu(x: Array) -> Array:
     return jax.nn.gelu(x, approximate=False)
 
 
+class Dense(nn.Dense):
+    """linen's Dense as one matrix product over all leading axes: XLA's CPU gradient is then a quarter faster."""
+
+    def __call__(self, x: Array) -> Array:
+        return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], self.features)
+
+
 class Attention(nn.Module):
     """Multi-head attention of `x [b n d]` over `context [b m d]` (itself by default).
 
@@ -46,7 +53,7 @@ class Attention(nn.Module):
             raise ValueError(f"Attention: width {d} is not divisible by heads={self.heads}")
 
         def project(name: str, inputs: Array) -> Array:
-            y = nn.Dense(d, use_bias=self.qkv_bias, dtype=self.dtype, name=name)(inputs)
+            y = Dense(d, use_bias=self.qkv_bias, dtype=self.dtype, name=name)(inputs)
             return y.reshape(*y.shape[:-1], self.heads, d // self.heads)
 
         q, k, v = project("query", x), project("key", context), project("value", context)
@@ -54,7 +61,7 @@ class Attention(nn.Module):
         if train and self.dropout:
             dropped = nn.Dropout(self.dropout, deterministic=False)(weights)
             y = jnp.einsum("bhnm,bmhd->bnhd", dropped.astype(self.dtype), v)
-        return nn.Dense(d, dtype=self.dtype, name="out")(y.reshape(*y.shape[:-2], d)), weights
+        return Dense(d, dtype=self.dtype, name="out")(y.reshape(*y.shape[:-2], d)), weights
 
 
 class Mlp(nn.Module):
@@ -68,9 +75,9 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         d = x.shape[-1]
-        x = self.act(nn.Dense(self.hidden, dtype=self.dtype, name="fc1")(x))
+        x = self.act(Dense(self.hidden, dtype=self.dtype, name="fc1")(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(d, dtype=self.dtype, name="fc2")(x)
+        return Dense(d, dtype=self.dtype, name="fc2")(x)
 
 
 class SwiGlu(nn.Module):
@@ -83,10 +90,10 @@ class SwiGlu(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         d = x.shape[-1]
-        gate = nn.Dense(self.hidden, dtype=self.dtype, name="gate")(x)
-        x = jax.nn.silu(gate) * nn.Dense(self.hidden, dtype=self.dtype, name="up")(x)
+        gate = Dense(self.hidden, dtype=self.dtype, name="gate")(x)
+        x = jax.nn.silu(gate) * Dense(self.hidden, dtype=self.dtype, name="up")(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(d, dtype=self.dtype, name="down")(x)
+        return Dense(d, dtype=self.dtype, name="down")(x)
 
 
 class DropPath(nn.Module):
