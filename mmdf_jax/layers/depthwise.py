@@ -100,28 +100,37 @@ def _input_gradient(g: Array, kernel: Array, stride: int, padding: Padding, size
     return dx[:, top : top + size[0], left : left + size[1]]
 
 
-def _kernel_gradient(x: Array, g: Array, window: tuple[int, int], stride: int, chunk: int = 32) -> Array:
+def _kernel_gradient(x: Array, g: Array, window: tuple[int, int], stride: int, budget: int = 32) -> Array:
     """Gradient with respect to the kernel [p q 1 c]: every output position adds its window of x (padded) times g.
 
-    One step of the loop takes up to `chunk` positions of a row of all images at once; its sum stays in registers, and
-    the accumulator [b p q c] in cache. A reduction would stride through memory once for every tap and channel.
+    One step of the loop takes about `budget` positions of all images at once, part of a row or several rows; its sum
+    stays in registers, and the accumulator [b p q c] in cache. A reduction would stride through memory once for every
+    tap and channel. Steps much smaller than the budget are several times slower a position.
     """
     (p, q), (b, h, w, c) = window, g.shape
-    steps = -(-w // chunk)
-    chunk = -(-w // steps)
-    missing = steps * chunk - w
-    x = _pad(x, ((0, 0), (0, max(0, (steps * chunk - 1) * stride + q - x.shape[2]))))
-    g = _pad(g, ((0, 0), (0, missing)))
+    across = -(-w // budget)
+    columns = -(-w // across)
+    rows = min(h, max(1, round(budget / columns)))
+    down = -(-h // rows)
+    size = (rows - 1) * stride + p, (columns - 1) * stride + q
+    missing = [
+        max(0, (n - 1) * stride + k - m)
+        for n, k, m in zip((down * rows, across * columns), window, x.shape[1:], strict=False)
+    ]
+    x = _pad(x, ((0, missing[0]), (0, missing[1])))
+    g = _pad(g, ((0, down * rows - h), (0, across * columns - w)))
 
     def add(step: Array, total: Array) -> Array:
-        row, column = step // steps, step % steps * chunk
-        strip = jax.lax.dynamic_slice(x, (0, row * stride, column * stride, 0), (b, p, (chunk - 1) * stride + q, c))
-        gs = jax.lax.dynamic_slice(g, (0, row, column, 0), (b, 1, chunk, c)).astype(jnp.float32)
-        for u in range(chunk):
-            total = total + strip[:, :, u * stride : u * stride + q].astype(jnp.float32) * gs[:, :, u : u + 1]
+        i, j = step // across * rows, step % across * columns
+        xs = jax.lax.dynamic_slice(x, (0, i * stride, j * stride, 0), (b, *size, c)).astype(jnp.float32)
+        gs = jax.lax.dynamic_slice(g, (0, i, j, 0), (b, rows, columns, c)).astype(jnp.float32)
+        for u in range(rows):
+            for v in range(columns):
+                windows = xs[:, u * stride : u * stride + p, v * stride : v * stride + q]
+                total = total + windows * gs[:, u : u + 1, v : v + 1]
         return total
 
-    return jax.lax.fori_loop(0, h * steps, add, jnp.zeros((b, p, q, c), jnp.float32)).sum(0)[:, :, None]
+    return jax.lax.fori_loop(0, down * across, add, jnp.zeros((b, p, q, c), jnp.float32)).sum(0)[:, :, None]
 
 
 class DepthwiseConv(nn.Module):
