@@ -65,10 +65,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.task = ConfigDict({"name": "mmdf_jax.tasks.detection", "stream_weight": 3.0, "smoothing": 0.05})
 
     config.train = ConfigDict()
-    config.train.steps = 200 if tiny else 20_000
+    config.train.steps = 240 if tiny else 20_000
     config.train.log_steps = 10 if tiny else 100
-    config.train.eval_steps = 50 if tiny else 1_000
-    config.train.checkpoint_steps = 50 if tiny else 1_000
+    config.train.eval_steps = 60 if tiny else 1_000
+    config.train.checkpoint_steps = 60 if tiny else 1_000
     config.train.patience = 0  # evaluations without improvement before stopping; 0 = never
     config.train.select = "auc"  # the validation metric that picks the best checkpoint: auc, accuracy or loss
     config.train.dtype = "float32" if tiny else "bfloat16"  # of the computation; parameters stay float32

@@ -114,14 +114,17 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path, folder: pathlib.Path
         }
         if options["ema"]:
             new["ema"] = optax.incremental_update(new["params"], state["ema"], 1 - options["ema"])
-        finite = jnp.isfinite(metrics["loss"]) & _all_finite((gradients, new["params"], stats))
+        # One vector each: per-leaf reductions would be hundreds of kernels to compile.
+        gradient, parameter, change = (_vector(tree) for tree in (gradients, new["params"], updates))
+        checked = jnp.concatenate([metrics["loss"][None], gradient, parameter, _vector(stats)])
+        finite = jnp.all(jnp.isfinite(checked))
         new = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, dict(state))
         metrics |= {
             "finite": finite,
-            "grad_norm": optax.global_norm(gradients),
-            "param_norm": optax.global_norm(new["params"]),
-            "update_norm": optax.global_norm(updates),
-            **{f"grad_norm/{name}": optax.global_norm(part) for name, part in gradients.items()},
+            "grad_norm": jnp.linalg.norm(gradient),
+            "param_norm": jnp.linalg.norm(parameter),
+            "update_norm": jnp.linalg.norm(change),
+            **{f"grad_norm/{name}": jnp.linalg.norm(_vector(part)) for name, part in gradients.items()},
         }
         return new, metrics
 
@@ -268,8 +271,9 @@ def _due(step: int, every: int, last: int) -> bool:
     return step % every == 0 or step == last
 
 
-def _all_finite(tree: Any) -> jax.Array:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+def _vector(tree: Any) -> jax.Array:
+    """All leaves of `tree` as one fp32 vector."""
+    return jnp.concatenate([jnp.zeros(0), *(leaf.ravel() for leaf in jax.tree.leaves(tree))])
 
 
 def _validation_metrics(rows: Sequence[ScoreRow]) -> dict[str, float]:

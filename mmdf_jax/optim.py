@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mmdf_jax.typing import Array
+
 Rules = Sequence[tuple[str, float]]
 
 
-def schedule(
-    *, learning_rate: float, steps: int, warmup_steps: int = 0, final: float = 0.0
-) -> optax.Schedule:
+def schedule(*, learning_rate: float, steps: int, warmup_steps: int = 0, final: float = 0.0) -> optax.Schedule:
     """Linear warm-up to `learning_rate`, then half a cosine down to `final * learning_rate` at step `steps`."""
     if not 0 <= warmup_steps < steps:
         raise ValueError(f"config.optimizer.warmup_steps={warmup_steps} must lie in [0, steps={steps})")
@@ -50,9 +50,7 @@ def multipliers(params: Any, rules: Rules) -> Any:
     for pattern, _ in rules:
         if not any(re.search(pattern, name) for name in flat):
             shown = ", ".join(flat[:5])
-            raise ValueError(
-                f"config.optimizer.rules: {pattern!r} matches no parameter; paths look like {shown}, …"
-            )
+            raise ValueError(f"config.optimizer.rules: {pattern!r} matches no parameter; paths look like {shown}, …")
 
     def multiplier(name: str) -> float:
         return next((float(value) for pattern, value in rules if re.search(pattern, name)), 1.0)
@@ -63,49 +61,44 @@ def multipliers(params: Any, rules: Rules) -> Any:
     return tree
 
 
-def make(
-    config: Mapping[str, Any], params: Any, steps: int
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
+def make(config: Mapping[str, Any], params: Any, steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """AdamW with warm-up and cosine decay.
 
     config: `learning_rate`, `weight_decay` (on matrices and kernels only, not on biases, norms or embeddings of rank
     1), `warmup_steps`, `clip` (global gradient norm; 0: off), `b1`, `b2`, `rules` (see `multipliers`).
-    Gradients of frozen parameters are zeroed first: they neither count in the norm nor take optimizer memory, and
-    XLA drops their computation.
+    Frozen parameters neither count in the norm nor take optimizer memory, and XLA drops their gradients' computation.
     Returns the transformation and the schedule of the base rate by step.
     """
-    rate = schedule(
-        learning_rate=config["learning_rate"], steps=steps, warmup_steps=config.get("warmup_steps", 0)
-    )
-    tree = multipliers(params, config.get("rules", ()))
-    trainable = jax.tree.map(bool, tree)
-    adamw = optax.chain(
-        optax.scale_by_adam(b1=config.get("b1", 0.9), b2=config.get("b2", 0.999)),
-        optax.add_decayed_weights(
-            config.get("weight_decay", 0.0), mask=lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree)
-        ),
-        _scale_by(tree),
-        optax.scale_by_learning_rate(rate),
-    )
-    clip = config.get("clip", 0.0)
-    frozen = jax.tree.map(lambda trains: not trains, trainable)
-    transformation = optax.chain(
-        optax.masked(optax.set_to_zero(), frozen),
+    rate = schedule(learning_rate=config["learning_rate"], steps=steps, warmup_steps=config.get("warmup_steps", 0))
+    clip, decay = config.get("clip", 0.0), config.get("weight_decay", 0.0)
+    adam = optax.chain(
         optax.clip_by_global_norm(clip) if clip else optax.identity(),
-        optax.masked(adamw, trainable),
+        optax.scale_by_adam(b1=config.get("b1", 0.9), b2=config.get("b2", 0.999)),
     )
-    return transformation, rate
+    leaf_rates = jax.tree.leaves(multipliers(params, config.get("rules", ())))
 
+    # The trainable leaves become one vector: hundreds of small element-wise kernels, one set per leaf, would take
+    # longer to compile than the model itself.
+    def vector(leaves: Sequence[Any]) -> Array:
+        return jnp.concatenate([leaf.ravel() for leaf, scale in zip(leaves, leaf_rates, strict=True) if scale])
 
-def _scale_by(tree: Any) -> optax.GradientTransformation:
-    """Multiplies each update by its leaf's constant; optax.masked hands over masked leaves as MaskedNode."""
+    def init(params: Any) -> Any:
+        return adam.init(vector(jax.tree.leaves(params)))
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        del params
-        masked = lambda node: isinstance(node, optax.MaskedNode)  # noqa: E731
-        scaled = jax.tree.map(
-            lambda value, leaf: leaf if masked(leaf) else leaf * jnp.asarray(value, leaf.dtype), tree, updates
-        )
-        return scaled, state
+    def update(gradients: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        leaves = jax.tree.leaves(params)
+        count = optax.tree.get(state, "count")
+        updates, state = adam.update(vector(jax.tree.leaves(gradients)), state)
+        decayed = vector([leaf if leaf.ndim > 1 else jnp.zeros_like(leaf) for leaf in leaves])
+        updates = -rate(count) * (updates + decay * decayed)
+        new, start = [], 0
+        for leaf, scale in zip(leaves, leaf_rates, strict=True):
+            if not scale:
+                new.append(jnp.zeros_like(leaf))
+                continue
+            piece = updates[start : start + leaf.size].reshape(leaf.shape)
+            new.append(piece if scale == 1 else scale * piece)
+            start += leaf.size
+        return jax.tree.unflatten(jax.tree.structure(params), new), state
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.GradientTransformation(init, update), rate

@@ -133,7 +133,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
         stage_sizes=(1, 1, 1, 1),
         stem_kernel=(3, 3, 3),
         strides=((1, 2, 2), (2, 2, 2), (2, 2, 2), (1, 2, 2)),
-        norm="group",
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
     ),

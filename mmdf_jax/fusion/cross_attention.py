@@ -50,9 +50,7 @@ class Model(nn.Module):
     def __call__(self, tokens: dict[str, Array], present: dict[str, Array], *, train: bool = False) -> dict:
         streams = sorted(tokens)
         width = tokens[streams[0]].shape[-1]
-        masks = {
-            stream: jnp.broadcast_to(present[stream][:, None], tokens[stream].shape[:2]) for stream in streams
-        }
+        masks = {stream: jnp.broadcast_to(present[stream][:, None], tokens[stream].shape[:2]) for stream in streams}
         cross_attention: dict[str, list[Array]] = {stream: [] for stream in streams}
         for layer in range(self.depth if len(streams) > 1 else 0):
             updated = {}

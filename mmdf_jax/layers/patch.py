@@ -79,7 +79,5 @@ def resize_grid(grid: Array, size: tuple[int, int], *, antialias: bool = False) 
     """Position embeddings [h w d] resampled bicubically, in fp32, to [size[0] size[1] d]."""
     if grid.shape[:2] == tuple(size):
         return grid
-    rows, columns = (
-        cubic_matrix(old, new, antialias=antialias) for old, new in zip(grid.shape, size, strict=False)
-    )
+    rows, columns = (cubic_matrix(old, new, antialias=antialias) for old, new in zip(grid.shape, size, strict=False))
     return jnp.einsum("yh,xw,hwd->yxd", rows, columns, grid, precision="highest")

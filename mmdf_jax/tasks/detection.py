@@ -31,15 +31,14 @@ class Task:
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[Array, dict[str, Array]]:
         """The scalar loss, and the metrics worth logging. Outputs as `models.multimodal`; labels of the window."""
-        joint = losses.binary_cross_entropy(
-            outputs["logits"], batch["label"], batch["mask"], smoothing=self.smoothing
-        )
+        joint = losses.binary_cross_entropy(outputs["logits"], batch["label"], batch["mask"], smoothing=self.smoothing)
         streams = {
             stream: losses.binary_cross_entropy(
                 logits,
                 batch[STREAM_LABELS[stream]],
                 batch["mask"] & outputs["present"][stream],
                 smoothing=self.smoothing,
+                balanced=True,  # batches are balanced in the clip's label, and so not in a stream's
             )
             for stream, logits in outputs["stream_logits"].items()
         }

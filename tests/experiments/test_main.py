@@ -1,0 +1,185 @@
+"""The main command as a user runs it: kill and resume, devices and processes, refusals, what it leaves behind."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from experiments import metrics_log
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIG = "tests/experiments/micro.py"
+FILES = ("results.csv", "methods.csv", "report.txt", "config.json", "log.txt", "metrics.jsonl", "scores/val.csv")
+FIGURES = ("attention", "confusion", "roc", "score_distributions", "training_curves")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def start(cache, workdir, *flags, devices=1, config=CONFIG):
+    environment = {
+        **os.environ,
+        "MMDF_JAX_CACHE": str(cache),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    }
+    command = [sys.executable, "-m", "experiments.main", f"--config={config}", f"--workdir={workdir}", *flags]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(process, code=0):
+    out, _ = process.communicate(timeout=400)
+    assert process.returncode == code, out
+    return out
+
+
+def wait_for_step(workdir, step, process):
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(row["step"] >= step for row in metrics_log.read(workdir / "metrics.jsonl")):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"step {step} was never logged: {process.communicate()[0]}")
+
+
+def reproducible(workdir):
+    """Everything that must be the same to the bit: digests of all arrays, metrics but for timings, score tables."""
+    digests = {}
+    for which in ("latest", "best"):
+        for path in (workdir / "checkpoints" / which).glob("*/_CHECKPOINT_METADATA"):
+            info = json.loads(path.read_text())["custom_metadata"]
+            digests[which, path.parent.name] = info["sha256"]
+    metrics = [
+        {name: value for name, value in row.items() if not name.startswith("perf/")}
+        for row in metrics_log.read(workdir / "metrics.jsonl")
+    ]
+    scores = [(workdir / "scores" / f"{split}.csv").read_bytes() for split in ("val", "test")]
+    newest = max((key for key in digests if key[0] == "latest"), key=lambda key: int(key[1]))
+    best = [value for key, value in digests.items() if key[0] == "best"]
+    assert len(best) == 1
+    return digests[newest], best[0], metrics, scores
+
+
+def losses(workdir):
+    return [row["train/loss"] for row in metrics_log.read(workdir / "metrics.jsonl") if "train/loss" in row]
+
+
+@pytest.fixture(scope="module")
+def reference(cache, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "reference"
+    return workdir, finish(start(cache, workdir))
+
+
+def test_what_a_run_leaves_behind(reference):
+    workdir, out = reference
+    for name in (*FILES, *(f"figures/{figure}.png" for figure in FIGURES)):
+        assert (workdir / name).stat().st_size > 0, name
+    assert any((workdir / "tensorboard").iterdir())
+    (row,) = csv.DictReader((workdir / "results.csv").open())
+    assert 0 <= float(row["AUC low"]) <= float(row["AUC"]) <= float(row["AUC high"]) <= 1
+    assert float(row["Parameters (M)"]) > 0 and float(row["Inference (ms/sample)"]) > 0
+    assert "voice_clone" in out and "AUC" in out
+    rows = metrics_log.read(workdir / "metrics.jsonl")
+    assert [row["step"] for row in rows if "train/loss" in row] == [2, 4, 6, 8, 10, 12]
+    assert [row["step"] for row in rows if "val/auc" in row] == [6, 12]
+    assert {"train/grad_norm", "train/grad_norm/fusion", "perf/memory_gb", "train/learning_rate"} <= rows[0].keys()
+
+
+def test_a_finished_run_is_not_trained_again(cache, reference):
+    workdir, _ = reference
+    before = reproducible(workdir), (workdir / "results.csv").stat().st_mtime_ns
+    out = finish(start(cache, workdir))
+    assert "finished" in out and (workdir / "report.txt").read_text().strip() in out
+    assert (reproducible(workdir), (workdir / "results.csv").stat().st_mtime_ns) == before
+
+
+def test_another_config_in_the_same_directory_is_refused(cache, reference):
+    out = finish(start(cache, reference[0], "--config.optimizer.learning_rate=0.5"), code=1)
+    assert "optimizer.learning_rate: 0.001 there, 0.5 now" in out and "Traceback" not in out
+
+
+def test_killed_and_started_again_it_ends_bit_identical(cache, reference, tmp_path):
+    workdir = tmp_path / "killed"
+    for kill_at, workers in ((2, 0), (8, 2)):
+        process = start(cache, workdir, f"--config.data.workers={workers}")
+        wait_for_step(workdir, kill_at, process)
+        process.kill()
+        process.communicate()
+    finish(start(cache, workdir, "--config.data.workers=1"))
+    assert reproducible(workdir) == reproducible(reference[0])
+
+
+def test_sigterm_saves_the_step_and_exits_143(cache, reference, tmp_path):
+    workdir = tmp_path / "terminated"
+    process = start(cache, workdir)
+    wait_for_step(workdir, 4, process)
+    process.send_signal(signal.SIGTERM)
+    out = finish(process, code=143)
+    assert "is saved; the same command goes on from there" in out
+    finish(start(cache, workdir))
+    assert reproducible(workdir) == reproducible(reference[0])
+
+
+def test_eight_devices_reach_the_same_losses(cache, reference, tmp_path):
+    workdir = tmp_path / "devices"
+    # Micro-batches of 8 rows cannot be split in two and over eight devices.
+    finish(start(cache, workdir, "--config.train.accumulate=1", devices=8))
+    alone = tmp_path / "alone"
+    finish(start(cache, alone, "--config.train.accumulate=1"))
+    np.testing.assert_allclose(losses(workdir), losses(alone), rtol=2e-4)
+
+
+def test_two_processes_reach_the_same_losses(cache, reference, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    workdir = tmp_path / "processes"
+    flags = [f"--coordinator=127.0.0.1:{port}", "--processes=2"]
+    both = [start(cache, workdir, *flags, f"--process_id={i}") for i in range(2)]
+    for process in both:
+        finish(process)
+    np.testing.assert_allclose(losses(workdir), losses(reference[0]), rtol=2e-4)
+    rows = [list(csv.DictReader((run / "scores/test.csv").open())) for run in (workdir, reference[0])]
+    assert [row["clip_id"] for row in rows[0]] == [row["clip_id"] for row in rows[1]]
+
+
+def test_a_nan_gradient_stops_the_run_with_the_clip_ids(cache, reference, tmp_path):
+    workdir = tmp_path / "poisoned"
+    out = finish(start(cache, workdir, "--allow=tests.experiments", config="tests/experiments/poisoned.py"), code=1)
+    assert "error: step 5: " in out and "talking_heads/train/" in out and "Traceback" not in out
+    assert "Step 3 is the last saved one" in out
+    again = finish(start(cache, workdir, "--allow=tests.experiments", config="tests/experiments/poisoned.py"), code=1)
+    assert "resuming from step 3" in again and "error: step 5: " in again
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--config.train.stepz=1"], "config.train has no key 'stepz'; known: accumulate, "),
+        (["--config.data.name=nowhere"], "there is no dataset 'nowhere'; known: folder, talking_heads"),
+        (["--config.train.steps=many"], "--config.train.steps=many"),
+        (["--config.model.name=os.path"], "'os.path' is outside the allowed packages"),
+        (["--workdir=/proc/nowhere"], "--workdir=/proc/nowhere: cannot be written to"),
+    ],
+)
+def test_a_mistake_is_one_line(cache, tmp_path, flags, message):
+    out = finish(start(cache, tmp_path / "run", *flags), code=1)
+    line = out.strip().splitlines()[-1]
+    assert line.startswith("error: ") and message in line and "Traceback" not in out
+
+
+def test_an_unknown_argument_of_the_config_is_one_line(cache, tmp_path):
+    out = finish(start(cache, tmp_path / "run", config="configs/cross_attn.py:encoder=x"), code=1)
+    assert out.strip() == "error: config argument 'encoder=x' is not one of data=talking_heads, size=tiny"
