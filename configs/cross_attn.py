@@ -65,7 +65,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.task = ConfigDict({"name": "mmdf_jax.tasks.detection", "stream_weight": 3.0, "smoothing": 0.05})
 
     config.train = ConfigDict()
-    config.train.steps = 240 if tiny else 20_000
+    config.train.steps = 360 if tiny else 20_000
     config.train.log_steps = 10 if tiny else 100
     config.train.eval_steps = 60 if tiny else 1_000
     config.train.checkpoint_steps = 60 if tiny else 1_000
@@ -80,7 +80,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "learning_rate": 3e-3 if tiny else 1e-4,
             "weight_decay": 0.05,
             "warmup_steps": 20 if tiny else 1_000,
-            "clip": 1.0,
+            "clip": 5.0,
             "rules": (),  # (path pattern, learning-rate multiplier); 0 freezes
         }
     )

@@ -26,12 +26,12 @@ def swap_face(
     """
     t, h, w, _ = frames.shape
     resolution = int(rng.integers(28, 39))  # pixels of the generated face
-    checker = _checkerboard(resolution + 1, rng.uniform(0.06, 0.11))
+    checker = _checkerboard(resolution + 1, rng.uniform(0.11, 0.18))
     tint = 1 + rng.normal(0, 0.045, 3)
     match = rng.uniform(0.75, 0.95)
     feather = rng.uniform(1.2, 2.6)
     shrink = rng.uniform(0.86, 0.96)
-    flicker = 1 + rng.normal(0, 0.012, t)
+    flicker = 1 + rng.normal(0, 0.025, t)
     unsteady = rng.normal(0, 0.45, (t, 68, 2)).mean(1, keepdims=True) * 6 + rng.normal(0, 0.5, (t, 68, 2))
     out = frames.copy()
     for i in np.flatnonzero(weight):
@@ -67,9 +67,9 @@ def reenact_lips(
     """
     h, w = frames.shape[1:3]
     detail = rng.uniform(0.30, 0.40)  # of the frame's resolution
-    checker = _checkerboard(frames.shape[1], rng.uniform(0.08, 0.13))
+    checker = _checkerboard(frames.shape[1], rng.uniform(0.14, 0.22))
     feather = rng.uniform(1.6, 3.0)
-    flicker = 1 + rng.normal(0, 0.010, len(frames))
+    flicker = 1 + rng.normal(0, 0.025, len(frames))
     out = frames.copy()
     for i in np.flatnonzero(weight):
         points = np.concatenate([marks[i, 48:60], other_marks[i, 48:60]])

@@ -45,9 +45,7 @@ def test_one_flipped_bit_is_noticed(folder):
     raw[len(raw) // 2] ^= 1
     data.write_bytes(raw)
     saved = Checkpoints(folder)
-    with pytest.raises(
-        ValueError, match=r"latest/3: (\d+ of \d+ arrays are not|this checkpoint cannot)"
-    ):
+    with pytest.raises(ValueError, match=r"latest/3: (\d+ of \d+ arrays are not|this checkpoint cannot)"):
         saved.load("latest", abstract(state()))
     loaded, _ = saved.load("latest", abstract(state()), step=2)
     assert loaded["params"]["kernel"][0, 0] == 2
