@@ -79,8 +79,8 @@ class Item:
 def plan(settings: Settings) -> list[Item]:
     """All clips of the corpus. Each take is there twice: real, and as the source of one fake of every person's share.
 
-    Methods go round, so that each has the same number of fakes, but for dubbing, which has half as many: one stream alone
-    can never tell it. A quarter of each method's are partial. A donor is of the same split, and of the three drawn the
+    Methods go round: each has the same number of fakes, but for dubbing, which no single stream can tell and which has
+    half as many. A quarter of each method's are partial. A donor is of the same split, and of the three drawn the
     one with the most similar skin.
     """
     people = [person(settings, i) for i in range(settings.train + settings.val + settings.test)]
