@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from experiments.figures import style
 
-NOISY = ("train/loss", "train/grad_norm")  # drawn with a moving mean where there are many points
+NOISY = ("train/loss", "train/loss_joint", "train/grad_norm")  # drawn with a moving mean where there are many points
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -49,7 +49,9 @@ def draw(curves: Curves, *, title: str = "", best: int | None = None) -> Figure:
             figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         loss, quality, rate, norm = figure.subplots(2, 2, sharex=True).ravel()
 
-        _panel(loss, "Loss", [("train/loss", "train", style.MUTED), ("val/loss", "validation", style.FAKE)], curves)
+        # The joint loss alone, where it is logged, is what validation measures.
+        train = "train/loss_joint" if "train/loss_joint" in curves else "train/loss"
+        _panel(loss, "Loss", [(train, "train", style.MUTED), ("val/loss", "validation", style.FAKE)], curves)
         _panel(
             quality,
             "Validation",
