@@ -72,7 +72,7 @@ class Model(nn.Module):
         everything = jnp.concatenate([tokens[stream] for stream in streams], axis=1)
         everything = nn.LayerNorm(dtype=self.dtype, name="norm")(everything)
         mask = jnp.concatenate([masks[stream] for stream in streams], axis=1)[:, None, None, :]
-        query = self.param("query", nn.initializers.normal(0.02), (1, 1, width)).astype(self.dtype)
+        query = self.param("query", nn.initializers.normal(1.0), (1, 1, width)).astype(self.dtype)
         query = jnp.broadcast_to(query, (everything.shape[0], 1, width))
         fused, weights = Attention(self.heads, dropout=self.dropout, dtype=self.dtype, name="read")(
             query, everything, mask, train=train

@@ -54,15 +54,13 @@ class Model(nn.Module):
 
         keep = self._keep(present, train)
         fused = self.fusion(tokens, keep, train=train)
-        # What the encoders sum up goes to the joint head beside what the fusion found between them.
-        joint = [fused["fused"], *(pooled[stream] * keep[stream][:, None] for stream in streams)]
         dropout = nn.Dropout(self.dropout, deterministic=not train)
 
         def head(name: str, x: Array) -> Array:
             return nn.Dense(1, dtype=jnp.float32, name=name)(dropout(x).astype(jnp.float32))[:, 0]
 
         return {
-            "logits": head("head", jnp.concatenate(joint, axis=-1)),
+            "logits": head("head", fused["fused"]),
             "stream_logits": {stream: head(f"head_{stream}", pooled[stream]) for stream in streams},
             "embeddings": {**pooled, "fused": fused["fused"]},
             "attention": {
