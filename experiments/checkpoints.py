@@ -39,30 +39,24 @@ class Checkpoints:
         return None if latest is None else latest.step
 
     def save(self, which: Which, step: int, state: Any, info: dict[str, Any]) -> None:
-        """Stores `state` (a tree of arrays) and `info` (plain data) for `step`; returns before all is on disk.
+        """Stores `state` (a tree of arrays) and `info` (plain data) for `step`; returns when all is on disk.
+
+        Not in the background: on a CPU a host copy may be the device's own buffer, which the next step, having it
+        donated, would overwrite while it is being written.
 
         Raises:
-          OSError: this save, or the one before it, could not be written (a full disk, say).
+          OSError: it could not be written (a full disk, say).
         """
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self._folder).free
         if free < 1.2 * needed + 2**20:
             raise self._failure(step, f"{needed / 2**20:.0f} MiB are needed and {free / 2**20:.0f} MiB are free")
-        self.wait()
         try:
-            self._managers[which].save_async(
+            self._managers[which].save(
                 step, state, force=True, overwrite=True, custom_metadata={**info, "sha256": digests(state)}
             )
         except Exception as error:
             raise self._failure(step, _cause(error)) from error
-
-    def wait(self) -> None:
-        """Returns when everything saved so far is on disk. Raises OSError where it could not be written."""
-        for manager in self._managers.values():
-            try:
-                manager.wait()
-            except Exception as error:
-                raise self._failure(None, _cause(error)) from error
 
     def load(self, which: Which, abstract_state: Any, step: int | None = None) -> tuple[Any, dict[str, Any]]:
         """The state of `step` (default: the newest) placed as `abstract_state` says, and its info.
@@ -97,19 +91,18 @@ class Checkpoints:
         return state, info
 
     def close(self) -> None:
-        """Waits for pending writes; after a failed save, only lets go."""
+        """Ends Orbax's threads; after a failed save, only lets go."""
         if not self._failed:
-            self.wait()
             for manager in self._managers.values():
                 manager.close()
 
-    def _failure(self, step: int | None, cause: str) -> OSError:
+    def _failure(self, step: int, cause: str) -> OSError:
         self._failed = True
         for leftover in self._folder.glob("*/*orbax-checkpoint-tmp*"):
             shutil.rmtree(leftover, ignore_errors=True)
         kept = self.step("latest")
         return OSError(
-            f"{self._folder}: could not save the checkpoint{'' if step is None else f' of step {step}'}: {cause}. "
+            f"{self._folder}: could not save the checkpoint of step {step}: {cause}. "
             + (f"Step {kept} is safe" if kept is not None else "Nothing was saved before")
             + "; make room and start the same command again"
         )

@@ -250,7 +250,6 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path, folder: pathlib.Path
             if stopping or _due(step, options["checkpoint_steps"], steps) or _due(step, options["eval_steps"], steps):
                 checkpoint(step)
             if stopping:
-                saved.wait()
                 log.info("terminated: step %d is saved; the same command goes on from there", step)
                 sys.exit(128 + termination.signal)
             if _due(step, options["eval_steps"], steps) and evaluate(step):

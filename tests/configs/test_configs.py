@@ -54,7 +54,7 @@ def test_the_tiny_config_takes_a_training_step_that_lowers_the_loss(name):
         (loss, updated), gradients = jax.value_and_grad(loss_fn, has_aux=True)(variables["params"])
         updates, state = optimizer.update(gradients, state, variables["params"])
         params = optax.apply_updates(variables["params"], updates)
-        return {**variables, **updated, "params": params}, state, loss, optax.global_norm(gradients)
+        return {**variables, **updated, "params": params}, state, loss, optax.tree.norm(gradients)
 
     state, losses = optimizer.init(variables["params"]), []
     for _ in range(4):

@@ -39,6 +39,7 @@ def test_round_trip_and_what_is_kept(folder):
     saved.close()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax drops its coroutines
 def test_one_flipped_bit_is_noticed(folder):
     data = max((folder / "latest" / "3").rglob("d/*"), key=lambda path: path.stat().st_size)
     raw = bytearray(data.read_bytes())
@@ -52,6 +53,7 @@ def test_one_flipped_bit_is_noticed(folder):
     saved.close()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_another_shape_or_dtype_is_refused(folder):
     saved = Checkpoints(folder)
     other = {**state(), "params": {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(3)}}

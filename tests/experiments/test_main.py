@@ -31,6 +31,7 @@ def start(cache, workdir, *flags, devices=1, config=CONFIG):
         **os.environ,
         "MMDF_JAX_CACHE": str(cache),
         "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",  # compiled as users compile it
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
     command = [sys.executable, "-m", "experiments.main", f"--config={config}", f"--workdir={workdir}", *flags]
@@ -72,6 +73,10 @@ def reproducible(workdir):
     return digests[newest], best[0], metrics, scores
 
 
+def table(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
 def losses(workdir):
     return [row["train/loss"] for row in metrics_log.read(workdir / "metrics.jsonl") if "train/loss" in row]
 
@@ -87,7 +92,7 @@ def test_what_a_run_leaves_behind(reference):
     for name in (*FILES, *(f"figures/{figure}.png" for figure in FIGURES)):
         assert (workdir / name).stat().st_size > 0, name
     assert any((workdir / "tensorboard").iterdir())
-    (row,) = csv.DictReader((workdir / "results.csv").open())
+    (row,) = table(workdir / "results.csv")
     assert 0 <= float(row["AUC low"]) <= float(row["AUC"]) <= float(row["AUC high"]) <= 1
     assert float(row["Parameters (M)"]) > 0 and float(row["Inference (ms/sample)"]) > 0
     assert "voice_clone" in out and "AUC" in out
@@ -151,7 +156,7 @@ def test_two_processes_reach_the_same_losses(cache, reference, tmp_path):
     for process in both:
         finish(process)
     np.testing.assert_allclose(losses(workdir), losses(reference[0]), rtol=2e-4)
-    rows = [list(csv.DictReader((run / "scores/test.csv").open())) for run in (workdir, reference[0])]
+    rows = [table(run / "scores/test.csv") for run in (workdir, reference[0])]
     assert [row["clip_id"] for row in rows[0]] == [row["clip_id"] for row in rows[1]]
 
 

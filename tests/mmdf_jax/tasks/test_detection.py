@@ -27,7 +27,9 @@ def test_the_loss_is_the_joint_plus_the_weighted_streams():
     loss, metrics = Task(stream_weight=0.5).loss(outputs, batch)
     joint = losses.binary_cross_entropy(outputs["logits"], batch["label"], batch["mask"])
     audio = losses.binary_cross_entropy(jnp.array([0.3]), jnp.array([1]), jnp.array([True]))
-    video = losses.binary_cross_entropy(outputs["stream_logits"]["video"], batch["video_label"], batch["mask"])
+    video = losses.binary_cross_entropy(
+        outputs["stream_logits"]["video"], batch["video_label"], batch["mask"], balanced=True
+    )
     np.testing.assert_allclose(loss, joint + 0.25 * (audio + video), rtol=1e-6)
     np.testing.assert_allclose(metrics["loss_audio"], audio, rtol=1e-6)
     np.testing.assert_allclose(metrics["accuracy"], 1.0)
