@@ -41,8 +41,7 @@ class Checkpoints:
     def save(self, which: Which, step: int, state: Any, info: dict[str, Any]) -> None:
         """Stores `state` (a tree of arrays) and `info` (plain data) for `step`; returns when all is on disk.
 
-        Not in the background: on a CPU a host copy may be the device's own buffer, which the next step, having it
-        donated, would overwrite while it is being written.
+        Not in the background: an error then belongs to the step that could not be saved.
 
         Raises:
           OSError: it could not be written (a full disk, say).

@@ -35,7 +35,8 @@ class MetricsLog:
         import tensorboardX  # its import takes a second that --help should not wait for
 
         path = workdir / "metrics.jsonl"
-        kept = [row for row in read(path) if row["step"] <= step]
+        # The evaluation of `step` itself comes after its checkpoint, so the resumed run makes it again.
+        kept = [row for row in read(path) if row["step"] < step or (row["step"] == step and not _is_validation(row))]
         files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = open(path, "a")
         self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1, flush_secs=30)
@@ -57,3 +58,7 @@ class MetricsLog:
         """Closes both files."""
         self._file.close()
         self._board.close()
+
+
+def _is_validation(row: dict[str, Any]) -> bool:
+    return any(name.startswith("val/") for name in row)

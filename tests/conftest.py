@@ -2,7 +2,7 @@
 
 import os
 
-# Compiling is what most tests wait for; the mathematics stay. Set before JAX is imported; subprocesses inherit it.
+# Compiling is what most tests wait for. Set before JAX is imported.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 from absl import flags

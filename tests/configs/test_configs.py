@@ -20,6 +20,13 @@ FOLDER = pathlib.Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("[!_]*.py") if path.stem != "common")
 
 
+@pytest.fixture(autouse=True)
+def compiled_as_users_compile_it():
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 def get(name, arg=""):
     return importlib.import_module(f"configs.{name}").get_config(arg).to_dict()
 

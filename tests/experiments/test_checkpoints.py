@@ -11,7 +11,7 @@ from experiments.checkpoints import Checkpoints
 
 
 def state(value=1.0):
-    return {"params": {"kernel": jnp.full((64, 64), value), "bias": jnp.arange(3.0)}, "step": jnp.int32(7)}
+    return {"params": {"kernel": jnp.full((64, 64), float(value)), "bias": jnp.arange(3.0)}, "step": jnp.int32(7)}
 
 
 def abstract(tree):
@@ -73,6 +73,7 @@ def test_nothing_there(tmp_path):
     saved.close()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk_is_one_line_and_the_step_before_is_safe(folder, monkeypatch):
     saved = Checkpoints(folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))

@@ -41,7 +41,11 @@ def test_names_of_default_directories():
 
 def test_a_resumed_log_drops_what_came_after_the_checkpoint(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text("".join(json.dumps({"step": step, "x": step}) + "\n" for step in (1, 2, 3, 4)) + '{"step": 5, "x')
+    path.write_text(
+        "".join(json.dumps({"step": step, "x": step}) + "\n" for step in (1, 2, 3, 4))
+        + '{"step": 2, "val/x": 1}\n'
+        + '{"step": 5, "x'
+    )
     log = metrics_log.MetricsLog(tmp_path, 2)
     log.write(3, {"x": 30.0, "y": float("nan")})
     log.close()
