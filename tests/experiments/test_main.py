@@ -18,6 +18,7 @@ from experiments import metrics_log
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = "tests/experiments/micro.py"
 FILES = ("results.csv", "methods.csv", "report.txt", "config.json", "log.txt", "metrics.jsonl", "scores/val.csv")
+pytestmark = pytest.mark.timeout(2400)  # whole runs, on a machine that may have one core
 FIGURES = ("attention", "confusion", "roc", "score_distributions", "training_curves")
 
 
@@ -41,13 +42,13 @@ def start(cache, workdir, *flags, devices=1, config=CONFIG):
 
 
 def finish(process, code=0):
-    out, _ = process.communicate(timeout=400)
+    out, _ = process.communicate(timeout=900)
     assert process.returncode == code, out
     return out
 
 
 def wait_for_step(workdir, step, process):
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and process.poll() is None:
         if any(row["step"] >= step for row in metrics_log.read(workdir / "metrics.jsonl")):
             return
