@@ -13,6 +13,7 @@ from flax import linen as nn
 from mmdf_jax.layers.batch_norm import BatchNorm
 from mmdf_jax.layers.depthwise import DepthwiseConv
 from mmdf_jax.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, normalize
+from mmdf_jax.layers.pool import max_over
 from mmdf_jax.layers.transformer import Dense, DropPath, call
 from mmdf_jax.pretrained import conv, pointwise, same
 from mmdf_jax.typing import Array, Dtype, Outputs
@@ -140,7 +141,8 @@ class Model(nn.Module):
 
         x = Dense(self.head, use_bias=False, dtype=self.dtype, name="head")(x)
         x = nn.silu(norm("head_norm", x))
-        pooled = x.max((1, 2)) if self.pooling == "max" else x.mean((1, 2), dtype=jnp.float32)
+        flat = x.reshape(x.shape[0], -1, x.shape[-1])
+        pooled = max_over(flat, 1) if self.pooling == "max" else flat.mean(1, dtype=jnp.float32)
         return {"tokens": x, "pooled": nn.Dropout(self.dropout, deterministic=not train)(pooled)}
 
 

@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from mmdf_jax.layers import spectrogram
 from mmdf_jax.layers.norm import GroupNorm
+from mmdf_jax.layers.pool import max_over
 from mmdf_jax.layers.transformer import call
 from mmdf_jax.typing import Array, Dtype, Outputs
 
@@ -93,7 +94,7 @@ class Model(nn.Module):
         mask = jnp.ones(x.shape[:2], bool) if mask is None else mask
         real = jnp.where(mask[..., None], x, 0)  # at least 0 after the ReLU, so the maximum needs no other filler
         total = real.sum(1, dtype=jnp.float32) / jnp.maximum(mask.sum(1, keepdims=True), 1)
-        pooled = total.astype(x.dtype) + real.max(1)
+        pooled = total.astype(x.dtype) + max_over(real, 1)
         return {"tokens": real, "pooled": pooled, "tokens_mask": mask, "spectrogram": features}
 
 

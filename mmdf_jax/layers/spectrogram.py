@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmdf_jax.layers.pool import max_over
 from mmdf_jax.typing import Array
 
 SAMPLE_RATE = 16000
@@ -60,7 +61,10 @@ def power_spectrogram(
 def power_to_db(power: Array, *, amin: float = 1e-10, top_db: float | None = 80.0) -> Array:
     """10 log10 of `power [b t d]`, floored at `amin` and, per example, at `top_db` below its maximum."""
     db = 10.0 / math.log(10.0) * jnp.log(jnp.maximum(power, amin))
-    return db if top_db is None else jnp.maximum(db, db.max(axis=(-2, -1), keepdims=True) - top_db)
+    if top_db is None:
+        return db
+    peak = max_over(db.reshape(*db.shape[:-2], -1), -1)
+    return jnp.maximum(db, peak[..., None, None] - top_db)
 
 
 def log_mel(
