@@ -1,0 +1,75 @@
+"""Cross-validation: clips of all splits dealt into folds by identity, each fold the test part once."""
+
+import collections
+import hashlib
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from data_pipelines.clip import SPLITS, Clip
+from data_pipelines.records import IndexRow, Records, read_index
+
+
+def divide(clips: Sequence[Clip], folds: int, fold: int) -> dict[str, list[int]]:
+    """Indices of the clips on each side when fold `fold` (1 … folds) is the test part and the next one validation.
+
+    All clips of an identity lie in one fold; a clip without one goes with its original, or stands alone. The clips'
+    own splits do not matter. From training and validation are left out the clips into which the face or voice of
+    somebody in a later side was put (validation or test; test): they would show the detector people that it is to be
+    judged on.
+
+    Raises:
+      ValueError: fewer than 3 folds, a fold that does not exist, or fewer people than folds.
+    """
+    if folds < 3:
+        raise ValueError(f"config.folds={folds}: expected 3 or more: one to test on, one to select on, the rest to train")
+    if not 1 <= fold <= folds:
+        raise ValueError(f"config.fold={fold}: expected 1 to config.folds={folds}, or 0 for all of them in turn")
+    members: dict[str, list[int]] = collections.defaultdict(list)
+    for i, clip in enumerate(clips):
+        members[f"person {clip.identity}" if clip.identity else f"clip {clip.original or clip.clip_id}"].append(i)
+    if len(members) < folds:
+        raise ValueError(f"config.folds={folds}: the clips show only {len(members)} people, fewer than there are folds")
+    sizes = [0] * folds
+    parts: list[list[int]] = [[] for _ in range(folds)]
+    for name in sorted(members, key=lambda name: (-len(members[name]), hashlib.sha256(name.encode()).digest())):
+        smallest = sizes.index(min(sizes))
+        parts[smallest] += members[name]
+        sizes[smallest] += len(members[name])
+    test, val = sorted(parts[fold - 1]), sorted(parts[fold % folds])
+    train = sorted(i for k, part in enumerate(parts) if k not in (fold - 1, fold % folds) for i in part)
+    tested = {clips[i].identity for i in test}
+    held_out = tested | {clips[i].identity for i in val}
+    return {
+        "train": [i for i in train if not held_out.intersection(clips[i].donors)],
+        "val": [i for i in val if not tested.intersection(clips[i].donors)],
+        "test": test,
+    }
+
+
+class Fold:
+    """One side of a fold, read like `Records`."""
+
+    def __init__(self, parts: dict[str, Records], rows: Sequence[tuple[str, int, IndexRow]]) -> None:
+        self.parts, self.rows = parts, [(split, row) for split, row, _ in rows]
+        self.index = [entry for _, _, entry in rows]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        split, row = self.rows[i]
+        return self.parts[split][row]
+
+
+def open_fold(folder: pathlib.Path, folds: int, fold: int) -> dict[str, Fold]:
+    """{"train", "val", "test"}: the records in `folder`, divided anew. ValueError as `divide`."""
+    index = read_index(folder)
+    parts = {split: Records(folder, split) for split in SPLITS if any(name == split for name, _ in index)}
+    place: collections.Counter = collections.Counter()
+    rows = []
+    for split, entry in index:
+        rows.append((split, place[split], entry))
+        place[split] += 1
+    sides = divide([entry.clip for _, _, entry in rows], folds, fold)
+    return {name: Fold(parts, [rows[i] for i in indices]) for name, indices in sides.items()}
