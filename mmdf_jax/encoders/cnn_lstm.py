@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -56,3 +57,5 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "efficientnet_b0": dict(),
     "convnext_t": dict(encoder=convnext.Model()),
 }
+
+EXAMPLE = jax.ShapeDtypeStruct((1, 2, 64, 64, 3), jnp.uint8)

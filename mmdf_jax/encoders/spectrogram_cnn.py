@@ -6,6 +6,7 @@ Residual networks over such features are the usual baselines of spoofed-speech d
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -143,3 +144,5 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "resnet18": dict(),
     "resnet34": dict(stage_sizes=(3, 4, 6, 3)),
 }
+
+EXAMPLE = jax.ShapeDtypeStruct((1, 4000), jnp.float32)

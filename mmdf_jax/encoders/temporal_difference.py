@@ -183,3 +183,5 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "resnet18": dict(),
     "resnet34": dict(stage_sizes=(3, 4, 6, 3)),
 }
+
+EXAMPLE = jax.ShapeDtypeStruct((1, 4, 64, 64, 3), jnp.uint8)

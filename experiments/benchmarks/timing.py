@@ -1,0 +1,49 @@
+"""Fair timing of programs that do the same: interleaved round by round, medians with quartiles."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+Run = Callable[[int], None]  # does its work so many times, and returns when all of it is done
+SHORTEST = 0.1  # seconds that one measurement takes at least, by repetition
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Median and quartiles of some measurements."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Spread":
+        """From values [n]."""
+        low, median, high = np.percentile(values, (25, 50, 75))
+        return cls(float(median), float(low), float(high))
+
+
+def interleave(runs: Mapping[str, Run], rounds: int) -> dict[str, np.ndarray]:
+    """Seconds per repetition of each run in each round, [rounds].
+
+    In a round every run has its turn, in an order reversed from round to round, so that whatever else the machine does
+    meets all of them alike. Two rounds to warm up are not counted.
+    """
+    names = list(runs)
+    times = {}
+    for name in names:
+        runs[name](1)
+        start = time.perf_counter()
+        runs[name](1)
+        times[name] = time.perf_counter() - start
+    repetitions = {name: max(1, math.ceil(SHORTEST / seconds)) for name, seconds in times.items()}
+    seconds = {name: np.zeros(rounds) for name in names}
+    for i in range(rounds):
+        for name in names if i % 2 == 0 else names[::-1]:
+            start = time.perf_counter()
+            runs[name](repetitions[name])
+            seconds[name][i] = (time.perf_counter() - start) / repetitions[name]
+    return seconds
