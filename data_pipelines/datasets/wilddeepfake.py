@@ -1,0 +1,34 @@
+"""WildDeepfake: face sequences from videos found online, as folders of pictures."""
+
+from data_pipelines.clip import Clip
+from data_pipelines.datasets import _layout
+
+_PARTS = {"real_train": (0, "train"), "fake_train": (1, "train"), "real_test": (0, "test"), "fake_test": (1, "test")}
+_EXPECTED = {"real_train": 3805 - 396, "fake_train": 3509 - 410, "real_test": 396, "fake_test": 410}
+
+
+def read(root: str) -> list[Clip]:
+    """All sequences, each a folder of numbered pictures; a tenth of the train archives' sequences is val.
+
+    root: the folder with real_train, fake_train, real_test and fake_test (or `real train`, as the archives come), or
+    one above it. The pictures are shown 25 a second: the dataset does not say how fast they were taken.
+    """
+    names = {part: spelling for part in _PARTS for spelling in (part, part.replace("_", " "))}
+    spellings = [spelling for part in names for spelling in (part, part.replace("_", " "))]
+    tree = _layout.find("wilddeepfake", root, *spellings)
+    clips = []
+    for spelling in spellings:
+        part = spelling.replace(" ", "_")
+        label, split = _PARTS[part]
+        for folder in tree.sequences(spelling):
+            relative = part + folder[len(part) :]
+            clips.append(tree.clip(relative, label, file=folder, split=split, video_label=label))
+    packed = tree.files(*spellings, suffixes=(".tar", ".gz", ".tgz", ".zip"))
+    _layout.tell_unused("wilddeepfake", "are archives: unpack each into a folder of its own name", packed)
+    clips = _layout.hold_out(clips, _archive)
+    return _layout.finish(tree, clips, _EXPECTED, lambda clip: clip.clip_id.split("/")[1])
+
+
+def _archive(clip: Clip) -> str:
+    """Part and archive: sequences of one archive may show one person."""
+    return "/".join(clip.clip_id.split("/")[1:3])
