@@ -1,4 +1,8 @@
-"""Makes records of a dataset: python -m experiments.prepare --dataset=folder --manifest=FILE.csv --out=DIR."""
+"""Makes records of a dataset: python -m experiments.prepare --dataset=folder --manifest=FILE.csv --out=DIR.
+
+With --audit it says instead what the splits share that they should not, and, where there are records, which irrelevant
+things tell fakes from reals; the exit code is 1 if a leak is found.
+"""
 
 import collections
 import dataclasses
@@ -30,16 +34,50 @@ def ensure(data: Mapping[str, Any], *, workers: int = 0, max_bad: float = 1.0) -
 
     Raises ValueError or FileNotFoundError with one clear line.
     """
-    name, out = data["name"], data.get("out") or ""
-    options = {key: data[key] for key in ("root", "manifest") if data.get(key)} | dict(data.get("options") or {})
-    if out and not options and name != "talking_heads":
-        records.read_header(out)
-        return pathlib.Path(out)
-    crops = crops_from(data.get("crops") or {})
-    clips = read_clips(name, options)
-    key = record_files.digest(splits.assign(clips), crops)
-    folder = pathlib.Path(out) if out else cache.root() / "records" / f"{name}-{key[:16]}"
+    if as_they_are := _finished(data):
+        return as_they_are
+    clips, crops, folder = _plan(data)
     return records.prepare(clips, folder, crops=crops, workers=workers, max_bad=max_bad, finish=contact_sheet.write)
+
+
+def audit(data: Mapping[str, Any], *, workers: int = 0) -> tuple[str, bool]:
+    """What is wrong with the dataset that a config's `data` asks for: the report, and whether there is a leak.
+
+    Reads the records if they are made already, and writes `audit.csv` beside them; otherwise the clips' files.
+    """
+    from experiments import audit as audit_lib
+
+    folder = _finished(data)
+    if folder is None:
+        clips, crops, planned = _plan(data)
+        folder = planned if records.is_fresh(planned, splits.assign(clips), crops) else None
+    found = audit_lib.of_records(folder) if folder else audit_lib.of_clips(clips, workers=workers)
+    report = audit_lib.render(found)
+    if folder:
+        audit_lib.write(folder / "audit.csv", found)
+        report += f"\ntable:    {folder / 'audit.csv'}"
+    return report, bool(found.leaks)
+
+
+def _finished(data: Mapping[str, Any]) -> pathlib.Path | None:
+    """The folder of records that is to be taken as it is, if the config's `data` names nothing to make it from."""
+    if not data.get("out") or _options(data) or data["name"] == "talking_heads":
+        return None
+    records.read_header(data["out"])
+    return pathlib.Path(data["out"])
+
+
+def _plan(data: Mapping[str, Any]) -> tuple[list[clip.Clip], records.Crops, pathlib.Path]:
+    """The clips, their crops and the folder where their records are or will be."""
+    crops = crops_from(data.get("crops") or {})
+    clips = read_clips(data["name"], _options(data))
+    key = record_files.digest(splits.assign(clips), crops)
+    out = data.get("out")
+    return clips, crops, pathlib.Path(out) if out else cache.root() / "records" / f"{data['name']}-{key[:16]}"
+
+
+def _options(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: data[key] for key in ("root", "manifest") if data.get(key)} | dict(data.get("options") or {})
 
 
 def read_clips(name: str, options: Mapping[str, Any]) -> list[clip.Clip]:
@@ -120,6 +158,7 @@ def define_flags() -> None:
     flags.DEFINE_string("max_bad", "100%", "Share of unusable clips that is an error, as 0.01 or 1%.")
     flags.DEFINE_string("crops", "{}", "Fields of data_pipelines.records.Crops as JSON, as '{\"face_size\": 224}'.")
     flags.DEFINE_string("options", "{}", "Options of the dataset's reader as JSON.")
+    flags.DEFINE_bool("audit", False, "Audit splits and shortcuts instead of preparing; exit code 1 on a leak.")
 
 
 def main(argv: list[str]) -> None:
@@ -132,6 +171,10 @@ def main(argv: list[str]) -> None:
     try:
         data = {name: given[name].value for name in ("root", "manifest", "out")}
         data |= {"name": given.dataset} | {name: _json(name, given[name].value) for name in ("options", "crops")}
+        if given.audit:
+            report, leaky = audit(data, workers=given.workers)
+            print(report)
+            sys.exit(1 if leaky else 0)
         folder = ensure(data, workers=given.workers, max_bad=share(given.max_bad))
     except (ValueError, OSError) as error:
         sys.exit(f"prepare: {error}")
