@@ -40,13 +40,14 @@ class Settings:
     batch_size: int  # over all processes
     balance: str = "method"  # of training batches, one of sampling.BALANCES
     augment: Sequence[Mapping[str, Any]] = ()  # training only: {'name': 'data_pipelines.transforms....', field: value}
+    trim_silence: float = 0.0  # dB of full scale: clips begin where their sound first passes it; 0: at their start
     workers: int = 0  # loader processes; 0: threads of this process
     threads: int = 2  # batches that each process makes at a time; 0: none in the background
     prefetch: int = 2  # batches that each process keeps ready
     max_bad: float = 0.01  # share of unreadable clips above which training stops
 
     def __post_init__(self) -> None:
-        Window(self.window, self.streams)
+        self.cut()
         for name, least in (("batch_size", 1), ("workers", 0), ("threads", 0), ("prefetch", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name}: expected at least {least}, found {getattr(self, name)}")
@@ -58,6 +59,10 @@ class Settings:
         values["streams"] = {name: dict(options) for name, options in config["streams"].items()}
         values["augment"] = tuple(dict(spec) for spec in values.get("augment", ()))
         return cls(**values)
+
+    def cut(self) -> Window:
+        """What is cut from each clip."""
+        return Window(self.window, self.streams, self.trim_silence)
 
     def local_rows(self, process_index: int, process_count: int) -> int:
         """How many rows of each batch belong to one process."""
@@ -97,7 +102,7 @@ def train_batches(
     """
     settings = Settings.of(config)
     rows = settings.local_rows(process_index, process_count)
-    window = Window(settings.window, settings.streams)
+    window = settings.cut()
     usable = [i for i, row in enumerate(records.index) if window.extent(row) > 0]
     order = sampling.training_order([r.clip for r in records.index], usable, balance=settings.balance, seed=seed)
     share = _Share(settings.batch_size, rows, process_index * rows)
@@ -117,7 +122,7 @@ def eval_batches(
     rows = settings.local_rows(process_index, process_count)
     steps = eval_steps(records, config, windows=windows)
     share = _Share(settings.batch_size, rows, process_index * rows)
-    source = _EvaluationBatches(records, Window(settings.window, settings.streams), share, windows, steps)
+    source = _EvaluationBatches(records, settings.cut(), share, windows, steps)
     settings = dataclasses.replace(settings, workers=min(settings.workers, steps))
     return Batches(grain.MapDataset.source(source), records, settings)
 
@@ -253,8 +258,9 @@ class _TrainingBatches:
     def _read(self, example: Example, index: int, number: int, attempt: int) -> None:
         row = self.records.index[index]
         rng = functools.partial(sampling.example_rng, self.order.seed, number, attempt=attempt)
-        start = int(rng(part=0).integers(self.window.last_start(row) + 1)) / FPS
         record = _record(self.records, index)
+        first, last = self.window.starts(row, record)
+        start = int(rng(part=0).integers(first, last + 1)) / FPS
         _fill_place(example, index, start, mask=True)
         self.window.fill_labels(example, row.clip, start)
         for stream in self.window.streams:
@@ -295,16 +301,16 @@ class _EvaluationBatches:
 
     def _fill(self, example: Example, index: int, place: int) -> list[str]:
         """Fills the example with what can be read -> what is wrong with the rest."""
-        row = self.records.index[index]
-        share = place / (self.windows - 1) if self.windows > 1 else 0.5  # from the clip's start to its end
-        start = round(share * self.window.last_start(row)) / FPS
-        self.window.fill_labels(example, row.clip, start)
-        problems = []
+        row, record, problems = self.records.index[index], None, []
         try:
             record = _record(self.records, index)
         except BadRecord as error:
             problems.append(f"{index} {error}")
-        else:
+        first, last = self.window.starts(row, record)
+        share = place / (self.windows - 1) if self.windows > 1 else 0.5  # from the clip's start to its end
+        start = (first + round(share * (last - first))) / FPS
+        self.window.fill_labels(example, row.clip, start)
+        if record is not None:
             for stream in self.window.streams:
                 try:
                     self.window.fill(example, stream, record, start)

@@ -237,6 +237,44 @@ def test_clip_without_any_asked_stream_is_not_trained_on_and_abstains_in_evaluat
     np.testing.assert_array_equal(batch["clip_index"][:4], [0, 1, 2, 3])
 
 
+class Silent(FakeRecords):
+    """Records whose sound is all but silent (amplitude 10) before 0.5 s."""
+
+    def __getitem__(self, i):
+        record = super().__getitem__(i)
+        record["audio"] = np.where(np.arange(len(record["audio"])) < 8000, 10, 3000).astype(np.int16)
+        return record
+
+
+def test_leading_silence_is_cut_from_sound_and_pictures_together():
+    config = CONFIG | {"trim_silence": -60.0, "balance": "none", "augment": ()}
+    records = Silent(clips(2), frames=60)
+    taken = [*take(loader.train_batches(records, config, seed=0), 20), *loader.eval_batches(records, config, windows=3)]
+    starts = set()
+    for batch in taken:
+        for row in np.flatnonzero(batch["mask"]):
+            first = round(float(batch["window_start"][row]) * 25)
+            starts.add(first)
+            assert (batch["audio"][row] == 3000).mean() > 0.95
+            np.testing.assert_array_equal(batch["mouth"][row, :, 6, 6, 0], first + np.arange(25))
+    assert starts == set(range(12, 36))  # 0.5 s is in frame 12; 2.4 s less the window is frame 35
+    untrimmed = take(loader.train_batches(records, config | {"trim_silence": 0.0}, seed=0), 20)
+    assert min(b["window_start"].min() for b in untrimmed) == 0
+    softer = take(loader.train_batches(records, config | {"trim_silence": -80.0}, seed=0), 20)
+    assert min(b["window_start"].min() for b in softer) == 0
+
+
+def test_trimming_leaves_silent_and_short_clips_something():
+    config = CONFIG | {"trim_silence": -10.0}
+    (batch,) = loader.eval_batches(Silent(clips(1), frames=50), config, windows=2)  # never as loud
+    np.testing.assert_array_equal(batch["window_start"][:2], [0, 1])
+    (batch,) = loader.eval_batches(Silent(clips(1), frames=20), config | {"trim_silence": -60.0}, windows=1)
+    assert batch["window_start"][0] == np.float32(0.48) and (batch["audio"][0, :4000] == 3000).mean() > 0.9
+    faceless = FakeRecords(clips(1), frames=25, audio=False)
+    (batch,) = loader.eval_batches(faceless, config, windows=1)
+    assert batch["window_start"][0] == 0 and batch["video_mask"][0]
+
+
 def labels(**fields):
     records = FakeRecords([Clip("c", "", **fields)], frames=75)
     (batch,) = loader.eval_batches(records, CONFIG, windows=3)  # windows at 0, 1, 2 s
@@ -329,6 +367,7 @@ def test_missing_record_files_stop_an_evaluation():
         ({"streams": {"depth": {}}}, "unknown stream 'depth'"),
         ({"streams": {"image": {"size": 8}}}, r"data.streams.image: expected the options \['frames', 'size'\]"),
         ({"window": 0}, "data.window: expected at least"),
+        ({"trim_silence": 60.0}, "data.trim_silence: expected decibels of full scale from -120 to 0"),
         ({"balance": "classes"}, "data.balance: expected one of none, label, method, found 'classes'"),
         ({"augment": [{"name": "os.system"}]}, "unknown transform 'os.system'; known: "),
         ({"augment": [{"name": "data_pipelines.transforms.np"}]}, "unknown transform"),
