@@ -115,10 +115,15 @@ def listing(folder: pathlib.Path) -> str:
 def compare(dataset: str, source: str, listed: Iterable[str], present: Iterable[str]) -> None:
     """Warns of what `source` lists and the disk lacks, and the reverse: how many, and the first names."""
     listed, present = set(listed), set(present)
-    if lacking := sorted(listed - present):
+    tell_missing(dataset, source, listed, present)
+    tell_unused(dataset, f"are not in {source}", present - listed)
+
+
+def tell_missing(dataset: str, source: str, listed: Collection[str], present: Collection[str]) -> None:
+    """Warns of what `source` lists and the disk lacks."""
+    if lacking := sorted(set(listed).difference(present)):
         counts = f"{len(lacking)} of the {len(listed)}"
         logging.warning("%s: %s files in %s are not on disk: %s", dataset, counts, source, _some(lacking))
-    tell_unused(dataset, f"are not in {source}", present - listed)
 
 
 def tell_unused(dataset: str, why: str, files: Iterable[str]) -> None:

@@ -41,8 +41,8 @@ def read(root: str, *, track: str = "DF", subset: str = "eval") -> list[Clip]:
         _layout.tell_count("asvspoof2021", f"rows of {part}", count, _ROWS[track].get(part))
     if subset != "all":
         logging.info("asvspoof2021: of %s, only the subset %s is taken", ", ".join(sorted(counts)), subset)
-    return _layout.finish(tree, clips, {"test": len(listed) if subset == "all" else counts.get(subset, 0)},
-                          lambda clip: clip.split)  # fmt: skip
+    expected = {"test": len(listed) if subset == "all" else counts.get(subset, 0)}
+    return _layout.finish(tree, clips, expected, lambda clip: clip.split)
 
 
 def _keys(tree: _layout.Tree, track: str) -> pathlib.Path:

@@ -20,7 +20,5 @@ def read(root: str) -> list[Clip]:
         sound = sounds.get("wav/" + relative.rpartition(".")[0], "")
         facts = {"video_label": label, "audio_label": -1 if label else 0}
         clips.append(tree.clip(relative, label, audio_path=tree.path(sound) if sound else "", **facts))
-    if sounds:
-        names = [path.rpartition(".")[0] for path in videos]
-        _layout.compare("avlips", "wav", [path.removeprefix("wav/") for path in sounds], names)
+    _layout.tell_count("avlips", "sounds", sum(bool(clip.audio_path) for clip in clips), len(videos))
     return _layout.finish(tree, clips, {}, lambda clip: clip.clip_id.split("/")[1])

@@ -30,7 +30,8 @@ def read(root: str, *, version: int = 2) -> list[Clip]:
     tree = _layout.find("celeb_df" if version == 2 else "celeb_df_v1", root, *_FOLDERS)
     test = _test_list(tree)
     clips, strange = [], []
-    for relative in tree.files(*_FOLDERS):
+    videos = tree.files(*_FOLDERS)
+    for relative in videos:
         folder = relative.partition("/")[0]
         match = _NAMES[folder].fullmatch(_layout.stem(relative))
         if relative.count("/") != 1 or not match:
@@ -45,9 +46,7 @@ def read(root: str, *, version: int = 2) -> list[Clip]:
             clip = dataclasses.replace(clip, method="Celeb-synthesis", donors=(match["source"],), original=original)
         clips.append(clip)
     _layout.tell_unused(tree.dataset, "have names of another form", strange)
-    present = {clip.clip_id for clip in clips}
-    listed = {tree.clip_id(relative) for relative in test}
-    _layout.compare(tree.dataset, _LIST, listed, listed & present)
+    _layout.tell_missing(tree.dataset, _LIST, test, videos)
     expected = dict(_EXPECTED[version])
     _layout.tell_count(tree.dataset, "test list", len(test), expected.pop("test list", None))
     clips = _layout.hold_out(clips, lambda clip: clip.identity or clip.clip_id)
@@ -58,8 +57,8 @@ def _test_list(tree: _layout.Tree) -> set[str]:
     """Relative paths of the test videos, each checked to have the label of its folder."""
     path = tree.root / _LIST
     if not path.is_file():
-        raise ValueError(f"{tree.root}: no {_LIST}, without which test videos would be trained on; found "
-                         f"{_layout.listing(tree.root)}")  # fmt: skip
+        found = _layout.listing(tree.root)
+        raise ValueError(f"{tree.root}: no {_LIST}, without which test videos would be trained on; found {found}")
     test = set()
     for place, (word, relative, *_) in _layout.read_columns(path, 2):
         label = 1 - _layout.one_of({"0": 0, "1": 1}, word, "the label", place)

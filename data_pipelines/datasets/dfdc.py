@@ -27,14 +27,14 @@ def read(root: str) -> list[Clip]:
         lists |= {path.rpartition("/")[0]: path for path in found if path.rpartition("/")[2] == name}
     videos = [path for path in found if _layout.suffix(path) in _layout.VIDEO]
     if not lists:
-        raise ValueError(f"{tree.root}: looked for {' or '.join(_LISTS)} beside the videos, found "
-                         f"{_layout.listing(tree.root)}")  # fmt: skip
+        found = _layout.listing(tree.root)
+        raise ValueError(f"{tree.root}: looked for {' or '.join(_LISTS)} beside the videos, found {found}")
     clips, used = [], set()
     for folder, path in sorted(lists.items()):
         prefix = f"{folder}/" if folder else ""
         present = {video.rpartition("/")[2]: video for video in videos if video.startswith(prefix)}
         entries = _json(tree.root / path) if path.endswith(".json") else _csv(tree.root / path)
-        _layout.compare("dfdc", path, entries, set(present) & set(entries))
+        _layout.tell_missing("dfdc", path, entries, present)
         for name, (label, original, split) in entries.items():
             if name not in present:
                 continue

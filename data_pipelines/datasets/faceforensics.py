@@ -79,8 +79,8 @@ def _youtube(tree: _layout.Tree, compression: str, methods: Sequence[str], stran
             facts = {"method": method, "identity": target, "donors": (source,), "split": split.get(name, "")}
             present.append(f"{method}/{name}")
             clips.append(_clip(tree, relative, 1, compression, original=originals.get(target, ""), **facts))
-    listed = [f"{folder}/{name}" for folder in ("youtube", *methods) for name in split
-              if ("_" in name) == (folder != "youtube")]  # fmt: skip
+    listed = [f"youtube/{name}" for name in split if "_" not in name]
+    listed += [f"{method}/{name}" for method in methods for name in split if "_" in name]
     _layout.compare("faceforensics", "the official splits", listed, present)
     return clips
 

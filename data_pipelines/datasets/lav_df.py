@@ -20,7 +20,7 @@ def read(root: str) -> list[Clip]:
     present = set(tree.files(*_SPLITS))
     clips = []
     for entry in entries:
-        place = f"{path}, {entry.get('file') if isinstance(entry, dict) else entry!r}"
+        place = f"{path}, {entry.get('file') if isinstance(entry, dict) else entry}"
         try:
             relative, spans = entry["file"], _layout.segments(entry["fake_periods"], place)
             split = _layout.one_of(_SPLITS, entry["split"], "split", place)

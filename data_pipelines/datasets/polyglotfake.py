@@ -8,6 +8,7 @@ from data_pipelines.datasets import _layout
 _LANGUAGES = "ar|en|es|fr|ja|ru|zh"
 _REAL = re.compile(rf"(?:{_LANGUAGES})_\d+")
 _FAKE = re.compile(rf"((?:{_LANGUAGES})_\d+)_to_(?:{_LANGUAGES})_(.+)")
+_MARKS = tuple(f"{depth}{name}_[0-9]*.mp4" for depth in ("", "*/", "*/*/") for name in _LANGUAGES.split("|"))
 _EXPECTED = {"real": 766, "fake": 14472}
 
 
@@ -17,8 +18,7 @@ def read(root: str) -> list[Clip]:
     root: the dataset's folder. No official split; the source clip stands for the person. Videos that
     real_json_files/<lang>.json lists are compared with those on disk.
     """
-    tree = _layout.find("polyglotfake", root, "real_json_files", *(f"{depth}{name}_[0-9]*.mp4" for depth in
-                        ("", "*/", "*/*/") for name in _LANGUAGES.split("|")))  # fmt: skip
+    tree = _layout.find("polyglotfake", root, "real_json_files", *_MARKS)
     reals, fakes, strange = {}, [], []
     for relative in tree.files():
         name = _layout.stem(relative)
@@ -36,7 +36,7 @@ def read(root: str) -> list[Clip]:
     _layout.tell_unused("polyglotfake", "have names of another form", strange)
     if lists := sorted(tree.root.glob("real_json_files/*.json")):
         listed = [_layout.stem(str(name)) for path in lists for name in _names(path)]
-        _layout.compare("polyglotfake", "real_json_files", listed, reals)
+        _layout.tell_missing("polyglotfake", "real_json_files", listed, reals)
     return _layout.finish(tree, clips, _EXPECTED, lambda clip: "fake" if clip.label else "real")
 
 

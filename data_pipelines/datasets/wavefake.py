@@ -35,9 +35,7 @@ def read(root: str, *, ljspeech: str = "", jsut: str = "") -> list[Clip]:
         name, below = _REALS[corpus]
         beside = tree.root.parent / name
         if not given and not beside.is_dir():
-            logging.warning(
-                "wavefake: no real speech of %s: give the option %s=DIR, its folder %s", corpus, corpus, name
-            )
+            logging.warning("wavefake: no reals of %s: give the option %s=DIR, its folder %s", corpus, corpus, name)
             continue
         reals = _layout.find(name, given or str(beside), below)
         reals = dataclasses.replace(reals, dataset="wavefake", prefix=f"{name}/")
@@ -46,8 +44,8 @@ def read(root: str, *, ljspeech: str = "", jsut: str = "") -> list[Clip]:
             known[_layout.stem(relative)] = clip.clip_id
             clips.append(clip)
     strange = sorted(path.name for path in tree.root.iterdir() if path.is_dir() and path.name not in METHODS)
-    _layout.tell_unused("wavefake", "lie in folders of other names", tree.files(*strange, suffixes=_layout.AUDIO)
-                        if strange else ())  # fmt: skip
+    others = tree.files(*strange, suffixes=_layout.AUDIO) if strange else ()
+    _layout.tell_unused("wavefake", "lie in folders of other names", others)
     for method in METHODS:
         for relative in tree.files(method, suffixes=_layout.AUDIO):
             name = re.sub(r"_gen(erated)?$", "", _layout.stem(relative))

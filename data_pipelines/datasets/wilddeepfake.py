@@ -13,8 +13,7 @@ def read(root: str) -> list[Clip]:
     root: the folder with real_train, fake_train, real_test and fake_test (or `real train`, as the archives come), or
     one above it. The pictures are shown 25 a second: the dataset does not say how fast they were taken.
     """
-    names = {part: spelling for part in _PARTS for spelling in (part, part.replace("_", " "))}
-    spellings = [spelling for part in names for spelling in (part, part.replace("_", " "))]
+    spellings = [spelling for part in _PARTS for spelling in (part, part.replace("_", " "))]
     tree = _layout.find("wilddeepfake", root, *spellings)
     clips = []
     for spelling in spellings:
@@ -24,7 +23,7 @@ def read(root: str) -> list[Clip]:
             relative = part + folder[len(part) :]
             clips.append(tree.clip(relative, label, file=folder, split=split, video_label=label))
     packed = tree.files(*spellings, suffixes=(".tar", ".gz", ".tgz", ".zip"))
-    _layout.tell_unused("wilddeepfake", "are archives: unpack each into a folder of its own name", packed)
+    _layout.tell_unused("wilddeepfake", "are archives, each to be unpacked into a folder of its name,", packed)
     clips = _layout.hold_out(clips, _archive)
     return _layout.finish(tree, clips, _EXPECTED, lambda clip: clip.clip_id.split("/")[1])
 
