@@ -13,6 +13,7 @@ STABLE = (36, 39, 42, 45, 33)
 _FRONTAL = np.array([(-0.5, 0.0), (-0.165, 0.0), (0.165, 0.0), (0.5, 0.0), (0.0, 0.52)], np.float32)
 _FACE_CENTRE = (0.0, 0.35)  # the middle between brows and chin
 _FACE_SIZE = 1.55  # a square of this side just holds brows, chin and cheeks
+_LIPS = (0.0, 0.85)  # the middle of the mouth
 _MOUTH = slice(48, 68)
 _MOUTH_SIZE = 0.92  # side of the mouth crop
 _SMOOTHING = 12  # frames over which the mouth's alignment is averaged, as Ma et al. (2022) do for lip-reading
@@ -119,9 +120,24 @@ def face_transforms(track: Track, size: int, margin: float, window: int = 5) -> 
 
     margin: how much larger the crop is than the face itself, 0.3 for 30 %.
     """
-    unit = size / (_FACE_SIZE * (1 + margin))  # pixels of the crop per distance between the outer eye corners
-    target = (_FRONTAL - _FACE_CENTRE) * unit + (size - 1) / 2
-    return similarity(smooth(track.landmarks, window)[:, STABLE], target)
+    scale, shift = np.split(face_map(size, margin), [2], 1)
+    return similarity(smooth(track.landmarks, window)[:, STABLE], _FRONTAL @ scale + shift[:, 0])
+
+
+def face_map(size: int, margin: float) -> np.ndarray:
+    """Where an aligned face crop shows what [2 3]: from distances between the outer eye corners, about their middle."""
+    return _upright(size / (_FACE_SIZE * (1 + margin)), _FACE_CENTRE, size)
+
+
+def mouth_map(size: int) -> np.ndarray:
+    """The same of a mouth crop, for a face that is at rest."""
+    return _upright(size / _MOUTH_SIZE, _LIPS, size)
+
+
+def _upright(unit: float, centre: tuple[float, float], size: int) -> np.ndarray:
+    """Map [2 3] of an upright face with `unit` pixels per eye distance, the point `centre` in the crop's middle."""
+    shift = (size - 1) / 2 - unit * np.array(centre)
+    return np.float32([[unit, 0, shift[0]], [0, unit, shift[1]]])
 
 
 def mouth_transforms(track: Track, size: int) -> np.ndarray:
