@@ -248,6 +248,8 @@ def _joined(picture: media.Media, sound: media.Media) -> tuple[str, str]:
 
 
 def sha256(path: str | pathlib.Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Hex digest of a file's bytes, or of the digests of a folder's pictures."""
+    if pathlib.Path(path).is_dir():
+        return hashlib.sha256("".join(map(sha256, media.pictures(path))).encode()).hexdigest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,6 +4,8 @@ import dataclasses
 import fractions
 import os
 import pathlib
+import re
+import types
 from collections.abc import Callable
 
 import av
@@ -17,6 +19,7 @@ DECODER = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_vers
 
 # What may be opened at all. Without the list a script named clip.mp4 makes FFmpeg open the files that it names.
 _DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,wav,flac,mp3,ogg"
+_PICTURES = frozenset((".png", ".jpg", ".jpeg", ""))  # VidTIMIT's have no suffix
 _GAP = 0.02  # seconds by which sound may miss its time stamp before silence is put in or samples are cut
 
 OnFrame = Callable[[int, float, np.ndarray], None]
@@ -73,7 +76,8 @@ def read(
     """Decodes a file, and never raises because of what is in it (but for a MemoryError).
 
     Args:
-      path: a local file; never taken for a URL, whatever its name.
+      path: a local file; never taken for a URL, whatever its name. Or a folder of JPEG or PNG pictures without sound,
+        shown 25 a second in the order of the last number in their names.
       on_frame: called with (i, source presentation time in seconds, picture [h w 3] uint8) for i = 0, 1, 2 ... in
         order, upright and with square pixels. The same array comes again where the source is slower than 25 a
         second. None: pictures are not decoded.
@@ -83,9 +87,13 @@ def read(
     """
     name = os.path.abspath(os.fspath(path))
     try:
+        if os.path.isdir(name):
+            return _read_folder(name, on_frame, long_side, pixels, audio, limits)
         size = os.stat(name).st_size
     except OSError as error:
         return Media("missing", error.strerror or "cannot be read")
+    except _Refused as error:
+        return Media("too_large", str(error))
     if not os.path.isfile(name):
         return Media("missing", "not a regular file")
     if size == 0:
@@ -159,6 +167,62 @@ def _stopped(what: str, error: Exception) -> str:
     return f"decoding of the {what} stopped ({getattr(error, 'strerror', None) or error})"
 
 
+def pictures(folder: str | pathlib.Path) -> list[str]:
+    """Paths of a folder's pictures by the last number in their names; hidden files and other kinds left out."""
+    with os.scandir(folder) as entries:
+        found = [
+            entry
+            for entry in entries
+            if entry.name[0] != "." and os.path.splitext(entry.name)[1].lower() in _PICTURES and entry.is_file()
+        ]
+    numbers = {entry.name: re.findall(r"\d+", os.path.splitext(entry.name)[0]) for entry in found}
+    found.sort(key=lambda entry: (int(numbers[entry.name][-1]) if numbers[entry.name] else -1, entry.name))
+    return [entry.path for entry in found]
+
+
+def _read_folder(folder, on_frame, long_side, pixels, audio, limits) -> Media:  # noqa: ANN001
+    """One that cannot be decoded is replaced by the picture before it, so that the others keep their times."""
+    paths = pictures(folder)
+    if not paths:
+        return Media("missing", "a folder without pictures (JPEG, PNG)")
+    if len(paths) > limits.seconds * FPS:
+        raise _Refused(f"{len(paths)} pictures, limit {limits.seconds * FPS:g}")
+    if (size := sum(os.stat(path).st_size for path in paths)) > limits.bytes:
+        raise _Refused(f"{size >> 20} MiB, limit {limits.bytes >> 20} MiB")
+    stream = types.SimpleNamespace(
+        codec_context=types.SimpleNamespace(width=0, height=0), sample_aspect_ratio=None, average_rate=FPS
+    )
+    shown, damaged, kinds = _Pictures(stream, on_frame, long_side, pixels, limits), 0, set()
+    for i, path in enumerate(paths if on_frame else ()):
+        try:
+            kind, frame = _still(path, limits)
+        except av.error.FFmpegError:
+            damaged += 1
+            continue
+        frame.pts, frame.time_base = i if kinds else 0, fractions.Fraction(1, FPS)
+        kinds.add(kind)
+        shown.show(frame)
+    shown.finish()
+    damage = f"{damaged} of {len(paths)} pictures cannot be decoded" if damaged else ""
+    has_video = shown.count > 0 or on_frame is None
+    status, reason = _verdict(has_video, not audio, damage, stream, None)
+    return Media(status, reason, shown.count, None, shown.width, shown.height, float(FPS), "+".join(sorted(kinds)))
+
+
+def _still(path, limits):  # noqa: ANN001
+    """(codec, frame) of a picture file. FFmpegError if it is none."""
+    with open(path, "rb") as file:
+        data = file.read()
+    kind = "png" if data.startswith(b"\x89PNG") else "mjpeg"
+    context = av.CodecContext.create(kind, "r")
+    context.options = {"max_pixels": str(limits.pixels)}
+    context.thread_count = 1
+    frames = [*context.decode(av.Packet(data)), *context.decode(None)]
+    if not frames:
+        raise av.error.InvalidDataError(1, "no picture in the file")
+    return kind, frames[0]
+
+
 def _verdict(has_video, has_audio, damage, video, sound) -> tuple[str, str]:  # noqa: ANN001
     absent = [
         f"no {kind}" if stream is None else f"nothing of the {kind} can be decoded"
@@ -195,9 +259,9 @@ class _Pictures:
         self._packets += packet.size > 0
         for frame in packet.decode():
             self._damaged += frame.is_corrupt
-            self._show(frame)
+            self.show(frame)
 
-    def _show(self, frame) -> None:  # noqa: ANN001
+    def show(self, frame) -> None:  # noqa: ANN001
         if frame.time is None:
             if self._shown is None:
                 time = 0.0

@@ -27,7 +27,7 @@ def read(root: str, *, ljspeech: str = "", jsut: str = "") -> list[Clip]:
     No official split. A sentence's real and fakes are tied by `original`, so that generated splits keep them
     together; there is no identity, as one voice speaks nearly all.
     """
-    tree = _layout.find("wavefake", root, *(f"{top}{name}" for top in ("", "generated_audio/") for name in METHODS))
+    tree = _layout.find("wavefake", root, "generated_audio", "ljspeech_*", "jsut_*")
     if (tree.root / "generated_audio").is_dir():
         tree = dataclasses.replace(tree, root=tree.root / "generated_audio")
     clips, known = [], {}

@@ -311,3 +311,58 @@ def test_damage_of_unknown_kinds_is_not_claimed(tmp_path):
 
 def test_paths_may_be_pathlib(tmp_path):
     assert media.read(pathlib.Path(tmp_path / "none")).status == "missing"
+
+
+def _pictures(folder, count=12, suffix=".png", size=(48, 64)):
+    """Numbered pictures, each grey in another shade; returns the shades."""
+    folder.mkdir()
+    shades = 20 + 15 * np.arange(count)
+    for i, shade in enumerate(shades):
+        image = np.full((*size, 3), (shade, shade // 2, 255 - shade), np.uint8)
+        kind = suffix or ".jpg"
+        (folder / f"{3 * i}{suffix}").write_bytes(cv2.imencode(kind, image)[1].tobytes())
+    return shades
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ""])
+def test_a_folder_of_pictures_is_shown_25_a_second(tmp_path, suffix):
+    shades = _pictures(tmp_path / "a", suffix=suffix)  # 0, 3, 6, 9, 12: numbers, not words, give the order
+    (tmp_path / "a" / "notes.txt").write_text("none")
+    (tmp_path / "a" / ".hidden.png").write_text("none")
+    info, shown = read(tmp_path / "a")
+    assert (info.status, info.frames, info.width, info.height, info.frame_rate) == ("no_audio", 12, 64, 48, 25.0)
+    assert info.codecs == ("png" if suffix == ".png" else "mjpeg")
+    assert shown.times == pytest.approx(np.arange(12) / 25)
+    for image, shade in zip(shown.images, shades, strict=True):
+        assert image.shape == (48, 64, 3)
+        assert np.abs(image.mean((0, 1)) - (shade, shade // 2, 255 - shade)).max() < 3
+    assert media.read(tmp_path / "a", audio=False).status == "ok"
+    assert read(tmp_path / "a", long_side=32)[1].images[0].shape == (24, 32, 3)
+
+
+def test_damaged_pictures_leave_the_others_in_time(tmp_path):
+    shades = _pictures(tmp_path / "a")
+    whole = (tmp_path / "a" / "9.png").read_bytes()
+    (tmp_path / "a" / "9.png").write_bytes(b"")
+    (tmp_path / "a" / "12.png").write_bytes(b"ffconcat version 1.0\nfile /etc/passwd\n")
+    info, shown = read(tmp_path / "a")
+    assert (info.status, info.frames) == ("truncated", 12)
+    assert "2 of 12 pictures cannot be decoded" in info.reason
+    assert shown.images[4].mean((0, 1))[0] == pytest.approx(shades[2], abs=1)
+    assert shown.images[5].mean((0, 1))[0] == pytest.approx(shades[5], abs=1)
+    for name in os.listdir(tmp_path / "a"):
+        (tmp_path / "a" / name).write_bytes(whole[:20])
+    assert read(tmp_path / "a")[0].status == "undecodable"
+
+
+def test_folders_that_ask_for_too_much_or_hold_nothing(tmp_path):
+    _pictures(tmp_path / "a", size=(100, 100))
+    info = read(tmp_path / "a", limits=media.Limits(pixels=5000))[0]
+    assert (info.status, info.frames) == ("undecodable", 0)
+    assert "12 of 12 pictures cannot be decoded" in info.reason
+    info = read(tmp_path / "a", limits=media.Limits(seconds=0.4))[0]
+    assert (info.status, info.reason) == ("too_large", "12 pictures, limit 10")
+    assert read(tmp_path / "a", limits=media.Limits(bytes=500))[0].status == "too_large"
+    (tmp_path / "b").mkdir()
+    info = read(tmp_path / "b")[0]
+    assert (info.status, info.reason) == ("missing", "a folder without pictures (JPEG, PNG)")

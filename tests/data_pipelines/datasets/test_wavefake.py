@@ -55,4 +55,4 @@ def test_reals_may_lie_elsewhere_or_be_absent(tree, fields):
 
 def test_unknown_layout(tree):
     tree.add("audio/a.wav")
-    tree.fails(wavefake, "looked for ljspeech_melgan or .*found audio/")
+    tree.fails(wavefake, "looked for generated_audio or .*found audio/")
