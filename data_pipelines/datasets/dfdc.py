@@ -60,10 +60,10 @@ def _json(path: pathlib.Path) -> dict[str, tuple[int, str, str]]:
         if not isinstance(entry, dict) or not {"label", "is_fake"} & set(entry):
             raise ValueError(f"{place}: expected a label or is_fake, found {str(entry)[:80]}")
         if "is_fake" in entry:
-            label = _layout.one_of({"0": 0, "1": 1}, str(int(entry["is_fake"])), "is_fake", place)
+            label = _layout.one_of({"0": 0, "1": 1}, str(entry["is_fake"]), "is_fake", place)
             entries[name] = label, "", "test"
         else:
-            label = _layout.one_of({"REAL": 0, "FAKE": 1}, entry["label"], "the label", place)
+            label = _layout.one_of({"REAL": 0, "FAKE": 1}, str(entry["label"]), "the label", place)
             entries[name] = label, entry.get("original") or "", "train"
     return entries
 

@@ -25,7 +25,9 @@ def read(root: str) -> list[Clip]:
             relative, spans = entry["file"], _layout.segments(entry["fake_periods"], place)
             split = _layout.one_of(_SPLITS, entry["split"], "split", place)
             label = int(entry["n_fakes"] > 0)
-            video, audio = label * entry["modify_video"], label * entry["modify_audio"]
+            video, audio = (label * int(entry[f"modify_{stream}"] is True) for stream in ("video", "audio"))
+            if label > video + audio:
+                raise ValueError(f"{place}: n_fakes is {entry['n_fakes']}, but neither stream is modified")
         except (KeyError, TypeError) as error:
             raise ValueError(f"{place}: not an entry of LAV-DF ({type(error).__name__}: {error})") from None
         if relative not in present:

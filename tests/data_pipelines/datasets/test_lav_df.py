@@ -62,5 +62,7 @@ def test_mistakes(tree):
     tree.fails(lav_df, "metadata.json, 3: not an entry of LAV-DF")
     tree.add("metadata.json", text=json.dumps([entry("test/a.mp4", video=True, spans=[(2, 1)])]))
     tree.fails(lav_df, r"test/a\.mp4: the segments are \[\[2, 1\]\]")
+    tree.add("metadata.json", text=json.dumps([entry("test/a.mp4", spans=[(1, 2)])]))
+    tree.fails(lav_df, "n_fakes is 1, but neither stream is modified")
     tree.add("metadata.json", text=json.dumps([entry("val/a.mp4")]))
     tree.fails(lav_df, "split is 'val', expected train or dev or test")
