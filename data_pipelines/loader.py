@@ -87,7 +87,8 @@ def train_batches(
     """The endless training batches from step `start_step` on, with random windows and the config's augmentations.
 
     Args:
-      records: random access records (records.Records, or anything picklable with `index`, `len` and `[i]`).
+      records: random access records (records.Records, or anything picklable with `index`, `len` and `[i]`). If they
+        have `draw(i, rng)`, as pseudo-fakes do, that is asked for in place of `[i]`, with an rng of the example's own.
       config: data section of a config, see Settings.
       seed: decides order, windows and augmentations.
       start_step: number of the first batch; batch k is the same whether or not the ones before it were asked for.
@@ -258,7 +259,7 @@ class _TrainingBatches:
     def _read(self, example: Example, index: int, number: int, attempt: int) -> None:
         row = self.records.index[index]
         rng = functools.partial(sampling.example_rng, self.order.seed, number, attempt=attempt)
-        record = _record(self.records, index)
+        record = _record(self.records, index, rng(part=1 + len(self.augment)))
         first, last = self.window.starts(row, record)
         start = int(rng(part=0).integers(first, last + 1)) / FPS
         _fill_place(example, index, start, mask=True)
@@ -325,10 +326,10 @@ def _fill_place(example: Example, index: int, start: float, *, mask: bool) -> No
     example["clip_index"][...], example["window_start"][...], example["mask"][...] = index, start, mask
 
 
-def _record(records: Any, index: int) -> Mapping[str, Any]:
-    """The record, or BadRecord, unless its file is gone."""
+def _record(records: Any, index: int, rng: np.random.Generator | None = None) -> Mapping[str, Any]:
+    """The record, drawn with `rng` where records can (pseudo-fakes), or BadRecord, unless its file is gone."""
     try:
-        return records[index]
+        return records.draw(index, rng) if rng is not None and hasattr(records, "draw") else records[index]
     except FileNotFoundError:
         raise
     except Exception as error:  # whatever the reader raises on damaged bytes

@@ -144,7 +144,7 @@ class Window:
 
 
 def decode(image: bytes, size: int, *, grey: bool, what: str) -> np.ndarray:
-    """Image file bytes -> `[size size 3]` RGB or `[size size 1]` grey, uint8.
+    """Image file bytes -> `[size size 3]` RGB or `[size size 1]` grey, uint8; size 0: as it is.
 
     Raises:
       BadRecord: the bytes are no image; the message calls it `what`.
@@ -155,6 +155,6 @@ def decode(image: bytes, size: int, *, grey: bool, what: str) -> np.ndarray:
         pixels = None
     if pixels is None:
         raise BadRecord(f"{what} cannot be decoded")
-    if pixels.shape[:2] != (size, size):
+    if size and pixels.shape[:2] != (size, size):
         pixels = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
     return pixels[..., None] if grey else pixels

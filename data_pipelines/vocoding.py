@@ -1,0 +1,46 @@
+"""Phase loss: speech from its mel spectrogram alone, as vocoders make it."""
+
+import numpy as np
+
+SAMPLE_RATE = 16_000
+_WINDOW, _HOP = 800, 200  # 50 ms every 12.5 ms
+
+
+def phase_loss(samples: np.ndarray, bands: int, iterations: int, rng: np.random.Generator) -> np.ndarray:
+    """The same speech [s] float with an invented phase, as long and as loud.
+
+    Magnitudes come back from a mel power spectrogram of that many `bands`; the phase begins at random and goes through
+    that many iterations of Griffin & Lim (1984), which smears onsets and blurs high harmonics.
+    """
+    import scipy.signal
+
+    length = len(samples)
+    samples = np.pad(np.asarray(samples, np.float32), (0, max(0, _WINDOW - length)))  # float32: twice as fast
+    options = {"nperseg": _WINDOW, "noverlap": _WINDOW - _HOP}
+    spectrum = scipy.signal.stft(samples, **options)[2]
+    bank = mel_filters(bands)
+    area = bank.sum(1, keepdims=True)
+    mel = (bank / area) @ (spectrum.real**2 + spectrum.imag**2)
+    coverage = np.maximum(bank.sum(0), 1e-3)[:, None]
+    magnitude = np.sqrt(bank.T @ mel / coverage)
+    spectrum = magnitude * np.exp(2j * np.pi * rng.random(magnitude.shape, np.float32))
+    for _ in range(iterations):
+        again = scipy.signal.stft(_inverse(spectrum, len(samples), options), **options)[2]
+        spectrum = magnitude * again / np.maximum(np.abs(again), 1e-9)
+    made = _inverse(spectrum, len(samples), options)[:length]
+    return made * np.sqrt(np.mean(samples[:length] ** 2) / max(np.mean(made**2), 1e-12))
+
+
+def mel_filters(bands: int) -> np.ndarray:
+    """Triangles [bands w], evenly spaced on the mel scale (2595 log10(1 + f / 700)) from 0 to 8 kHz, none empty."""
+    mel = 2595 * np.log10(1 + np.fft.rfftfreq(_WINDOW, 1 / SAMPLE_RATE) / 700)
+    edges = np.linspace(0, mel[-1], bands + 2)
+    width = np.maximum(edges[1] - edges[0], np.gradient(mel))  # low bands are narrower than the spectrum's bins
+    return np.maximum(1 - np.abs(mel - edges[1:-1, None]) / width, 1e-9).astype(np.float32)
+
+
+def _inverse(spectrum: np.ndarray, length: int, options: dict[str, int]) -> np.ndarray:
+    import scipy.signal
+
+    samples = scipy.signal.istft(spectrum, **options)[1]
+    return np.pad(samples, (0, max(0, length - len(samples))))[:length]
