@@ -95,7 +95,7 @@ def _below(part: str, file: str) -> str:
 
 
 def _person(relative: str) -> str:
-    """id04260 of train/id04260/…, lrs3/abc of train/lrs3/abc/…"""
+    """id04260 of train/id04260/…, lrs3/abc of train/lrs3/abc/…, subject_17_xyz of …/subject_17_xyz_vid_2_6/…"""
     first, second, *_ = [*relative.split("/")[1:], ""]
     people = (name for name in (first, second) if re.fullmatch(r"id\d+", name))
-    return next(people, f"{first}/{second}")
+    return next(people, f"{first}/{second.partition('_vid_')[0]}")

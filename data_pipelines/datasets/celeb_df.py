@@ -9,7 +9,7 @@ from data_pipelines.datasets import _layout
 _LIST = "List_of_testing_videos.txt"
 _FOLDERS = {"Celeb-real": 0, "YouTube-real": 0, "Celeb-synthesis": 1}
 _EXPECTED = {
-    1: {"Celeb-real": 158, "Celeb-synthesis": 795},
+    1: {"Celeb-real": 158, "YouTube-real": 250, "Celeb-synthesis": 795},
     2: {"Celeb-real": 590, "YouTube-real": 300, "Celeb-synthesis": 5639, "test list": 518},
 }
 _NAMES = {

@@ -6,7 +6,7 @@ from data_pipelines.clip import Clip
 from data_pipelines.datasets import _layout
 
 _LABELS = {"real": 0, "fake": 1}
-_NAME = re.compile(r"(\d+)_(\d+)_.+")  # of a fake: whose face was put in, and on whom
+_NAMES = {0: re.compile(r"(?P<target>\d+)_.+"), 1: re.compile(r"(?P<donor>\d+)_(?P<target>\d+)_.+")}
 
 
 def read(root: str) -> list[Clip]:
@@ -28,8 +28,8 @@ def read(root: str) -> list[Clip]:
         if relative not in present:
             continue
         target, donor = str(entry.get("target_id") or ""), str(entry.get("swapped_id") or "")
-        if label and not target and (match := _NAME.fullmatch(_layout.stem(relative))):
-            donor, target = match.groups()
+        if not target and (match := _NAMES[label].fullmatch(_layout.stem(relative))):
+            target, donor = match["target"], match["donor"] if label else ""
         facts = {"method": relative.partition("/")[0]} if label else {}
         facts |= {"identity": target, "donors": (donor,) if donor and label else ()}
         known = -1 if label else 0

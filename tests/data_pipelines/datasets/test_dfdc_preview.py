@@ -8,7 +8,7 @@ from data_pipelines.datasets import dfdc_preview
 def make(tree, people=12):
     entries = {}
     for i in range(people):
-        entries[f"original_videos/{i}/{i}_A_000.mp4"] = {"label": "real", "set": "train", "target_id": str(i)}
+        entries[f"original_videos/{i}/{i}_A_000.mp4"] = {"label": "real", "set": "train"}
         facts = {"label": "fake", "set": "train", "target_id": str(i), "swapped_id": str(i + 100), "augmentations": []}
         entries[f"method_A/{i}/{i + 100}_{i}_A_000.mp4"] = facts
     entries["method_B/7/107_55_G_001.mp4"] = {"label": "fake", "set": "test"}
@@ -27,7 +27,12 @@ def test_labels_people_and_splits(tree, fields):
     assert fake.split == clips["original_videos/3/3_A_000.mp4"].split
     named = clips["method_B/7/107_55_G_001.mp4"]
     assert fields(named, "identity", "donors", "split", "method") == ("55", ("107",), "test", "method_B")
-    assert fields(clips["original_videos/3/3_A_000.mp4"], "label", "method", "donors") == (0, "real", ())
+    assert fields(clips["original_videos/3/3_A_000.mp4"], "label", "method", "identity", "donors") == (
+        0,
+        "real",
+        "3",
+        (),
+    )
     assert [clip.split for clip in clips.values()].count("val") == 2
     assert "1 of the 26 files in dataset.json are not on disk: method_B/gone.mp4" in tree.told
     assert "1 files on disk are not in dataset.json and give no clips: method_A/stray.mp4" in tree.told
