@@ -28,7 +28,7 @@ def read(root: str, *, val_as_test: bool = False) -> list[Clip]:
     """
     marks = [name for part in _PARTS for name in (f"{part}_metadata.json", f"{part}_metadata", f"{part}/id*/*")]
     tree = _layout.find("av_deepfake1m", root, *marks, *(f"{part}/{name}" for part in _PARTS for name in _SETS))
-    clips, odd = [], []
+    clips, odd = [], {}
     for part in _PARTS:
         present, listed = set(tree.files(part)), []
         for place, entry in _entries(tree, part):
@@ -40,7 +40,9 @@ def read(root: str, *, val_as_test: bool = False) -> list[Clip]:
             _layout.compare("av_deepfake1m", f"the metadata of {part}", listed, present)
             _layout.tell_count("av_deepfake1m", part, len(present.intersection(listed)), len(listed))
     if odd:
-        logging.warning("av_deepfake1m: %d clips have spans in a real stream, left out; first %s", len(odd), odd[0])
+        logging.warning(
+            "av_deepfake1m: %d clips have spans in a real stream, left out; first %s", len(odd), next(iter(odd))
+        )
     for part in _HIDDEN:
         if (tree.root / part).is_dir():
             logging.info("av_deepfake1m: the labels of %s are not published: it gives no clips", part)
@@ -61,7 +63,7 @@ def _entries(tree: _layout.Tree, part: str) -> Iterator[tuple[str, dict[str, Any
         yield str(tree.root / relative), _layout.read_json(pathlib.Path(tree.path(relative)), dict)
 
 
-def _clip(tree: _layout.Tree, part: str, place: str, entry: dict[str, Any], odd: list[str]) -> Clip:
+def _clip(tree: _layout.Tree, part: str, place: str, entry: dict[str, Any], odd: dict[str, None]) -> Clip:
     """The clip of an entry. Which streams are fake is told by modify_type alone: real clips have an `original` too."""
     if not isinstance(entry, dict) or not {"file", "modify_type"} <= set(entry):
         raise ValueError(f"{place}: expected an object with file and modify_type, found {str(entry)[:80]}")
@@ -72,7 +74,7 @@ def _clip(tree: _layout.Tree, part: str, place: str, entry: dict[str, Any], odd:
         given = entry.get(f"{stream}_fake_segments")
         spans[stream] = _layout.segments(entry.get("fake_segments") if given is None and fake else given, place)
         if spans[stream] and not fake:
-            odd.append(place)
+            odd.setdefault(place)
             spans[stream] = ()
     relative = _below(part, entry["file"])
     original = entry.get("original")
