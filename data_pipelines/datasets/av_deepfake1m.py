@@ -40,9 +40,8 @@ def read(root: str, *, val_as_test: bool = False) -> list[Clip]:
             _layout.compare("av_deepfake1m", f"the metadata of {part}", listed, present)
             _layout.tell_count("av_deepfake1m", part, len(present.intersection(listed)), len(listed))
     if odd:
-        logging.warning(
-            "av_deepfake1m: %d clips have spans in a real stream, left out; first %s", len(odd), next(iter(odd))
-        )
+        first = next(iter(odd))
+        logging.warning("av_deepfake1m: %d clips have spans in a real stream, left out; first %s", len(odd), first)
     for part in _HIDDEN:
         if (tree.root / part).is_dir():
             logging.info("av_deepfake1m: the labels of %s are not published: it gives no clips", part)
