@@ -1,16 +1,21 @@
 """What the config files share: their `key=value` arguments, and the sections that most of them want alike."""
 
+from collections.abc import Iterable, Mapping
+
 from ml_collections import ConfigDict
 
 SIZES = ("tiny", "base")
+# What `pseudo_fakes=true` makes of real clips; of these, each experiment gets those that its streams show.
+PSEUDO_FAKES = ("SelfBlended", "Vocoded", "SelfBlendedVocoded", "Dubbed")
 
 
 def parse_args(arg: str | None, **defaults: str | int | float | bool) -> ConfigDict:
-    """Reads `data=folder,size=base` into typed values with these defaults.
+    """Reads `data=folder,size=base` into typed values with these defaults, and `pseudo_fakes` with False.
 
     Raises:
       ValueError: an argument is unknown, given twice, not `key=value`, or not of its default's type.
     """
+    defaults = {**defaults, "pseudo_fakes": False}
     values: dict[str, str | int | float | bool] = {}
     for item in filter(None, (arg or "").split(",")):
         key, separator, text = item.partition("=")
@@ -23,9 +28,25 @@ def parse_args(arg: str | None, **defaults: str | int | float | bool) -> ConfigD
             raise ValueError(f"config argument {key!r} is given twice")
         values[key] = _convert(key, text, defaults[key])
     merged = ConfigDict({**defaults, **values})
-    if "size" in defaults and merged.size not in SIZES:
-        raise ValueError(f"config argument size={merged.size!r} is not one of {', '.join(SIZES)}")
+    if "size" in defaults and "encoder" not in defaults:
+        _one_of("size", merged.size, SIZES)
     return merged
+
+
+def _one_of(key: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise ValueError(f"config argument {key}={value!r} is not one of {', '.join(known)}")
+
+
+def choose(encoders: Mapping[str, Mapping[str, tuple[str, str]]], args: ConfigDict) -> tuple[str, str]:
+    """The encoder's variant and the source of its weights, from {encoder: {size: (variant, source)}}.
+
+    Raises:
+      ValueError: `args.encoder` or `args.size` is not in the table.
+    """
+    _one_of("encoder", args.encoder, encoders)
+    _one_of("size", args.size, encoders[args.encoder])
+    return encoders[args.encoder][args.size]
 
 
 def _convert(key: str, text: str, default: str | int | float | bool) -> str | int | float | bool:
@@ -36,3 +57,93 @@ def _convert(key: str, text: str, default: str | int | float | bool) -> str | in
     except (KeyError, ValueError):
         kind = type(default).__name__
         raise ValueError(f"config argument {key}={text!r}: expected a value of type {kind}") from None
+
+
+def base(args: ConfigDict) -> ConfigDict:
+    """What every experiment has alike, at `args.size` and on `args.data`; model, task and streams are still missing."""
+    tiny = args.size == "tiny"
+    config = ConfigDict()
+    config.seed = 0
+    config.folds = 0  # k: cross-validation over k folds by identity; one run each in <workdir>/fold1, …
+    config.fold = 0  # with folds: only this one of them, 1 … k
+
+    config.pretrained = ConfigDict()  # {stream: {source, revision, digest, drops}}: where its encoder's weights are
+    config.finetune = ConfigDict(
+        {
+            "mode": args.get("finetune", "all"),  # of the encoders: all, frozen, blocks, norms or lora
+            "blocks": 2,  # mode=blocks: how many of the last ones
+            "layer_decay": 1.0,  # learning rate of each block over that of the next
+            "rank": 8,  # mode=lora
+            "alpha": 16.0,
+        }
+    )
+
+    config.data = ConfigDict()
+    config.data.name = args.data  # data_pipelines/datasets/<name>.py
+    config.data.root = ""  # where the raw files are; the embedded dataset makes its own
+    config.data.manifest = ""  # data=folder: a CSV with path,label
+    config.data.out = ""  # where the records go; default: the cache folder
+    config.data.options = ConfigDict()  # passed to the reader
+    config.data.crops = ConfigDict({"face_size": 64 if tiny else 256, "mouth": False})
+    config.data.window = 1.6 if tiny else 3.2  # seconds
+    config.data.augment = [{"name": "data_pipelines.transforms.HorizontalFlip", "p": 0.5}]
+    kinds = PSEUDO_FAKES if args.pseudo_fakes else ()  # fakes made of real clips as they are read
+    config.data.pseudo_fakes = [{"name": f"data_pipelines.pseudo_fakes.{kind}"} for kind in kinds]
+    config.data.trim_silence = 0.0  # dB of full scale: clips begin where their sound first passes it; 0 = as they are
+    config.data.balance = "method"
+    config.data.batch_size = 16 if tiny else 128
+    config.data.workers = 0 if tiny else 8  # loader processes; 0 = threads of this process
+    config.data.threads = 2 if tiny else 16
+    config.data.prefetch = 4
+
+    config.train = ConfigDict()
+    config.train.steps = 360 if tiny else 20_000
+    config.train.log_steps = 10 if tiny else 100
+    config.train.eval_steps = 60 if tiny else 1_000
+    config.train.checkpoint_steps = 60 if tiny else 1_000
+    config.train.patience = 0  # evaluations without improvement before stopping; 0 = never
+    config.train.select = "auc"  # the validation metric that picks the best checkpoint: auc, accuracy or loss
+    config.train.dtype = "float32" if tiny else "bfloat16"  # of the computation; parameters stay float32
+    config.train.remat = False
+    config.train.accumulate = 1  # micro-batches per update
+    config.train.ema = 0.0  # decay of the averaged parameters that evaluation uses; 0 = off
+    config.optimizer = ConfigDict(
+        {
+            "learning_rate": 3e-3 if tiny else 1e-4,
+            "weight_decay": 0.05,
+            "warmup_steps": 20 if tiny else 1_000,
+            "clip": 5.0,
+            "rules": (),  # (path pattern, learning-rate multiplier); 0 freezes
+        }
+    )
+
+    config.evaluate = ConfigDict()
+    config.evaluate.windows = 2 if tiny else 5  # per clip, evenly spaced
+    config.evaluate.batch_size = 32 if tiny else 128
+    config.evaluate.bootstrap = 2_000
+    return config
+
+
+def unimodal(config: ConfigDict, args: ConfigDict, stream: str, variant: str, source: str) -> ConfigDict:
+    """Model, task and weights of a detector over one stream, which answers for that stream's own label."""
+    config.model = ConfigDict()
+    config.model.name = "mmdf_jax.models.unimodal"
+    config.model.encoders = ConfigDict({stream: {"name": f"mmdf_jax.encoders.{args.encoder}", "variant": variant}})
+    config.model.dropout = 0.1
+    config.task = ConfigDict(
+        {
+            "name": "mmdf_jax.tasks.detection",
+            "target": "audio_label" if stream == "audio" else "video_label",
+            "stream_weight": 0.0,
+            "smoothing": 0.05,
+        }
+    )
+    if source:
+        config.pretrained[stream] = weights(source)
+    return config
+
+
+def weights(source: str) -> ConfigDict:
+    """Published weights: a Hugging Face repository or a folder, "" to train from scratch."""
+    drops = (r"visual_projection\.weight",) if "clip" in source else ()
+    return ConfigDict({"source": source, "revision": "", "digest": "", "drops": drops})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from data_pipelines.clip import SPLITS, Clip
-from data_pipelines.records import IndexRow, Records, read_index
+from data_pipelines.records import Records, Selection, read_index
 
 
 def divide(clips: Sequence[Clip], folds: int, fold: int) -> dict[str, list[int]]:
@@ -22,7 +22,7 @@ def divide(clips: Sequence[Clip], folds: int, fold: int) -> dict[str, list[int]]
       ValueError: fewer than 3 folds, a fold that does not exist, or fewer people than folds.
     """
     if folds < 3:
-        raise ValueError(f"config.folds={folds}: expected 3 or more: one to test on, one to select on, the rest to train")
+        raise ValueError(f"config.folds={folds}: expected 3 or more: to train, to select and to test on")
     if not 1 <= fold <= folds:
         raise ValueError(f"config.fold={fold}: expected 1 to config.folds={folds}, or 0 for all of them in turn")
     members: dict[str, list[int]] = collections.defaultdict(list)
@@ -47,29 +47,21 @@ def divide(clips: Sequence[Clip], folds: int, fold: int) -> dict[str, list[int]]
     }
 
 
-class Fold:
-    """One side of a fold, read like `Records`."""
+class _Joined:
+    """The records of all splits one after another."""
 
-    def __init__(self, parts: dict[str, Records], rows: Sequence[tuple[str, int, IndexRow]]) -> None:
-        self.parts, self.rows = parts, [(split, row) for split, row, _ in rows]
-        self.index = [entry for _, _, entry in rows]
-
-    def __len__(self) -> int:
-        return len(self.index)
+    def __init__(self, parts: Sequence[Records]) -> None:
+        self.places = [(part, row) for part in parts for row in range(len(part))]
+        self.index = [entry for part in parts for entry in part.index]
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        split, row = self.rows[i]
-        return self.parts[split][row]
+        part, row = self.places[i]
+        return part[row]
 
 
-def open_fold(folder: pathlib.Path, folds: int, fold: int) -> dict[str, Fold]:
+def open_fold(folder: pathlib.Path, folds: int, fold: int) -> dict[str, Selection]:
     """{"train", "val", "test"}: the records in `folder`, divided anew. ValueError as `divide`."""
-    index = read_index(folder)
-    parts = {split: Records(folder, split) for split in SPLITS if any(name == split for name, _ in index)}
-    place: collections.Counter = collections.Counter()
-    rows = []
-    for split, entry in index:
-        rows.append((split, place[split], entry))
-        place[split] += 1
-    sides = divide([entry.clip for _, _, entry in rows], folds, fold)
-    return {name: Fold(parts, [rows[i] for i in indices]) for name, indices in sides.items()}
+    there = {split for split, _ in read_index(folder)}
+    joined = _Joined([Records(folder, split) for split in SPLITS if split in there])
+    sides = divide([entry.clip for entry in joined.index], folds, fold)
+    return {name: Selection(joined, rows) for name, rows in sides.items()}

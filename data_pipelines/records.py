@@ -100,6 +100,20 @@ class Records:
             return builder.as_data_source(self.split)
 
 
+class Selection:
+    """Some rows of records, read like records."""
+
+    def __init__(self, records: Any, rows: Sequence[int]) -> None:
+        self.records, self.rows = records, rows
+        self.index = [records.index[row] for row in rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return self.records[self.rows[i]]
+
+
 def read_header(folder: str | pathlib.Path) -> dict[str, Any]:
     """records.json: `digest`, `version`, `crops`. FileNotFoundError if the folder holds no finished records."""
     path = pathlib.Path(folder) / "records.json"

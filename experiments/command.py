@@ -1,5 +1,6 @@
 """What every command does alike: a user's mistake is one line and exit code 1, not a traceback."""
 
+import logging
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,8 @@ from typing import Any
 from absl import app, flags
 
 from experiments.run_directory import log
+
+logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # tells of every backend that is not installed
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:

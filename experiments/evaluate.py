@@ -30,8 +30,9 @@ def main(argv: list[str]) -> None:
 
 def evaluate_run(workdir: pathlib.Path) -> None:
     """Scores what the flags ask for; writes scores and methods tables into the run and prints the report."""
+    from data_pipelines import pseudo_fakes
     from data_pipelines.records import Records
-    from experiments import prepare, results, run_directory, score_table, trained
+    from experiments import experiment, prepare, results, run_directory, score_table, trained
     from experiments.report import terminal
 
     run_directory.start_log(None, primary=True)
@@ -43,12 +44,17 @@ def evaluate_run(workdir: pathlib.Path) -> None:
         given = {"root": _ROOT.value, "manifest": _MANIFEST.value, "out": "", "options": {}}
         data = {**data, **given, "name": _DATA.value or data["name"]}
         name = f"{data['name']}-{name}"
-    scored = run.score(Records(prepare.ensure(data), _SPLIT.value), title=f"scoring {name}")
+        records = pseudo_fakes.add(Records(prepare.ensure(data), _SPLIT.value), data, training=False)
+    else:
+        records = experiment.open_splits(config, prepare.ensure(data))[_SPLIT.value]
+    scored = run.score(records, title=f"scoring {name}")
     path = workdir / "scores" / f"{name}.csv"
     score_table.write(path, scored.rows)
-    row = results.summarise(val, scored.rows, {"model": workdir.name, "modality": name})
+    target = config["task"]["target"]
+    judged = [score_table.judged_by(rows, target) for rows in (val, scored.rows)]
+    row = results.summarise(*judged, {"model": workdir.name, "modality": name})
     methods = results.per_method(scored.rows, row["Threshold"])
-    run_directory.log.info(terminal.render(row, methods, [path]))
+    run_directory.log.info(terminal.render(row, methods, [path], target=target))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,11 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from data_pipelines import folds, pseudo_fakes
+from data_pipelines.clip import SPLITS
 from data_pipelines.records import Records
 from experiments import (
+    cross_validation,
     distributed,
     files,
     metrics_log,
@@ -27,12 +30,14 @@ from experiments.score_table import ScoreRow
 def run(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] = ()) -> None:
     """Does what is still to do of the experiment in `workdir`, and prints its table.
 
+    With `config.folds`, one run per fold in `workdir/fold1`, … and a table over them; `config.fold` picks one of them.
+
     Raises:
       ValueError, OSError: config, data or disk; one line says what to do.
     """
     if not distributed.is_primary():
         run_directory.start_log(None, primary=False)
-        _train_and_evaluate(config, workdir.resolve(), allow)
+        _do(config, workdir.resolve(), allow)
         return
     workdir = run_directory.create(workdir)
     with run_directory.lock(workdir):
@@ -45,23 +50,36 @@ def run(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] =
             )
             log.info((workdir / "report.txt").read_text())
         else:
-            _train_and_evaluate(config, workdir, allow)
+            _do(config, workdir, allow)
+
+
+def _do(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str]) -> None:
+    if not config["folds"] or config["fold"]:
+        _train_and_evaluate(config, workdir, allow)
+        return
+    runs = [workdir / f"fold{fold}" for fold in range(1, config["folds"] + 1)]
+    for fold, path in enumerate(runs, 1):
+        run({**config, "fold": fold}, path, allow)
+    if distributed.is_primary():
+        run_directory.start_log(workdir, primary=True)
+        cross_validation.write(workdir, runs, config["task"]["target"], samples=config["evaluate"]["bootstrap"])
 
 
 def _train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str]) -> None:
-    folder = prepare_records(config)
-    training = train.train(config, workdir, folder, allow)
+    splits = open_splits(config, prepare_records(config))
+    training = train.train(config, workdir, splits, allow)
     best = trained.load(workdir, config, allow)
     tables = {}
     for split in ("val", "test"):
-        tables[split] = best.score(Records(folder, split), title=f"scoring {split}")
+        tables[split] = best.score(splits[split], title=f"scoring {split}")
         if distributed.is_primary():
             score_table.write(workdir / "scores" / f"{split}.csv", tables[split].rows)
     if not distributed.is_primary():
         return
-    val, test = tables["val"].rows, tables["test"].rows
+    test, target = tables["test"].rows, config["task"]["target"]
+    judged = {split: score_table.judged_by(table.rows, target) for split, table in tables.items()}
     costs = {
-        "model": pathlib.Path(config["model"]["name"].replace(".", "/")).name,
+        "model": _short_name(config["model"]),
         "modality": " + ".join(sorted(config["data"]["streams"])),
         "parameters_m": training["parameters"] / 1e6,
         "train_minutes": training["train_minutes"],
@@ -69,15 +87,35 @@ def _train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, allow:
         "peak_memory_gb": training["peak_memory_gb"],
     }
     samples = config["evaluate"]["bootstrap"]
-    row = results.summarise(val, test, costs, samples=samples)
+    row = results.summarise(judged["val"], judged["test"], costs, samples=samples)
     methods = results.per_method(test, row["Threshold"], samples=samples)
     results.write_methods(workdir / "methods.csv", methods)
-    figures = draw_figures(best, workdir, Records(folder, "test"), test, row["Threshold"])
+    figures = draw_figures(best, workdir, splits["test"], judged["test"], row["Threshold"])
     written = [workdir / "results.csv", workdir / "methods.csv", workdir / "scores", *figures]
-    report = terminal.render(row, methods, [os.path.relpath(path) for path in written])
+    report = terminal.render(row, methods, [os.path.relpath(path) for path in written], target=target)
     files.write_text(workdir / "report.txt", report + "\n")
     results.write_results(workdir / "results.csv", row)
     log.info(report)
+
+
+def _short_name(model: Mapping[str, Any]) -> str:
+    """The model's name in tables: its encoder's where it has one, else its fusion's."""
+    encoders = list(model["encoders"].values())
+    return (encoders[0] if len(encoders) == 1 else model["fusion"])["name"].rpartition(".")[2]
+
+
+def open_splits(config: Mapping[str, Any], folder: pathlib.Path) -> dict[str, Any]:
+    """{split: records} of the prepared dataset in `folder`: its own splits, or the sides of the config's fold.
+
+    With the pseudo-fakes of `config.data`: in training always, in evaluation where a split has no fake of its own.
+    """
+    if config["folds"]:
+        opened = folds.open_fold(folder, config["folds"], config["fold"])
+    else:
+        opened = {split: Records(folder, split) for split in SPLITS}
+    return {
+        split: pseudo_fakes.add(records, config["data"], training=split == "train") for split, records in opened.items()
+    }
 
 
 def draw_figures(

@@ -1,5 +1,6 @@
 """From a config to the model and the task: the one place that reads `config.model`, `config.task` and the precision."""
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -7,16 +8,25 @@ import jax
 from flax import linen as nn
 
 from data_pipelines import batch as batch_lib
+from experiments.run_directory import log
+from mmdf_jax import finetune, lora, optim, pretrained
 from mmdf_jax.build import build
 from mmdf_jax.typing import Array, Batch, Outputs
 
+Model = nn.Module | lora.Adapted
 
-def make_model(config: Mapping[str, Any], allow: Sequence[str] = ()) -> nn.Module:
-    """The model of `config.model`, computing in `config.train.dtype`, its encoders rematerialised if so configured."""
+
+def make_model(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Model:
+    """The model of `config.model`, computing in `config.train.dtype`, its encoders rematerialised if so configured, and
+    as `config.finetune` wants it."""
     spec = _with_dtype(config["model"], config["train"]["dtype"])
     if config["train"]["remat"]:
         spec["encoders"] = {stream: {"remat": True, **encoder} for stream, encoder in spec["encoders"].items()}
-    return build(spec, allow=allow)
+    tuning = config["finetune"]
+    if tuning["mode"] == "frozen":
+        spec = {"frozen": True, **spec}
+    model = build(spec, allow=allow)
+    return lora.Adapted(model, tuning["rank"], tuning["alpha"]) if tuning["mode"] == "lora" else model
 
 
 def make_task(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
@@ -32,22 +42,74 @@ def _with_dtype(spec: Any, dtype: str) -> Any:
     return {"dtype": dtype, **nested} if "name" in spec else nested
 
 
-def init(model: nn.Module, config: Mapping[str, Any], key: Array) -> dict[str, Any]:
+def init(model: Model, config: Mapping[str, Any], key: Array) -> dict[str, Any]:
     """Fresh variables: `params`, and `batch_stats` where there is BatchNorm. Two rows are enough to know the shapes."""
     variables = model.init(key, batch_lib.zeros(config["data"], 2), train=False)
     return {"batch_stats": {}, **variables}
 
 
-def init_state(make: Callable[[Array], Any], key: Array, sharding: Any) -> Any:
-    """Runs `make(key)`, which initialises parameters, on the devices of `sharding`.
+def init_state(make: Callable[[Any], Any], given: Any, sharding: Any) -> Any:
+    """Runs `make(given)`, which initialises parameters or optimizer, on the devices of `sharding`.
 
     Unoptimised code: hundreds of small random fills are compiled to be run once.
     """
     options = {"xla_backend_optimization_level": "0"} if jax.default_backend() == "cpu" else None
-    return jax.jit(make, out_shardings=sharding, compiler_options=options)(key)
+    return jax.jit(make, out_shardings=sharding, compiler_options=options)(given)
 
 
-def apply(model: nn.Module, variables: Mapping[str, Any], batch: Batch) -> Outputs:
+def load_pretrained(config: Mapping[str, Any], model: Model, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """`variables`, the encoders' replaced by the published weights that `config.pretrained` names (numpy arrays).
+
+    Raises:
+      WeightsError: weights missing, damaged, or of another model; one line.
+    """
+    params, stats = dict(variables["params"]), dict(variables["batch_stats"])
+    modules = (model.model if isinstance(model, lora.Adapted) else model).encoders
+    for stream, spec in config["pretrained"].items():
+        if stream not in modules:
+            raise ValueError(f"config.pretrained.{stream}: the model's streams are {', '.join(modules)}")
+        if not spec["source"]:
+            continue
+        name = f"encoders_{stream}"
+        target = {"params": params[name]} | ({"batch_stats": stats[name]} if name in stats else {})
+        loaded, digest = pretrained.load_variables(
+            spec["source"],
+            modules[stream],
+            target,
+            revision=spec["revision"] or None,
+            digest=spec["digest"] or None,
+            drops=spec["drops"],
+        )
+        log.info("%s: weights of %s, SHA-256 %s", name, spec["source"], digest)
+        params[name] = loaded["params"]
+        if name in stats:
+            stats[name] = loaded["batch_stats"]
+    return {**variables, "params": params, "batch_stats": stats}
+
+
+def learning_rates(config: Mapping[str, Any], params: Any) -> Any:
+    """Each parameter's learning-rate multiplier: of `config.optimizer.rules` times that of `config.finetune`.
+
+    Raises:
+      ValueError: a rule that matches nothing, an unknown mode, or nothing is left to train.
+    """
+    ruled = optim.multipliers(params, config["optimizer"]["rules"])
+    return jax.tree.map(operator.mul, ruled, finetune.rates(params, config["finetune"]))
+
+
+def what_trains(params: Any, rates: Any) -> str:
+    """A table of the parameters' top-level parts: how many there are, how many train, and at which rates."""
+    lines = [f"{'part':<24}{'parameters':>14}{'trained':>14}   rate"]
+    for name in sorted(params):
+        leaves = list(zip(jax.tree.leaves(params[name]), jax.tree.leaves(rates[name]), strict=True))
+        trained = sorted({rate for _, rate in leaves if rate})
+        shown = "–" if not trained else f"{trained[0]:.3g}" + (f" to {trained[-1]:.3g}" if len(trained) > 1 else "")
+        counts = (sum(leaf.size for leaf, _ in leaves), sum(leaf.size for leaf, rate in leaves if rate))
+        lines.append(f"{name:<24}" + "".join(f"{count:>14,}" for count in counts) + f"   {shown}")
+    return "\n".join(lines)
+
+
+def apply(model: Model, variables: Mapping[str, Any], batch: Batch) -> Outputs:
     """The model in evaluation mode."""
     return model.apply(dict(variables), batch, train=False)
 

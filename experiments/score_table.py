@@ -46,6 +46,12 @@ class ScoreRow:
         return (self.dataset, self.identity) if self.identity else ("", self.clip_id)
 
 
+def judged_by(rows: Sequence[ScoreRow], target: str) -> list[ScoreRow]:
+    """The rows as a detector of one stream is to be judged: `label` is what the column `target` says, where it is
+    known."""
+    return [dataclasses.replace(row, label=own) if (own := getattr(row, target)) in (0, 1) else row for row in rows]
+
+
 COLUMNS = (
     *("clip_id", "dataset", "split", "identity", "method", "label", "video_label", "audio_label"),
     *("status", "score"),

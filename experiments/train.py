@@ -24,7 +24,7 @@ from experiments import checkpoints, distributed, modeling
 from experiments.evaluators import scoring
 from experiments.metrics_log import MetricsLog
 from experiments.run_directory import log
-from experiments.score_table import ScoreRow
+from experiments.score_table import ScoreRow, judged_by
 from experiments.termination import Termination
 from mmdf_jax import optim
 from mmdf_jax.metrics import classification
@@ -34,8 +34,10 @@ class NonFiniteError(ValueError):
     """The loss, a gradient or an updated parameter is NaN or infinite."""
 
 
-def train(config: Mapping[str, Any], workdir: pathlib.Path, folder: pathlib.Path, allow: Sequence[str] = ()) -> dict:
-    """Trains `config` on the records in `folder` until its last step or early stopping; resumes what is in `workdir`.
+def train(
+    config: Mapping[str, Any], workdir: pathlib.Path, splits: Mapping[str, Records], allow: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Trains `config` on the records of `splits` until its last step or early stopping; resumes what is in `workdir`.
 
     Returns what the results table wants to know of the training: `best_step`, `best_accuracy`, `train_minutes`,
     `parameters`, `peak_memory_gb`.
@@ -51,18 +53,18 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path, folder: pathlib.Path
     log.info("%d %s device(s), %d process(es)", jax.device_count(), jax.default_backend(), jax.process_count())
 
     # ------------------------------------------------------------------------------------------------- data
-    train_records, val_records = Records(folder, "train"), Records(folder, "val")
-    log.info("%d training clips, %d validation clips in %s", len(train_records), len(val_records), folder)
+    train_records, val_records = splits["train"], splits["val"]
+    log.info("%d training clips, %d validation clips", len(train_records), len(val_records))
 
     # --------------------------------------------------------------------------------- model and optimizer
     options, steps = config["train"], config["train"]["steps"]
     model, task = modeling.make_model(config, allow), modeling.make_task(config, allow)
     init_key, train_key = jax.random.split(jax.random.key(config["seed"]))
     abstract = jax.eval_shape(functools.partial(modeling.init, model, config), init_key)
-    optimizer, learning_rate = optim.make(config["optimizer"], abstract["params"], steps)
+    rates = modeling.learning_rates(config, abstract["params"])
+    optimizer, learning_rate = optim.make(config["optimizer"], abstract["params"], steps, rates)
 
-    def init_state(key: jax.Array) -> dict[str, Any]:
-        variables = modeling.init(model, config, key)
+    def make_state(variables: Mapping[str, Any]) -> dict[str, Any]:
         state = {"step": jnp.zeros((), jnp.int32), **variables, "opt_state": optimizer.init(variables["params"])}
         return {**state, "ema": variables["params"]} if options["ema"] else state
 
@@ -71,10 +73,14 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path, folder: pathlib.Path
 
     parameters = modeling.count_parameters(abstract["params"])
     log.info("%s: %.2f M parameters", config["model"]["name"], parameters / 1e6)
+    if len(set(jax.tree.leaves(rates))) > 1:
+        log.info("%s", modeling.what_trains(abstract["params"], rates))
 
     # ------------------------------------------------------------------------------------------- train step
     def micro_gradients(state: Mapping[str, Any], stats: Any, batch: Any, key: jax.Array) -> tuple[Any, Any, Any]:
         def loss_fn(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
+            # What is frozen has no gradient, so that XLA drops its computation.
+            params = jax.tree.map(lambda x, rate: x if rate else jax.lax.stop_gradient(x), params, rates)
             outputs, updated = model.apply(
                 {"params": params, "batch_stats": stats},
                 batch,
@@ -132,14 +138,19 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path, folder: pathlib.Path
     saved = checkpoints.Checkpoints(workdir / "checkpoints")
     abstract_state = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated),
-        jax.eval_shape(init_state, init_key),
+        jax.eval_shape(make_state, abstract),
     )
     info = {"best": None, "best_step": 0, "best_accuracy": math.nan, "since_best": 0, "seconds": 0.0, "window": {}}
     if (start := saved.step("latest")) is not None:
         state, info = saved.load("latest", abstract_state)
         log.info("resuming from step %d of %d", start, steps)
     else:
-        start, state = 0, modeling.init_state(init_state, init_key, replicated)
+        start, variables = 0, modeling.init_state(functools.partial(modeling.init, model, config), init_key, replicated)
+        if any(spec["source"] for spec in config["pretrained"].values()):
+            variables = distributed.put_replicated(
+                modeling.load_pretrained(config, model, jax.device_get(variables)), mesh
+            )
+        state = modeling.init_state(make_state, variables, replicated)
         overview = parameter_overview.get_parameter_overview(jax.device_get(state["params"]), include_stats="global")
         log.debug("parameters\n%s", overview)
 
@@ -200,7 +211,7 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path, folder: pathlib.Path
         scores = scoring.score(
             predict, eval_variables(state), val_records, config, mesh, title="validation", progress=primary
         )
-        metrics = _validation_metrics(scores.rows)
+        metrics = _validation_metrics(judged_by(scores.rows, config["task"]["target"]))
         value = -metrics["loss"] if options["select"] == "loss" else metrics[options["select"]]
         improved = math.isfinite(value) and (info["best"] is None or value > info["best"])
         if improved or info["best"] is None:

@@ -10,7 +10,7 @@ import jax
 from flax import linen as nn
 
 from data_pipelines import loader
-from data_pipelines.records import Records
+from data_pipelines.records import Records, Selection
 from experiments import checkpoints, distributed, modeling
 from experiments.evaluators import scoring
 from experiments.figures import attention as attention_figure
@@ -61,24 +61,6 @@ def load(workdir: pathlib.Path, config: Mapping[str, Any], allow: Sequence[str] 
     return Trained(config, mesh, model, scoring.make_predict(model, task, mesh), variables, info["best_step"])
 
 
-@dataclasses.dataclass(frozen=True)
-class _Chosen:
-    """Some records, as records."""
-
-    records: Records
-    rows: Sequence[int]
-
-    @property
-    def index(self) -> list[Any]:
-        return [self.records.index[row] for row in self.rows]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, i: int) -> dict[str, Any]:
-        return self.records[self.rows[i]]
-
-
 def attention_maps(
     run: Trained, records: Records, scores: Sequence[ScoreRow], examples: int = 6
 ) -> list[AttentionMaps]:
@@ -90,7 +72,7 @@ def attention_maps(
     first_of = {scores[row].method: row for row in reversed(usable) if scores[row].label == 1}
     fakes = [first_of[method] for method in sorted(first_of)][: examples - 1]
     real = [row for row in usable if scores[row].label == 0][: max(1, examples - len(fakes))]
-    chosen = _Chosen(records, [*real, *fakes])
+    chosen = Selection(records, [*real, *fakes])
     with loader.eval_batches(
         chosen, {**run.config["data"], "batch_size": len(chosen), "workers": 0}, windows=1
     ) as batches:

@@ -61,12 +61,15 @@ def multipliers(params: Any, rules: Rules) -> Any:
     return tree
 
 
-def make(config: Mapping[str, Any], params: Any, steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
+def make(
+    config: Mapping[str, Any], params: Any, steps: int, rates: Any = None
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """AdamW with warm-up and cosine decay.
 
     config: `learning_rate`, `weight_decay` (on matrices and kernels only, not on biases, norms or embeddings of rank
     1), `warmup_steps`, `clip` (global gradient norm; 0: off), `b1`, `b2`, `rules` (see `multipliers`).
-    Frozen parameters neither count in the norm nor take optimizer memory, and XLA drops their gradients' computation.
+    rates: multipliers like `params`, if they are to be others than the rules'.
+    Frozen parameters neither count in the norm nor take optimizer memory.
     Returns the transformation and the schedule of the base rate by step.
     """
     rate = schedule(learning_rate=config["learning_rate"], steps=steps, warmup_steps=config.get("warmup_steps", 0))
@@ -75,7 +78,7 @@ def make(config: Mapping[str, Any], params: Any, steps: int) -> tuple[optax.Grad
         optax.clip_by_global_norm(clip) if clip else optax.identity(),
         optax.scale_by_adam(b1=config.get("b1", 0.9), b2=config.get("b2", 0.999)),
     )
-    leaf_rates = jax.tree.leaves(multipliers(params, config.get("rules", ())))
+    leaf_rates = jax.tree.leaves(multipliers(params, config.get("rules", ())) if rates is None else rates)
 
     # The trainable leaves become one vector: hundreds of small element-wise kernels, one set per leaf, would take
     # longer to compile than the model itself.

@@ -384,23 +384,59 @@ def load_encoder(
 
     Raises WeightsError (a ValueError) in one line for whatever is missing, unsafe, damaged or does not fit.
     """
-    checkpoint = locate(source, revision)
-    if digest is not None and (found := sha256(checkpoint.files)) != digest.lower():
-        raise WeightsError(f"{source}: SHA-256 of the weights is {found}, expected {digest}")
-    kind = checkpoint.config.get("model_type")
-    if kind not in ENCODERS:
-        raise WeightsError(f"{source}: unknown model_type {kind!r} in config.json; known are {', '.join(ENCODERS)}")
-    encoder = importlib.import_module(f"mmdf_jax.encoders.{ENCODERS[kind]}")
+    checkpoint, encoder = _identified(source, revision, digest)
     try:
         model = encoder.Model(**{**encoder.from_config(checkpoint.config), **fields}, dtype=dtype)
         target = shapes(model, encoder.EXAMPLE)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
         reason = f"{type(e).__name__}: {e}".splitlines()[0]
         given = f" with {fields}" if fields else ""
+        kind = checkpoint.config["model_type"]
         raise WeightsError(f"{source}: config.json{given} does not describe a {kind} encoder ({reason})") from e
-    tensors = read_tensors(checkpoint.files)
-    variables = convert(tensors, encoder.RULES, (*encoder.DROPS, *drops), target, str(source))
+    variables = convert(read_tensors(checkpoint.files), encoder.RULES, (*encoder.DROPS, *drops), target, str(source))
     return model, jax.tree.map(jnp.asarray, variables)
+
+
+def load_variables(
+    source: str | pathlib.Path,
+    model: nn.Module,
+    target: Any,
+    *,
+    revision: str | None = None,
+    digest: str | None = None,
+    drops: Sequence[str] = (),
+) -> tuple[dict[str, Any], str]:
+    """Published weights as the variables of an encoder that exists: numpy arrays like `target`, and their SHA-256.
+
+    model: an encoder's Model. Its fields must be those that the checkpoint's config.json says, dropout rates apart, for
+    the same tensors compute something else with another activation or epsilon. Other arguments as `load_encoder`.
+
+    Raises WeightsError, one line.
+    """
+    checkpoint, encoder = _identified(source, revision, digest)
+    if type(model).__module__ != encoder.__name__:
+        raise WeightsError(
+            f"{source} holds a {checkpoint.config['model_type']}, for {encoder.__name__}; "
+            f"the config's encoder is {type(model).__module__}"
+        )
+    said = {name: value for name, value in encoder.from_config(checkpoint.config).items() if "drop" not in name}
+    said.pop("projection", None)  # the encoder may leave out the last matrix; `drops` must then say so
+    other = [f"{n}={getattr(model, n)!r} here, {v!r} there" for n, v in said.items() if getattr(model, n) != v]
+    if other:
+        raise WeightsError(f"{source} is of another size or kind than the config's encoder: {'; '.join(other)}")
+    variables = convert(read_tensors(checkpoint.files), encoder.RULES, (*encoder.DROPS, *drops), target, str(source))
+    return variables, sha256(checkpoint.files)
+
+
+def _identified(source: str | pathlib.Path, revision: str | None, digest: str | None) -> tuple[Checkpoint, Any]:
+    """The checkpoint, its digest checked, and the module of the encoder that it is for."""
+    checkpoint = locate(source, revision)
+    if digest and (found := sha256(checkpoint.files)) != digest.lower():
+        raise WeightsError(f"{source}: SHA-256 of the weights is {found}, expected {digest}")
+    kind = checkpoint.config.get("model_type")
+    if kind not in ENCODERS:
+        raise WeightsError(f"{source}: unknown model_type {kind!r} in config.json; known are {', '.join(ENCODERS)}")
+    return checkpoint, importlib.import_module(f"mmdf_jax.encoders.{ENCODERS[kind]}")
 
 
 def shapes(model: nn.Module, example: jax.ShapeDtypeStruct) -> dict[str, Any]:

@@ -21,16 +21,26 @@ def with_interval(value: float, low: float, high: float) -> str:
 
 
 def render(
-    row: Mapping[str, Any], methods: Sequence[Mapping[str, Any]], files: Sequence[str | os.PathLike] = ()
+    row: Mapping[str, Any],
+    methods: Sequence[Mapping[str, Any]],
+    files: Sequence[str | os.PathLike] = (),
+    *,
+    target: str = "label",
+    title: str = "test split",
 ) -> str:
-    """A text of at most 100 columns (file paths apart) from results.summarise's row and results.per_method's rows."""
-    return "\n".join([*_overall(row), "", *_per_method(methods), *_files(files)])
+    """A text of at most 100 columns (file paths apart) from results.summarise's row and results.per_method's rows.
+
+    target: the label that the row was judged by. title: what was scored.
+    """
+    return "\n".join([*_overall(row, target, title), "", *_per_method(methods), *_files(files)])
 
 
-def _overall(row: Mapping[str, Any]) -> list[str]:
+def _overall(row: Mapping[str, Any], target: str, scored: str) -> list[str]:
     title = " · ".join(part for part in (row["Model"], row["Modality"]) if part) or "Results"
     clips = f"{row['Clips']} clips of {row['Identities']} identities"
-    lines = ["─" * WIDTH, _fit(f"{title} · test split: {clips}", WIDTH), "─" * WIDTH]
+    lines = ["─" * WIDTH, _fit(f"{title} · {scored}: {clips}", WIDTH), "─" * WIDTH]
+    if target != "label":
+        lines.append(f"Judged by {target}: a clip whose {target.split('_')[0]} is real counts as real.")
     if row["Abstained"]:
         lines.append(f"Abstained from {row['Abstained']} more: they have no score and stand in no number below.")
     if math.isnan(row["AUC"]):

@@ -17,6 +17,7 @@ class Model(nn.Module):
     width: common width d of the tokens that the fusion sees.
     dropout: on the fused and the pooled vectors before their heads.
     modality_dropout: in training, the chance that a stream is hidden from the fusion; a sample always keeps one.
+    frozen: the encoders always run as in evaluation: no dropout, running statistics.
     """
 
     encoders: dict[str, nn.Module]
@@ -24,6 +25,7 @@ class Model(nn.Module):
     width: int = 128
     dropout: float = 0.0
     modality_dropout: float = 0.0
+    frozen: bool = False
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -40,7 +42,9 @@ class Model(nn.Module):
         present = {stream: batch[f"{stream}_mask"] for stream in streams}
         grids, pooled = {}, {}
         for stream in streams:
-            grids[stream], pooled[stream] = self._encode(stream, batch[stream], present[stream], train=train)
+            grids[stream], pooled[stream] = encode(
+                self.encoders[stream], stream, batch[stream], present[stream], train=train and not self.frozen
+            )
 
         # One embedding of the window's time serves every stream, so that equal times look equal.
         embed_time = TimeEmbedding(self.width, dtype=self.dtype, name="time")
@@ -70,21 +74,6 @@ class Model(nn.Module):
             "present": present,
         }
 
-    def _encode(self, stream: str, x: Array, present: Array, *, train: bool) -> tuple[Array, Array]:
-        """The stream's token grid [b t … d] and pooled vector [b d]; sparse frames are encoded one by one."""
-        encoder = self.encoders[stream]
-        if stream == "audio":
-            out = encoder(x, train=train)
-        elif stream == "image":
-            b, n = x.shape[:2]
-            out = encoder(x.reshape(b * n, *x.shape[2:]), train=train)
-            out = {name: out[name].reshape(b, n, *out[name].shape[1:]) for name in ("tokens", "pooled")}
-            out["pooled"] = jnp.mean(out["pooled"], axis=1)
-        else:
-            out = encoder(x, train=train)
-        gate = present[:, None].astype(out["pooled"].dtype)
-        return out["tokens"], out["pooled"] * gate
-
     def _keep(self, present: dict[str, Array], train: bool) -> dict[str, Array]:
         """Modality dropout: hides streams from the fusion, never the last one of a sample."""
         if not train or not self.modality_dropout:
@@ -94,6 +83,19 @@ class Model(nn.Module):
         keep = have & jax.random.bernoulli(self.make_rng("dropout"), 1 - self.modality_dropout, have.shape)
         keep = jnp.where(keep.any(axis=1, keepdims=True), keep, have)
         return {stream: keep[:, i] for i, stream in enumerate(streams)}
+
+
+def encode(encoder: nn.Module, stream: str, x: Array, present: Array, *, train: bool) -> tuple[Array, Array]:
+    """A stream's token grid [b t … d] and pooled vector [b d], zero where it is absent; sparse frames are encoded one
+    by one."""
+    if stream == "image":
+        b, n = x.shape[:2]
+        out = encoder(x.reshape(b * n, *x.shape[2:]), train=train)
+        out = {name: out[name].reshape(b, n, *out[name].shape[1:]) for name in ("tokens", "pooled")}
+        out["pooled"] = jnp.mean(out["pooled"], axis=1)
+    else:
+        out = encoder(x, train=train)
+    return out["tokens"], out["pooled"] * present[:, None].astype(out["pooled"].dtype)
 
 
 class TimeEmbedding(nn.Module):

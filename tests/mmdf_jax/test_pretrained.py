@@ -345,3 +345,38 @@ def test_hub_errors(monkeypatch):
 
 def test_dense_transposes():
     assert dense(np.ones((2, 3))).shape == (3, 2)
+
+
+def small_clip(**fields):
+    return clip.Model(**{**clip.from_config(CONFIG), **fields})
+
+
+def test_variables_for_a_model_that_exists(tmp_path):
+    source = folder(tmp_path, tensors())
+    model = small_clip(drop_path=0.1)
+    target = pretrained.shapes(model, clip.EXAMPLE)
+    variables, digest = pretrained.load_variables(source, model, target)
+    expected = flat(load_encoder(source)[1])
+    assert flat(variables).keys() == expected.keys()
+    assert all(np.array_equal(value, expected[name]) for name, value in flat(variables).items())
+    assert digest == pretrained.sha256([tmp_path / "model.safetensors"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"act": "gelu"}, "act='gelu' here, 'quick_gelu' there"), ({"depth": 3}, "depth=3 here, 2 there")],
+)
+def test_a_model_of_another_kind_is_refused(tmp_path, fields, message):
+    source, model = folder(tmp_path, tensors()), small_clip(**fields)
+    with pytest.raises(WeightsError, match=message):
+        pretrained.load_variables(source, model, pretrained.shapes(model, clip.EXAMPLE))
+
+
+def test_another_encoder_is_refused(tmp_path):
+    source = folder(tmp_path, tensors())
+    from mmdf_jax.encoders import convnext
+
+    with pytest.raises(
+        WeightsError, match=r"holds a clip_vision_model.*the config's encoder is mmdf_jax.encoders.convn"
+    ):
+        pretrained.load_variables(source, convnext.Model(), {})

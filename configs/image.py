@@ -1,0 +1,51 @@
+"""01 Image: one encoder looks at single frames of the face.
+
+    python -m experiments.main --config=configs/image.py:encoder=convnext
+    python -m experiments.main --config=configs/image.py:encoder=dinov2,size=base,data=faceforensics
+
+Arguments: encoder=clip|dinov2|convnext|efficientnet; size=tiny|base|<a published size, see ENCODERS>; data=<reader>.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+# size: (variant in mmdf_jax/encoders/<name>.py, where its published weights are)
+ENCODERS = {
+    "clip": {
+        "tiny": ("tiny", ""),
+        "base": ("b16", "openai/clip-vit-base-patch16"),
+        "b32": ("b32", "openai/clip-vit-base-patch32"),
+        "large": ("l14", "openai/clip-vit-large-patch14"),
+    },
+    "dinov2": {
+        "tiny": ("tiny", ""),
+        "small": ("s14", "facebook/dinov2-small"),
+        "base": ("b14", "facebook/dinov2-base"),
+        "large": ("l14", "facebook/dinov2-large"),
+        "giant": ("g14", "facebook/dinov2-giant"),
+    },
+    "convnext": {
+        "tiny": ("tiny", ""),
+        "t": ("t", "facebook/convnext-tiny-224"),
+        "small": ("s", "facebook/convnext-small-224"),
+        "base": ("b", "facebook/convnext-base-224"),
+        "large": ("l", "facebook/convnext-large-224"),
+    },
+    "efficientnet": {
+        "tiny": ("tiny", ""),
+        "base": ("b0", "google/efficientnet-b0"),
+        "b4": ("b4", "google/efficientnet-b4"),
+        "b7": ("b7", "google/efficientnet-b7"),
+    },
+}
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The experiment as plain data."""
+    args = common.parse_args(arg, encoder="convnext", data="talking_heads", size="tiny", finetune="all")
+    variant, weights = common.choose(ENCODERS, args)
+    tiny = args.size == "tiny"
+    config = common.base(args)
+    config.data.streams = ConfigDict({"image": {"frames": 4 if tiny else 8, "size": 64 if tiny else 224}})
+    return common.unimodal(config, args, "image", variant, weights)

@@ -1,0 +1,34 @@
+"""03 Video: one encoder follows the face through a dense snippet of frames.
+
+    python -m experiments.main --config=configs/video.py:encoder=temporal_difference
+    python -m experiments.main --config=configs/video.py:encoder=resnet3d,size=base,data=celeb_df
+
+Arguments: encoder=resnet3d|cnn_lstm|temporal_difference; size=tiny|base|<see ENCODERS>; data=<reader>.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+# size: (variant in mmdf_jax/encoders/<name>.py, where its published weights are). torchvision publishes those of the
+# 3-D networks as pickles: convert them once to safetensors and name the folder in config.pretrained.video.
+ENCODERS = {
+    "resnet3d": {
+        "tiny": ("tiny", ""),
+        "base": ("r3d_18", ""),
+        "mc3_18": ("mc3_18", ""),
+        "r2plus1d_18": ("r2plus1d_18", ""),
+    },
+    "cnn_lstm": {"tiny": ("tiny", ""), "base": ("efficientnet_b0", ""), "convnext_t": ("convnext_t", "")},
+    "temporal_difference": {"tiny": ("tiny", ""), "base": ("resnet18", ""), "resnet34": ("resnet34", "")},
+}
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The experiment as plain data."""
+    args = common.parse_args(arg, encoder="resnet3d", data="talking_heads", size="tiny", finetune="all")
+    variant, weights = common.choose(ENCODERS, args)
+    tiny = args.size == "tiny"
+    config = common.base(args)
+    config.data.streams = ConfigDict({"video": {"fps": 5.0 if tiny else 12.5, "size": 64 if tiny else 112}})
+    return common.unimodal(config, args, "video", variant, weights)
