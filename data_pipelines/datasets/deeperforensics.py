@@ -14,6 +14,7 @@ _VARIANTS = (
     *(*(f"end_to_end_mix_{i}_distortions" for i in (2, 3, 4)), "reenact_postprocess"),
 )
 _EXPECTED = 1000  # of each variant, and of reals
+_REALS = "original_sequences/youtube/c23/videos"
 _NAME = re.compile(r"(\d{3})_([MW]\d{3})")
 
 
@@ -51,13 +52,10 @@ def read(root: str, *, faceforensics: str = "") -> list[Clip]:
             )
         )
     _layout.tell_unused("deeperforensics", "are of no known variant", strange)
-    _layout.compare("deeperforensics", "lists/splits", split, present)
+    _layout.tell_missing("deeperforensics", "lists/splits", split, present)
     clips += _reals(faceforensics, {name[:3]: part for name, part in split.items()})
     expected = {"real": _EXPECTED, **dict.fromkeys(_VARIANTS, _EXPECTED)}
     return _layout.finish(tree, clips, expected, _part)
-
-
-_REALS = "original_sequences/youtube/c23/videos"
 
 
 def _reals(root: str, split: dict[str, str]) -> list[Clip]:

@@ -81,7 +81,7 @@ def _youtube(tree: _layout.Tree, compression: str, methods: Sequence[str], stran
             clips.append(_clip(tree, relative, 1, compression, original=originals.get(target, ""), **facts))
     listed = [f"youtube/{name}" for name in split if "_" not in name]
     listed += [f"{method}/{name}" for method in methods for name in split if "_" in name]
-    _layout.compare("faceforensics", "the official splits", listed, present)
+    _layout.tell_missing("faceforensics", "the official splits", listed, present)
     return clips
 
 
