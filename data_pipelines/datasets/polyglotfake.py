@@ -22,7 +22,7 @@ def read(root: str) -> list[Clip]:
     reals, fakes, strange = {}, [], []
     for relative in tree.files():
         name = _layout.stem(relative)
-        if _REAL.fullmatch(name):
+        if _REAL.fullmatch(name) and name not in reals:
             reals[name] = tree.clip(relative, 0, video_label=0, audio_label=0, identity=name)
         elif match := _FAKE.fullmatch(name):
             fakes.append((relative, *match.groups()))
@@ -33,7 +33,7 @@ def read(root: str) -> list[Clip]:
         original = reals[source].clip_id if source in reals else f"polyglotfake/{source}"
         facts = {"method": method, "identity": source, "original": original}
         clips.append(tree.clip(relative, 1, video_label=1, audio_label=1, **facts))
-    _layout.tell_unused("polyglotfake", "have names of another form", strange)
+    _layout.tell_unused("polyglotfake", "have names of another form, or one that was there already,", strange)
     if lists := sorted(tree.root.glob("real_json_files/*.json")):
         listed = [_layout.stem(str(name)) for path in lists for name in _names(path)]
         _layout.tell_missing("polyglotfake", "real_json_files", listed, reals)

@@ -7,7 +7,7 @@ from data_pipelines.datasets import polyglotfake
 
 def test_names_and_lists(tree, fields):
     tree.add("real/en/en_12.mp4", "real/zh/zh_3.mp4", "fake/en_12_to_ja_xtts.mp4", "fake/zh_3_to_en_bark_freevc.mp4")
-    tree.add("fake/ru_9_to_en_xtts.mp4", "fake/de_1.mp4")
+    tree.add("fake/ru_9_to_en_xtts.mp4", "fake/de_1.mp4", "real/zh_copy/zh_3.mp4")
     videos = [{"filename": name, "source": "url", "characters": []} for name in ("en_12.mp4", "en_13.mp4")]
     tree.add("real_json_files/en.json", text=json.dumps({"videos": videos}))
     clips = tree.read(polyglotfake)
@@ -21,7 +21,7 @@ def test_names_and_lists(tree, fields):
     }
     assert "1 of the 2 files in real_json_files are not on disk: en_13" in tree.told
     assert "real: found 2, expected 766, missing 764" in tree.told
-    assert "names of another form and give no clips: fake/de_1.mp4" in tree.told
+    assert "one that was there already, and give no clips: fake/de_1.mp4, real/zh_copy/zh_3.mp4" in tree.told
 
 
 def test_mistakes(tree):
