@@ -59,3 +59,19 @@ def test_given_splits_are_kept_and_followed():
 def test_clips_without_names_stand_alone():
     clips = [Clip(f"{i}", f"/{i}", i % 2) for i in range(40)]
     assert {clip.split for clip in splits.assign(clips)} == {"train", "val", "test"}
+
+
+def test_where_swaps_tie_everybody_identities_are_divided_and_crossing_clips_left_out(caplog):
+    rng = random.Random(0)
+    people = [f"p{i}" for i in range(60)]
+    clips = [Clip(f"r/{p}", f"/r/{p}", 0, identity=p) for p in people]
+    for i in range(900):
+        shown, put_in = rng.sample(people, 2)
+        clips.append(Clip(f"f/{i}", f"/f/{i}", 1, identity=shown, donors=(put_in,), original=f"r/{shown}"))
+    assigned = splits.assign(clips)
+    sides = {split: [clip for clip in assigned if clip.split == split] for split in ("train", "val", "test")}
+    used = {s: {p for clip in side for p in (clip.identity, *clip.donors)} for s, side in sides.items()}
+    assert used["train"].isdisjoint(used["val"] | used["test"]) and used["val"].isdisjoint(used["test"])
+    assert min(len(side) for side in sides.values()) >= 20 and len(sides["train"]) > 300
+    assert {clip.clip_id for clip in assigned if clip.label == 0} == {clip.clip_id for clip in clips if clip.label == 0}
+    assert "clips show people of two splits" in caplog.text
