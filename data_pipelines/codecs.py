@@ -3,6 +3,7 @@
 import fractions
 
 import av
+import cv2
 import numpy as np
 
 SAMPLE_RATE = 16_000
@@ -70,24 +71,31 @@ def video_round_trip(frames: np.ndarray, crf: int, *, fps: int = 25, still: bool
     still: the frames do not follow one another closely, and are coded each by itself. Chroma is halved (4:2:0).
     """
     t, height, width, channels = frames.shape
-    encoder = av.CodecContext.create("libx264", "w")
-    encoder.height, encoder.width = height + height % 2, width + width % 2
-    encoder.pix_fmt, encoder.time_base = "yuv420p", fractions.Fraction(1, fps)
-    # One thread: the outcome must not depend on the machine.
-    encoder.options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "g": "1" if still else "250"}
     padded = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    padded = np.ascontiguousarray(np.broadcast_to(padded, (*padded.shape[:3], 3)) if channels == 1 else padded)
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.height, encoder.width = padded.shape[1:3]
+    encoder.pix_fmt, encoder.time_base = "gray" if channels == 1 else "yuv420p", fractions.Fraction(1, fps)
+    # The outcome must not depend on the machine: one thread, and no macroblock tree, which differs from call to call.
+    encoder.options = {
+        "crf": str(crf),
+        "preset": "veryfast",
+        "threads": "1",
+        "mbtree": "0",
+        "g": "1" if still else "250",
+    }
     packets = []
     for i, image in enumerate(padded):
-        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        planes = image[..., 0] if channels == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(planes), format=encoder.pix_fmt)
         frame.pts, frame.time_base = i, encoder.time_base
         packets += encoder.encode(frame)
     packets += encoder.encode(None)
     decoder = av.CodecContext.create("h264", "r")
     decoder.extradata = encoder.extradata
     decoder.thread_count = 1
-    shown = [frame for packet in (*packets, None) for frame in decoder.decode(packet)]
-    out = np.stack([frame.to_ndarray(format="rgb24")[:height, :width] for frame in shown])
-    if len(out) != t:
-        raise RuntimeError(f"H.264 gave {len(out)} of {t} frames back")
-    return np.ascontiguousarray(out[..., :1]) if channels == 1 else out
+    shown = [frame.to_ndarray() for packet in (*packets, None) for frame in decoder.decode(packet)]
+    if len(shown) != t:
+        raise RuntimeError(f"H.264 gave {len(shown)} of {t} frames back")
+    if channels == 3:
+        shown = [cv2.cvtColor(planes, cv2.COLOR_YUV2RGB_I420) for planes in shown]
+    return np.ascontiguousarray(np.stack(shown)[:, :height, :width]).reshape(frames.shape)

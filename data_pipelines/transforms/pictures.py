@@ -1,53 +1,18 @@
-"""Augmentations of an example's decoded streams: uint8 pictures and int16 sound, before and after.
-
-Each is a frozen dataclass called with an example and a generator. What is drawn holds for all frames of the window and
-alike for all of its picture streams, in proportion to their sizes, so that streams still show one and the same take;
-none moves a stream in time. Only noise differs from frame to frame, as a camera's does. Absent streams stay zero.
-"""
+"""Augmentations of pictures."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import cv2
 import numpy as np
 
-SAMPLE_RATE = 16_000
+from data_pipelines import codecs
+from data_pipelines.transforms.base import Example, Range, Transform
+
 MIDDLE_GREY = 128.0
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 # ITU-R BT.470 (NTSC) YIQ: hue turns in its I-Q plane and leaves luma alone.
 YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
-
-Example = dict[str, Any]
-Range = tuple[float, float]  # drawn uniformly from low to high
-
-
-@dataclasses.dataclass(frozen=True)
-class Transform:
-    """With probability p, replaces streams of an example: what subclasses' `apply` returns.
-
-    Raises:
-      ValueError: p outside [0, 1], or a range whose low end is above its high end.
-    """
-
-    p: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.p <= 1:
-            raise ValueError(f"{type(self).__name__}.p: expected 0 to 1, found {self.p}")
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.type is Range and (len(value) != 2 or value[0] > value[1]):
-                raise ValueError(f"{type(self).__name__}.{field.name}: expected (low, high), found {value}")
-
-    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        return example | self.apply(example, rng) if rng.random() < self.p else example
-
-    def apply(self, example: Example, rng: np.random.Generator) -> Example:
-        raise NotImplementedError
-
-
-# Pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,87 +209,13 @@ class Erase(_Pictures):
         return change
 
 
-# Sound
-
-
 @dataclasses.dataclass(frozen=True)
-class _Sound(Transform):
-    """Changes the samples, as float64 in int16's units, if there are any; the result is rounded and clipped."""
+class Recompress(_Pictures):
+    """H.264 compression of the window at quality `crf` (0 best to 51), once more; sparse images each by itself."""
+
+    crf: Range = (23, 40)
 
     def apply(self, example: Example, rng: np.random.Generator) -> Example:
-        if "audio" not in example or not example["audio_mask"]:
-            return {}
-        samples = self.change(example["audio"].astype(np.float64), rng)
-        return {"audio": np.clip(np.rint(samples), -32768, 32767).astype(np.int16)}
-
-    def change(self, samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        raise NotImplementedError
-
-
-def _rms(samples: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(samples**2)))
-
-
-@dataclasses.dataclass(frozen=True)
-class Gain(_Sound):
-    """Louder or softer by `db` decibels."""
-
-    db: Range = (-6.0, 6.0)
-
-    def change(self, samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return samples * 10 ** (rng.uniform(*self.db) / 20)
-
-
-@dataclasses.dataclass(frozen=True)
-class AudioNoise(_Sound):
-    """Gaussian noise at `snr` dB below the window's level; its power falls with frequency as f ** -slope.
-
-    Slope 0 is white noise, 1 pink, 2 brown. Digital silence stays.
-    """
-
-    snr: Range = (10.0, 40.0)
-    slope: Range = (0.0, 2.0)
-
-    def change(self, samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        snr, slope = rng.uniform(*self.snr), rng.uniform(*self.slope)
-        spectrum = np.fft.rfft(rng.standard_normal(len(samples)))
-        bins = np.maximum(np.arange(len(spectrum)), 20.0 * len(samples) / SAMPLE_RATE)  # level below 20 Hz
-        noise = np.fft.irfft(spectrum * bins ** (-slope / 2), len(samples))
-        return samples + noise * (_rms(samples) / _rms(noise) * 10 ** (-snr / 20))
-
-
-@dataclasses.dataclass(frozen=True)
-class BandLimit(_Sound):
-    """Keeps the frequencies from `low` to `high` Hz, without delay; Butterworth slopes of that `order`."""
-
-    low: Range = (20.0, 300.0)
-    high: Range = (3000.0, 8000.0)
-    order: int = 6
-
-    def change(self, samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        low, high = rng.uniform(*self.low), rng.uniform(*self.high)
-        length = 2 * len(samples)  # zeros behind, for the filter's ringing
-        frequency = np.fft.rfftfreq(length, 1 / SAMPLE_RATE)
-        above = 1 / np.sqrt(1 + (low / np.maximum(frequency, 1e-3)) ** (2 * self.order)) if low > 0 else 1.0
-        below = 1 / np.sqrt(1 + (frequency / high) ** (2 * self.order))
-        return np.fft.irfft(np.fft.rfft(samples, length) * above * below, length)[: len(samples)]
-
-
-@dataclasses.dataclass(frozen=True)
-class Reverb(_Sound):
-    """A room: exponentially decaying noise behind the direct sound, which keeps its place; the level stays.
-
-    `rt60` is the time in s in which the tail falls by 60 dB, `direct` the direct sound's energy over the tail's in dB.
-    """
-
-    rt60: Range = (0.1, 0.6)
-    direct: Range = (0.0, 20.0)
-
-    def change(self, samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        rt60, direct = rng.uniform(*self.rt60), rng.uniform(*self.direct)
-        time = np.arange(1, max(2, round(rt60 * SAMPLE_RATE))) / SAMPLE_RATE
-        tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / rt60)
-        room = np.concatenate([[1.0], tail * 10 ** (-direct / 20) / np.sqrt(np.sum(tail**2))])
-        length = len(samples) + len(room)
-        wet = np.fft.irfft(np.fft.rfft(samples, length) * np.fft.rfft(room, length), length)[: len(samples)]
-        return wet * (_rms(samples) / max(_rms(wet), 1e-9))
+        crf = round(rng.uniform(*self.crf))
+        present = [s for s in self.streams if s in example and example[f"{s}_mask"]]
+        return {s: codecs.video_round_trip(example[s], crf, still=s == "image") for s in present}

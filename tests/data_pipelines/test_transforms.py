@@ -12,9 +12,9 @@ from data_pipelines import transforms as t
 RNG = np.random.default_rng
 PICTURES = [
     *(t.HorizontalFlip, t.ResizedCrop, t.ShiftScaleRotate, t.ColourJitter, t.Blur, t.Noise, t.Jpeg, t.Downscale),
-    t.Erase,
+    *(t.Erase, t.Recompress),
 ]
-SOUNDS = [t.Gain, t.AudioNoise, t.BandLimit, t.Reverb]
+SOUNDS = [t.Gain, t.AudioNoise, t.BandLimit, t.Reverb, t.AudioCodec, t.Pitch]
 LEVEL_0 = [
     t.ResizedCrop(1, side=(1, 1)),
     t.ShiftScaleRotate(1, shift=0, scale=(1, 1), degrees=0),
@@ -27,6 +27,8 @@ LEVEL_0 = [
     t.AudioNoise(1, snr=(200, 200)),
     t.Reverb(1, direct=(200, 200)),
     t.BandLimit(1, low=(0, 0), high=(1e9, 1e9)),
+    t.Pitch(1, semitones=(0, 0)),
+    t.Speed(1, rate=(1, 1)),
 ]
 
 
@@ -95,14 +97,14 @@ def test_leaves_absent_streams_alone(kind):
     kind(p=1.0)({"label": np.int32(0)}, RNG(0))  # a config without those streams
 
 
-@pytest.mark.parametrize("kind", [k for k in PICTURES if k is not t.Noise])
+@pytest.mark.parametrize("kind", [k for k in PICTURES if k not in (t.Noise, t.Recompress)])
 def test_is_alike_over_the_frames(kind):
     after = kind(p=1.0)(example(), RNG(2))
     for stream in ("image", "video", "mouth"):
         np.testing.assert_array_equal(after[stream], np.broadcast_to(after[stream][:1], after[stream].shape))
 
 
-@pytest.mark.parametrize("kind", [k for k in PICTURES if k not in (t.Noise, t.Jpeg)])
+@pytest.mark.parametrize("kind", [k for k in PICTURES if k not in (t.Noise, t.Jpeg, t.Recompress)])
 def test_is_alike_over_the_streams(kind):
     """The large picture, shrunk, shows what the small one shows."""
     for seed in range(5):
@@ -177,7 +179,10 @@ def test_noise_has_its_deviation_and_differs_from_frame_to_frame():
 
 def test_blur_downscale_and_jpeg_take_detail_away():
     rough = np.broadcast_to(RNG(0).integers(0, 256, (1, 64, 64, 3), np.uint8), (2, 64, 64, 3))
-    for transform in (t.Blur(1, sigma=(2, 2)), t.Downscale(1, factor=(3, 3)), t.Jpeg(1, quality=(20, 20))):
+    for transform in (
+        *(t.Blur(1, sigma=(2, 2)), t.Downscale(1, factor=(3, 3)), t.Jpeg(1, quality=(20, 20))),
+        t.Recompress(1, crf=(40, 40)),
+    ):
         after = transform(example() | {"image": rough}, RNG(0))["image"]
         assert (
             np.abs(np.diff(after.astype(float), axis=2)).mean()
@@ -265,12 +270,44 @@ def test_reverb_decays_as_told_and_keeps_the_level():
     assert abs(np.polyfit(np.arange(10) * 0.02, energy, 1)[0] * 0.3 + 60) < 6
 
 
+def peak(samples):
+    """The frequency of the strongest component in Hz."""
+    return float(np.argmax(np.abs(np.fft.rfft(samples * np.hanning(len(samples))))) * 16_000 / len(samples))
+
+
+@pytest.mark.parametrize("semitones", [-12, 2, 12])
+def test_pitch_moves_the_tone_and_not_the_time(semitones):
+    before = tone(440)
+    before["audio"][8000:] = 0
+    after = t.Pitch(1, semitones=(semitones, semitones))(before, RNG(0))["audio"]
+    assert abs(peak(after[1000:7000].astype(float)) - 440 * 2 ** (semitones / 12)) < 6
+    assert abs(after[9000:].astype(float)).max() < 200 < abs(after[6000:7500].astype(float)).max()
+
+
+def test_slower_moves_pictures_and_sound_together():
+    """A picture that turns white and a tone that begins at 0.4 s: at 0.5 s, played at 0.8."""
+    frames = np.zeros((25, 8, 8, 3), np.uint8)
+    frames[10:] = 255
+    sound = tone(1000)["audio"] * (np.arange(16_000) >= 6400)
+    before = example() | {"video": frames, "audio": sound.astype(np.int16)}
+    after = t.Speed(1, rate=(0.8, 0.8))(before, RNG(0))
+    assert np.argmax(after["video"][:, 0, 0, 0] > 0) == 12  # the first frame shown from 0.48 s on
+    assert abs(np.argmax(np.abs(after["audio"]) > 1000) / 16_000 - 0.5) < 0.002
+    assert abs(peak(after["audio"][9000:].astype(float)) - 800) < 5
+    assert {k: (v.shape, v.dtype) for k, v in after.items()} == {k: (v.shape, v.dtype) for k, v in before.items()}
+    absent = example(video=False, audio=False)
+    np.testing.assert_array_equal(t.Speed(1)(absent, RNG(0))["audio"], absent["audio"])
+
+
 @pytest.mark.parametrize(
     ("kind", "fields", "message"),
     [
         (t.Blur, {"sigma": (2, 1)}, r"Blur.sigma: expected \(low, high\), found \(2, 1\)"),
         (t.Gain, {"db": (1,)}, r"Gain.db: expected \(low, high\), found \(1,\)"),
         (t.Erase, {"p": -0.1}, "Erase.p: expected 0 to 1, found -0.1"),
+        (t.AudioCodec, {"codecs": ("amr",)}, "AudioCodec.codecs: expected some of aac, mp3, opus, mulaw, found amr"),
+        (t.AudioCodec, {"codecs": ()}, "found none"),
+        (t.Speed, {"rate": (0.9, 1.2)}, r"Speed.rate: expected a range within 0.5 to 1, found \(0.9, 1.2\)"),
     ],
 )
 def test_wrong_fields_are_told(kind, fields, message):
@@ -280,5 +317,5 @@ def test_wrong_fields_are_told(kind, fields, message):
 
 def test_every_transform_is_tested():
     public = {k for n, k in vars(t).items() if isinstance(k, type) and issubclass(k, t.Transform) and n[0] != "_"}
-    assert public - {t.Transform} == set(PICTURES + SOUNDS)
+    assert public - {t.Transform} == {*PICTURES, *SOUNDS, t.Speed}
     assert all(dataclasses.is_dataclass(k) and k.__doc__ for k in public)
