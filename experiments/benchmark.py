@@ -56,6 +56,10 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     with command.errors():
+        if flags.FLAGS["config"].present:
+            file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
+            if not pathlib.Path(file).is_file():
+                raise FileNotFoundError(f"--config={file}: no such file")
         encoders = [_encoder(spec) for given in _ENCODER.value for spec in given.split(",")]
         if _CONFIG.value and (encoders or _REFERENCE.value):
             raise ValueError("--config is measured alone: leave out --encoder and --reference")

@@ -69,7 +69,7 @@ def _compile(
 ) -> Program:
     variables = jax.tree.map(jnp.asarray, dict(variables))
     stats = {name: tree for name, tree in variables.items() if name != "params"}
-    config = {"learning_rate": LEARNING_RATE, "weight_decay": WEIGHT_DECAY, "warmup_steps": 1}
+    config = {"learning_rate": LEARNING_RATE, "weight_decay": WEIGHT_DECAY, "warmup_steps": 2}
     optimizer, _ = optim.make(config, variables["params"], 1_000_000)
 
     @functools.partial(jax.jit, donate_argnums=0)

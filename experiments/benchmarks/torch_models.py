@@ -4,10 +4,14 @@ transformers' models, and a plain twin of torchvision's 3-D ResNets. The only fi
 """
 
 import functools
+import json
+import pathlib
 import sys
+import tempfile
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 import transformers
 from flax import linen
@@ -24,9 +28,23 @@ def pair(model: linen.Module) -> tuple[nn.Module, dict[str, Any]] | None:
         return None
     randomize(theirs, gain=2.0 if isinstance(model, resnet3d.Model) else 1.0)
     module = sys.modules[type(model).__module__]
-    tensors = {name: x.numpy() for name, x in theirs.state_dict().items()}
     target = pretrained.shapes(model, module.EXAMPLE)
-    return theirs, pretrained.convert(tensors, module.RULES, module.DROPS, target, "the torch original")
+    with tempfile.TemporaryDirectory() as folder:
+        # Through the file that it saves: in memory transformers' parameters have other names.
+        save(theirs, folder)
+        tensors = pretrained.read_tensors(sorted(pathlib.Path(folder).glob("*.safetensors")))
+        return theirs, pretrained.convert(tensors, module.RULES, module.DROPS, target, "the torch original")
+
+
+def save(original: nn.Module, folder: str | pathlib.Path) -> None:
+    """`config.json` and `model.safetensors`, as `mmdf_jax.pretrained.load_encoder` reads them."""
+    if isinstance(original, VideoResNet):
+        safetensors.torch.save_file(original.state_dict(), pathlib.Path(folder) / "model.safetensors")
+        config = {"model_type": f"{original.kind}_18", "width": original.width}
+        (pathlib.Path(folder) / "config.json").write_text(json.dumps(config))
+    else:
+        transformers.utils.logging.disable_progress_bar()
+        original.save_pretrained(folder)
 
 
 def randomize(model: nn.Module, *, gain: float = 1.0) -> nn.Module:
@@ -190,6 +208,7 @@ class VideoResNet(nn.Module):
 
     def __init__(self, kind: str, width: int = 64) -> None:
         super().__init__()
+        self.kind, self.width = kind, width
         if kind == "r2plus1d":
             middle = width * 45 // 64
             self.stem = nn.Sequential(
