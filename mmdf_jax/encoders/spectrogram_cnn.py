@@ -13,6 +13,7 @@ from flax import linen as nn
 from mmdf_jax.layers import spectrogram
 from mmdf_jax.layers.norm import GroupNorm
 from mmdf_jax.layers.pool import max_over
+from mmdf_jax.layers.spec_augment import spec_augment
 from mmdf_jax.layers.transformer import call
 from mmdf_jax.typing import Array, Dtype, Outputs
 
@@ -37,6 +38,7 @@ class Model(nn.Module):
     width: channels of the first stage; doubled by each later one. d is that of the last.
     strides: (time, frequency) of the stem and of each stage.
     mean, std: of the features; None takes the front end's. dropout: on the tokens.
+    augment: options of layers.spec_augment, which strikes blocks out of the features in training; None: nothing.
 
     GroupNorm throughout, not BatchNorm: see `mmdf_jax.layers.norm`; it is also what makes padding harmless.
     """
@@ -49,6 +51,7 @@ class Model(nn.Module):
     mean: float | None = None
     std: float | None = None
     dropout: float = 0.0
+    augment: Mapping[str, Any] | None = None
     remat: bool = False
     dtype: Dtype = jnp.float32
 
@@ -75,6 +78,8 @@ class Model(nn.Module):
         mean = mean if self.mean is None else self.mean
         std = std if self.std is None else self.std
         x = (features - mean) / std
+        if train and self.augment is not None:
+            x = spec_augment(self.make_rng("dropout"), x, **self.augment)
         x = (x if mask is None else jnp.where(mask[..., None], x, 0)).astype(self.dtype)[..., None]
 
         x = _conv(self.width, self.strides[0], self.dtype, "stem")(x)

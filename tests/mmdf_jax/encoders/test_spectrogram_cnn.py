@@ -93,3 +93,17 @@ def test_bad_options_are_errors():
         Model(stage_sizes=(1,)).init(KEY, x, train=False)
     with pytest.raises(ValueError, match="int16 or float"):
         Model(**TINY).init(KEY, x.astype(np.int32), train=False)
+
+
+def test_training_strikes_blocks_out_where_asked():
+    x = sound(2, 9000)
+    plain, augmented = Model(**SMALL), Model(**SMALL, augment={"time_masks": 1, "bin_masks": 1})
+    variables = jax.jit(lambda x: plain.init(KEY, x, train=False))(x)
+
+    def pooled(model, train, seed=0):
+        rngs = {"dropout": jax.random.key(seed, impl="rbg")}
+        return np.asarray(model.apply(variables, x, train=train, rngs=rngs)["pooled"])
+
+    np.testing.assert_array_equal(pooled(augmented, False), pooled(plain, False))
+    assert np.abs(pooled(augmented, True) - pooled(plain, True)).max() > 1e-3
+    assert np.abs(pooled(augmented, True, 1) - pooled(augmented, True, 2)).max() > 1e-3
