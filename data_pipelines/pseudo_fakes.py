@@ -78,10 +78,10 @@ class SelfBlended(Kind):
 
     shift: float = 0.04
     scale: float = 0.04
-    colour: float = 0.15
+    colour: float = 0.2
     detail: Range = (1.5, 4.0)
     feather: Range = (0.02, 0.12)
-    ratio: Range = (0.5, 1.0)
+    ratio: Range = (0.6, 1.0)
 
     name: ClassVar[str] = "self_blended"
     fakes: ClassVar[frozenset[str]] = frozenset({"video"})

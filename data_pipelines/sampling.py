@@ -93,9 +93,9 @@ def training_order(clips: Sequence[Any], rows: Sequence[int], *, balance: str, s
         if clips[r].label == 1:
             fakes.setdefault(clips[r].method if balance == "method" else "", []).append(r)
     if not real or not fakes:
-        missing = "real" if not real else "fake"
+        missing, way_out = ("real", "") if not real else ("fake", ", or pseudo_fakes=true, which makes fakes of them")
         raise ValueError(
             f"data.balance={balance}: expected real and fake clips, found no {missing} one among {len(rows)} records. "
-            "Use data.balance=none"
+            f"Use data.balance=none{way_out}"
         )
     return Order(seed, (np.asarray(real), *(np.asarray(fakes[m]) for m in sorted(fakes))))

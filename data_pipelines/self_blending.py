@@ -29,8 +29,9 @@ class Blend:
     """What was drawn for a clip.
 
     outline [k 2] of the face's part that is replaced, and `feather` of its edge, in eye distances; `ratio` of source to
-    target inside; `move [2 3]` of the source in eye distances; changes of the source's colours and detail; `unsteady`:
-    eye distances by which the source moves from frame to frame.
+    target inside; `move [2 3]` of the source in eye distances; changes of the source's colours and detail. Swaps are
+    made frame by frame: `unsteady`: eye distances by which the source moves, `flicker`: relative change of its
+    brightness, both anew in every frame.
     """
 
     outline: np.ndarray
@@ -40,6 +41,7 @@ class Blend:
     recolour: Callable[[np.ndarray], np.ndarray]
     refine: Callable[[np.ndarray], np.ndarray]
     unsteady: float
+    flicker: float
     seed: int
 
     def __call__(self, image: np.ndarray, crop: np.ndarray, frame: int) -> np.ndarray:
@@ -61,7 +63,8 @@ class Blend:
         matrix = np.column_stack([turn, shift])
         source = cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         source = source.reshape(height, width, channels)
-        mixed = image + (source.astype(np.float32) - image) * weight[..., None]
+        source = source.astype(np.float32) * np.float32(1 + rng.normal(0, self.flicker))
+        mixed = image + (source - image) * weight[..., None]
         return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
 
@@ -78,20 +81,25 @@ def draw(
     """Draws a blend.
 
     shift: of the source against the target, in eye distances; scale: relative, of its size; colour: of brightness,
-    contrast and saturation, relative, and ten times the turn of the hue; detail: the factor by which half of the
-    sources are shrunk and enlarged again (the others are sharpened); feather (eye distances) and ratio as in Blend.
+    contrast and saturation, relative, and ten times the turn of the hue; detail: the factor by which a third of the
+    sources each are shrunk and enlarged again, without and with aliasing (the others are sharpened); feather (eye
+    distances) and ratio as in Blend.
     """
     hull = np.array(list(_HULLS.values())[rng.integers(len(_HULLS))])
     jitter = transforms.ColourJitter(1.0, brightness=colour, contrast=colour, saturation=2 * colour, hue=colour / 10)
     size = 1 + rng.uniform(-scale, scale, 2)
+    refine = (transforms.Downscale(1.0, factor=detail).draw, lambda rng: _aliased(rng, detail), _sharpened)[
+        rng.integers(3)
+    ]
     return Blend(
         outline=_deformed(np.concatenate([hull, (hull * [-1, 1])[::-1]]), rng),
         feather=rng.uniform(*feather),
         ratio=rng.uniform(*ratio),
         move=np.column_stack([np.diag(size), rng.uniform(-shift, shift, 2)]),
         recolour=jitter.draw(rng),
-        refine=transforms.Downscale(1.0, factor=detail).draw(rng) if rng.random() < 0.5 else _sharpened(rng),
-        unsteady=rng.uniform(0, 0.01),
+        refine=refine(rng),
+        unsteady=rng.uniform(0, 0.03),
+        flicker=rng.uniform(0, 0.03),
         seed=int(rng.integers(2**32)),
     )
 
@@ -105,6 +113,19 @@ def _deformed(outline: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     waves = sum(rng.normal(0, 0.06 / k) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in (1, 2, 3, 4))
     middle = dense.mean(0)
     return middle + (dense - middle) * np.clip(0.97 + waves, 0.8, 1.15)[:, None]
+
+
+def _aliased(rng: np.random.Generator, detail: tuple[float, float]) -> Callable[[np.ndarray], np.ndarray]:
+    """Keeps one pixel of every so many of frames [n h w c], and interpolates between them."""
+    factor = rng.uniform(*detail)
+
+    def change(frames: np.ndarray) -> np.ndarray:
+        height, width, channels = frames.shape[1:]
+        small = (max(1, round(width / factor)), max(1, round(height / factor)))
+        few = (cv2.resize(frame, small, interpolation=cv2.INTER_NEAREST) for frame in frames)
+        return np.stack([cv2.resize(frame, (width, height)).reshape(height, width, channels) for frame in few])
+
+    return change
 
 
 def _sharpened(rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
