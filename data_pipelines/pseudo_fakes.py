@@ -20,7 +20,6 @@ from data_pipelines import codecs, faces, self_blending, vocoding, windows
 from data_pipelines.windows import FPS, SAMPLE_RATE
 
 SAMPLES = SAMPLE_RATE // FPS  # of sound, that a frame lasts
-_PICTURES = frozenset(("image", "video", "mouth"))
 _SPAN = (0.8, 1.6)  # s, of a partial fake
 _RAMP = 160  # samples over which spliced sound is cross-faded
 
@@ -51,11 +50,9 @@ class Kind:
                 raise ValueError(f"{type(self).__name__}.{field.name}: expected (low, high), found {value}")
 
     def shows(self, streams: Sequence[str]) -> bool:
-        """Whether a detector that looks at these streams could tell."""
-        picture, sound = bool(_PICTURES & set(streams)), "audio" in streams
-        if not self.fakes:
-            return picture and sound
-        return ("video" in self.fakes and picture) or ("audio" in self.fakes and sound)
+        """Whether all that it changes is among the streams that a detector looks at."""
+        seen = {"audio" if stream == "audio" else "video" for stream in streams}
+        return seen >= (self.fakes or {"video", "audio"})
 
     def suits(self, row: Any) -> bool:
         """Whether the clip (records.IndexRow) has what is needed."""
@@ -206,7 +203,8 @@ def kind(spec: Mapping[str, Any]) -> Kind:
 def add(records: Any, data: Mapping[str, Any], *, training: bool) -> Any:
     """The records with the pseudo-fakes that a config's `data.pseudo_fakes` asks for, as a list of `kind` specs.
 
-    Kinds that none of `data.streams` shows are left out. For evaluation they come only where there is no fake.
+    Kinds that change what is not among `data.streams` are left out. For evaluation they come only where there is no
+    fake.
 
     Raises:
       ValueError: a bad spec, or kinds of which none suits any of the clips.
