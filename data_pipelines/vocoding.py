@@ -13,17 +13,18 @@ def phase_loss(samples: np.ndarray, bands: int, iterations: int, rng: np.random.
     that many iterations of Griffin & Lim (1984), which smears onsets and blurs high harmonics.
     """
     import scipy.signal
+    import scipy.sparse
 
     length = len(samples)
     samples = np.pad(np.asarray(samples, np.float32), (0, max(0, _WINDOW - length)))  # float32: twice as fast
     options = {"nperseg": _WINDOW, "noverlap": _WINDOW - _HOP}
     spectrum = scipy.signal.stft(samples, **options)[2]
-    bank = mel_filters(bands)
-    area = bank.sum(1, keepdims=True)
-    mel = (bank / area) @ (spectrum.real**2 + spectrum.imag**2)
-    coverage = np.maximum(bank.sum(0), 1e-3)[:, None]
-    magnitude = np.sqrt(bank.T @ mel / coverage)
-    spectrum = magnitude * np.exp(2j * np.pi * rng.random(magnitude.shape, np.float32))
+    filters = mel_filters(bands)
+    bank = scipy.sparse.csr_array(filters)  # few entries, and a BLAS would fight other workers for threads
+    mel = bank @ (spectrum.real**2 + spectrum.imag**2) / filters.sum(1, keepdims=True)
+    magnitude = np.sqrt(bank.T @ mel / np.maximum(filters.sum(0), 1e-3)[:, None])
+    phase = np.float32(2 * np.pi) * rng.random(magnitude.shape, np.float32)
+    spectrum = magnitude * (np.cos(phase) + 1j * np.sin(phase))
     for _ in range(iterations):
         again = scipy.signal.stft(_inverse(spectrum, len(samples), options), **options)[2]
         spectrum = magnitude * again / np.maximum(np.abs(again), 1e-9)
@@ -36,7 +37,7 @@ def mel_filters(bands: int) -> np.ndarray:
     mel = 2595 * np.log10(1 + np.fft.rfftfreq(_WINDOW, 1 / SAMPLE_RATE) / 700)
     edges = np.linspace(0, mel[-1], bands + 2)
     width = np.maximum(edges[1] - edges[0], np.gradient(mel))  # low bands are narrower than the spectrum's bins
-    return np.maximum(1 - np.abs(mel - edges[1:-1, None]) / width, 1e-9).astype(np.float32)
+    return np.maximum(1 - np.abs(mel - edges[1:-1, None]) / width, 0).astype(np.float32)
 
 
 def _inverse(spectrum: np.ndarray, length: int, options: dict[str, int]) -> np.ndarray:
