@@ -16,6 +16,10 @@ from mmdf_jax.typing import Array, Dtype
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
+# Numbers per image from which one image at a time is the faster on a CPU: of all at once, XLA would write a shifted copy
+# per tap to memory.
+_LARGE = 2**17
+
 
 def plain(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
     """The definition: x [b h w c], kernel [p q 1 c] -> [b h' w' c]."""
@@ -32,10 +36,17 @@ def plain(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def depthwise_conv(x: Array, kernel: Array, stride: int, padding: Padding) -> Array:
     """The same as `plain`, in the form that suits the platform."""
+
+    def slices(x: Array, kernel: Array) -> Array:
+        return _correlate(_pad(x, padding), kernel, stride).astype(x.dtype)
+
+    def one_by_one(x: Array, kernel: Array) -> Array:
+        return jax.lax.map(lambda image: slices(image[None], kernel)[0], x)
+
     return jax.lax.platform_dependent(
         x,
         kernel,
-        cpu=lambda x, kernel: _correlate(_pad(x, padding), kernel, stride).astype(x.dtype),
+        cpu=one_by_one if x[0].size >= _LARGE else slices,
         default=lambda x, kernel: plain(x, kernel, stride, padding),
     )
 
