@@ -73,6 +73,7 @@ def base(args: ConfigDict) -> ConfigDict:
             "mode": args.get("finetune", "all"),  # of the encoders: all, frozen, blocks, norms or lora
             "blocks": 2,  # mode=blocks: how many of the last ones
             "layer_decay": 1.0,  # learning rate of each block over that of the next
+            "cache": False,  # mode=frozen: compute the encoders' features once, and train on those
             "rank": 8,  # mode=lora
             "alpha": 16.0,
         }

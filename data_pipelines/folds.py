@@ -53,6 +53,7 @@ class _Joined:
     def __init__(self, parts: Sequence[Records]) -> None:
         self.places = [(part, row) for part in parts for row in range(len(part))]
         self.index = [entry for part in parts for entry in part.index]
+        self.digest = " ".join(part.digest for part in parts)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         part, row = self.places[i]

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import fcntl
 import functools
+import hashlib
 import json
 import os
 import pathlib
@@ -85,6 +86,12 @@ class Records:
         record["boxes"] = record["boxes"].reshape(-1, 4)
         return record
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """What these records are made of: clips, crops, and size and time of each source file."""
+        files = (self.folder / name for name in ("records.json", "prepare_report.csv"))
+        return hashlib.sha256(b"".join(path.read_bytes() for path in files) + self.split.encode()).hexdigest()
+
     def __repr__(self) -> str:
         return f"Records({str(self.folder)!r}, {self.split!r})"
 
@@ -101,11 +108,12 @@ class Records:
 
 
 class Selection:
-    """Some rows of records, read like records."""
+    """Some rows of records, read like records; `digest` names what they are."""
 
     def __init__(self, records: Any, rows: Sequence[int]) -> None:
         self.records, self.rows = records, rows
         self.index = [records.index[row] for row in rows]
+        self.digest = hashlib.sha256(f"{records.digest} {list(rows)}".encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.rows)

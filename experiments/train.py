@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from data_pipelines import loader
 from data_pipelines.records import Records
-from experiments import checkpoints, distributed, modeling
+from experiments import checkpoints, distributed, features, modeling
 from experiments.evaluators import scoring
 from experiments.metrics_log import MetricsLog
 from experiments.run_directory import log
@@ -154,6 +154,11 @@ def train(
         overview = parameter_overview.get_parameter_overview(jax.device_get(state["params"]), include_stats="global")
         log.debug("parameters\n%s", overview)
 
+    make_batches = functools.partial(loader.train_batches, train_records)
+    if config["finetune"]["cache"]:
+        cached = features.ensure(config, model, eval_variables(state), splits)
+        val_records, make_batches = cached["val"], cached["train"].train_batches
+
     # ------------------------------------------------------------------------------------------------- loop
     predict = scoring.make_predict(model, task, mesh)
     metrics_log = MetricsLog(workdir, start) if primary else None
@@ -234,8 +239,7 @@ def train(
     if start and _due(start, options["eval_steps"], steps):
         done = evaluate(start)  # the order below is checkpoint, then evaluate: a resumed run owes this one
     if not done and start < steps:
-        batches = loader.train_batches(
-            train_records,
+        batches = make_batches(
             config["data"],
             seed=config["seed"],
             start_step=start,

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from data_pipelines import loader
 from data_pipelines.records import Records
 from experiments import distributed, modeling
+from experiments.features import Features
 from experiments.score_table import OK, ScoreRow
 
 ABSTAINED = "abstained"  # status of a clip none of whose streams could be read
@@ -53,7 +54,10 @@ def score(
     data = {**config["data"], "batch_size": config["evaluate"]["batch_size"]}
     windows = config["evaluate"]["windows"]
     split = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    batches = loader.eval_batches(records, data, windows=windows, **split)
+    if isinstance(records, Features):
+        batches = records.eval_batches(data["batch_size"], **split)
+    else:
+        batches = loader.eval_batches(records, data, windows=windows, **split)
     total = loader.eval_steps(records, data, windows=windows)
     collected: list[dict[str, np.ndarray]] = []
     seconds, rows = 0.0, 0

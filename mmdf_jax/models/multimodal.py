@@ -1,6 +1,7 @@
 """Encoders -> time and modality embeddings -> fusion -> heads, over any set of streams."""
 
 import math
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +88,9 @@ class Model(nn.Module):
 
 def encode(encoder: nn.Module, stream: str, x: Array, present: Array, *, train: bool) -> tuple[Array, Array]:
     """A stream's token grid [b t … d] and pooled vector [b d], zero where it is absent; sparse frames are encoded one
-    by one."""
+    by one. Where x is what an encoder made of the stream before, {"pooled", "tokens"}, that is taken."""
+    if isinstance(x, Mapping):
+        return x.get("tokens"), x["pooled"]
     if stream == "image":
         b, n = x.shape[:2]
         out = encoder(x.reshape(b * n, *x.shape[2:]), train=train)

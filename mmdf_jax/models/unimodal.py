@@ -39,6 +39,6 @@ class Model(nn.Module):
             "logits": logits,
             "stream_logits": {},
             "embeddings": {stream: pooled},
-            "tokens": {stream: tokens},
+            **({} if tokens is None else {"tokens": {stream: tokens}}),
             "present": {stream: present},
         }

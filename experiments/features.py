@@ -1,0 +1,186 @@
+"""Features of frozen encoders, computed once per dataset and trained on: `config.finetune.cache`.
+
+The key of a cache names everything that its features depend on: the encoders and the SHA-256 of their weights, the
+records' digest and the clips taken from them, the windows and the precision. So a stale cache cannot be read.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from data_pipelines import batch as batch_lib
+from data_pipelines import cache, loader, sampling
+from experiments.run_directory import log
+from mmdf_jax.models.multimodal import encode
+
+_EVERY_ROW = (*batch_lib.LABELS, "clip_index", "window_start", "mask")
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Evenly spaced windows of every record of a split, as a batch of arrays [clips * windows …] on disk.
+
+    Read like records; `train_batches` and `eval_batches` take the place of the loader's. A stream of a batch is
+    {"tokens", "pooled"} instead of pixels or samples.
+    """
+
+    records: Any
+    windows: int
+    arrays: Mapping[str, np.ndarray]
+
+    @property
+    def index(self) -> list[Any]:
+        return self.records.index
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def train_batches(
+        self, config: Mapping[str, Any], *, seed: int, start_step: int, process_index: int, process_count: int
+    ) -> Iterator[dict[str, Any]]:
+        """As loader.train_batches: the same order of clips, and a random one of each clip's windows."""
+        settings = loader.Settings.of(config)
+        rows = settings.local_rows(process_index, process_count)
+        usable = [i for i in range(len(self)) if self.arrays["mask"][i * self.windows : (i + 1) * self.windows].any()]
+        clips = [row.clip for row in self.index]
+        order = sampling.training_order(clips, usable, balance=settings.balance, seed=seed)
+        step = start_step
+        while True:
+            first = step * settings.batch_size + process_index * rows
+            yield self._rows([self._window(order, seed, number) for number in range(first, first + rows)])
+            step += 1
+
+    def _window(self, order: sampling.Order, seed: int, number: int) -> int:
+        first = order.row(number) * self.windows
+        readable = np.flatnonzero(self.arrays["mask"][first : first + self.windows])
+        return first + int(sampling.example_rng(seed, number).choice(readable))
+
+    def eval_batches(self, batch_size: int, process_index: int, process_count: int) -> Iterator[dict[str, Any]]:
+        """As loader.eval_batches, over the windows that are there."""
+        rows, total = batch_size // process_count, len(self.arrays["mask"])
+        for start in range(0, total, batch_size):
+            numbers = np.arange(rows) + start + process_index * rows
+            batch = self._rows(np.minimum(numbers, total - 1))
+            batch["mask"] = batch["mask"] & (numbers < total)
+            batch["clip_index"] = np.where(numbers < total, batch["clip_index"], -1)
+            yield batch
+
+    def _rows(self, rows: Any) -> dict[str, Any]:
+        batch: dict[str, Any] = {}
+        for name, array in self.arrays.items():
+            stream, dot, part = name.partition(".")
+            if dot:
+                batch.setdefault(stream, {})[part] = np.asarray(array[rows])
+            else:
+                batch[name] = np.asarray(array[rows])
+        return batch
+
+
+def ensure(
+    config: Mapping[str, Any], model: Any, variables: Mapping[str, Any], splits: Mapping[str, Any]
+) -> dict[str, Features]:
+    """The features of the training and validation records, computed with progress if they are not in the cache.
+
+    Raises:
+      ValueError: the config cannot be trained on cached features; the message says what to change.
+    """
+    if config["finetune"]["mode"] != "frozen":
+        raise ValueError("config.finetune.cache needs config.finetune.mode=frozen: other modes change the encoders")
+    if config["data"]["augment"]:
+        raise ValueError("config.finetune.cache: cached features cannot be augmented; set --config.data.augment='()'")
+    if jax.process_count() > 1:
+        raise ValueError("config.finetune.cache works in one process (with all its devices)")
+    return {split: _ensure_split(config, model, variables, splits[split]) for split in ("train", "val")}
+
+
+def _ensure_split(config: Mapping[str, Any], model: Any, variables: Mapping[str, Any], records: Any) -> Features:
+    windows = config["evaluate"]["windows"]
+    key = _key(config, variables, records)
+    folder = cache.root() / "features" / key
+    if not folder.exists():
+        _compute(config, model, variables, records, folder)
+    arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
+    log.info("features of %d windows in %s", len(arrays["mask"]), folder)
+    return Features(records, windows, arrays)
+
+
+def _key(config: Mapping[str, Any], variables: Mapping[str, Any], records: Any) -> str:
+    weights = hashlib.sha256()
+    for part in ("params", "batch_stats"):
+        frozen = {name: tree for name, tree in variables[part].items() if name.startswith("encoders_")}
+        for leaf in jax.tree.leaves(jax.device_get(frozen)):
+            weights.update(leaf.tobytes())
+    data = config["data"]
+    cut = {name: data.get(name) for name in ("window", "streams", "trim_silence")}
+    named = {
+        "encoders": config["model"]["encoders"],
+        "model": config["model"]["name"],
+        "weights": weights.hexdigest(),
+        "records": records.digest,
+        "cut": cut,
+        "windows": config["evaluate"]["windows"],
+        "dtype": config["train"]["dtype"],
+    }
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _compute(
+    config: Mapping[str, Any], model: Any, variables: Mapping[str, Any], records: Any, folder: pathlib.Path
+) -> None:
+    """Writes one .npy per array into `folder`, which appears when all is there."""
+    data = {**config["data"], "batch_size": config["evaluate"]["batch_size"]}
+    windows = config["evaluate"]["windows"]
+    total = len(records) * windows
+    run = jax.jit(functools.partial(_encode_streams, model, config))
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}")
+    partial.mkdir(parents=True)
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        steps = loader.eval_steps(records, data, windows=windows)
+        with loader.eval_batches(records, data, windows=windows) as batches:
+            for i, batch in enumerate(tqdm(batches, "features", steps, unit="batch")):
+                rows = {name: batch[name] for name in batch if name in _EVERY_ROW or name.endswith("_mask")}
+                rows |= jax.device_get(run(variables, batch))
+                start = i * data["batch_size"]
+                for name, values in rows.items():
+                    if name not in arrays:
+                        shape = (total, *values.shape[1:])
+                        arrays[name] = np.lib.format.open_memmap(
+                            partial / f"{name}.npy", "w+", dtype=values.dtype, shape=shape
+                        )
+                    arrays[name][start : start + len(values)] = values[: total - start]
+        for array in arrays.values():
+            array.flush()
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _encode_streams(
+    model: Any, config: Mapping[str, Any], variables: Mapping[str, Any], batch: Mapping[str, Any]
+) -> dict[str, jax.Array]:
+    """{"image.pooled": [b d], "image.tokens": [b t … d], …}; tokens only where the model fuses them."""
+    features = {}
+    for stream, encoder in model.encoders.items():
+        name = f"encoders_{stream}"
+        own = {part: variables[part].get(name, {}) for part in ("params", "batch_stats")}
+
+        def of_encoder(x: jax.Array, *, train: bool, encoder: Any = encoder, own: Any = own) -> Any:
+            return encoder.apply(own, x, train=train)
+
+        tokens, pooled = encode(of_encoder, stream, batch[stream], batch[f"{stream}_mask"], train=False)
+        features[f"{stream}.pooled"] = pooled.astype(jnp.float32)  # bfloat16 has no .npy form
+        if config["model"]["name"] != "mmdf_jax.models.unimodal":
+            features[f"{stream}.tokens"] = tokens.astype(jnp.float32)
+    return features
