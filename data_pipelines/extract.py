@@ -1,6 +1,7 @@
 """One clip to one record: decode, follow the face, cut out face and mouth, encode. Runs in a guarded child."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
@@ -9,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from data_pipelines import faces, media, tracking
+from data_pipelines import detectors, faces, media, tracking
 from data_pipelines.clip import Clip
 
 FACES = ("face", "whole")
@@ -26,7 +27,8 @@ class Crops:
     """What is cut out of the pictures, and how it is stored.
 
     `quality` is that of JPEG and WebP (101: lossless WebP). `min_found`: share of frames in which the face must be
-    seen; below it the clip is `no_face` and keeps its sound alone.
+    seen; below it the clip is `no_face` and keeps its sound alone. `yunet`: path of YuNet's ONNX file, to find faces
+    with it; "" for dlib (see detectors.py).
     """
 
     face: str = "face"  # face: aligned and followed; whole: the whole picture, padded to a square
@@ -37,6 +39,7 @@ class Crops:
     mouth: bool = True
     mouth_size: int = 96
     min_found: float = 0.5
+    yunet: str = ""
 
     def __post_init__(self) -> None:
         for name, value, known in (("face", self.face, FACES), ("codec", self.codec, CODECS)):
@@ -52,8 +55,22 @@ class Crops:
             if not low <= value <= high:
                 raise ValueError(f"crops.{name} is {value}, expected {low} to {high}")
 
+    def described(self) -> dict[str, Any]:
+        """The fields as records know them: the detector's file by the SHA-256 of what is in it, not by its place.
+
+        Raises FileNotFoundError or ValueError if that is no file of YuNet's.
+        """
+        return dataclasses.asdict(self) | {"yunet": _checked(self.yunet) if self.yunet else ""}
+
 
 CROPS = Crops()
+
+
+@functools.cache
+def _checked(yunet: str) -> str:
+    """SHA-256 of a file that YuNet can be loaded from."""
+    detectors.check(yunet)
+    return sha256(yunet)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +125,7 @@ def _track(clip: Clip, crops: Crops, limits: media.Limits) -> tuple[faces.Track 
         return None, None
     if clip.landmarks_path:
         return faces.given(clip.landmarks_path), None
-    tracker = tracking.Tracker(tracking.detector)
+    tracker = tracking.Tracker(functools.partial(detectors.detector, crops.yunet))
     seen = media.read(clip.path, on_frame=tracker.take, long_side=_LONG_SIDE, pixels="rgb24", limits=limits)
     return tracker.finish(seen.width), seen
 
@@ -219,7 +236,8 @@ def _outcome(job: Job, source: media.Media, first: media.Media, sound: media.Med
         "decoder": media.DECODER,
         "codecs": first.codecs,
         "source_size": [source.width, source.height],
-        "crops": dataclasses.asdict(crops),
+        "crops": crops.described(),
+        "detector": _detector(job) if looked_for else "",
     }
     record = {
         "frames": cutter.frames if count else [],
@@ -231,6 +249,11 @@ def _outcome(job: Job, source: media.Media, first: media.Media, sound: media.Med
         "info": json.dumps(info).encode(),
     }
     return dataclasses.replace(outcome, record=record)
+
+
+def _detector(job: Job) -> str:
+    """What found the faces: a detector's name, or `landmarks` that the dataset brings along."""
+    return "landmarks" if job.clip.landmarks_path else detectors.detector(job.crops.yunet).name
 
 
 def _joined(picture: media.Media, sound: media.Media) -> tuple[str, str]:

@@ -24,7 +24,7 @@ ARRAYS = {"boxes": "float32", "times": "float32", "found": "uint8", "audio": "in
 
 def digest(clips: Sequence[Clip | str], crops: Any) -> str:
     """What the records of these clips (and stamps) with these crops are known by: 64 hex digits, also of VERSION."""
-    sha = hashlib.sha256(json.dumps([VERSION, dataclasses.asdict(crops)], sort_keys=True).encode())
+    sha = hashlib.sha256(json.dumps([VERSION, crops.described()], sort_keys=True).encode())
     for clip in clips:
         sha.update(json.dumps(clip if isinstance(clip, str) else dataclasses.astuple(clip)).encode())
     return sha.hexdigest()

@@ -50,7 +50,7 @@ class Records:
     crops); `boxes [t 4]` float32 x0 y0 x1 y1 in source pixels; `times [t]` float32 seconds, the source's time stamp of
     the picture shown; `found [t]` uint8, 1 where the face was seen; `audio [s]` int16 at 16 kHz, on the same clock;
     `audio_present`, `video_present` 0 or 1; `clip`; and the provenance: `status`, `source_sha256`, `decoder`, `codecs`,
-    `source_size`, `crops`. The arrays are read-only views.
+    `source_size`, `crops` (`yunet` as the SHA-256 of its file), `detector`. The arrays are read-only views.
 
     Raises FileNotFoundError if the folder holds no records, ValueError if it has no such split or another version.
     """
@@ -167,9 +167,11 @@ def prepare(
     the complete folder just before it takes its name, to put more beside the records.
 
     Raises ValueError if two clips have one clip_id, the folder cannot be written or holds something else, no clip gives
-    a record, or more than the share `max_bad` of the clips ends with a bad status (`extract.BAD`).
+    a record, or more than the share `max_bad` of the clips ends with a bad status (`extract.BAD`); this or
+    FileNotFoundError if `crops.yunet` is no YuNet model.
     """
     out = pathlib.Path(os.path.abspath(out))
+    crops.described()  # raises where the detector's file is missing or faulty
     ids = collections.Counter(clip.clip_id for clip in clips)
     if twice := [clip_id for clip_id, count in ids.items() if count > 1]:
         raise ValueError(f"{len(twice)} clip_ids stand for several clips, the first is {twice[0]!r}")
@@ -284,7 +286,7 @@ def _assemble(
     header = {
         "digest": record_files.digest(clips, crops),
         "version": VERSION,
-        "crops": dataclasses.asdict(crops),
+        "crops": crops.described(),
         "decoder": media.DECODER,
     }
     (new / "records.json").write_text(json.dumps(header, indent=1))

@@ -1,113 +1,15 @@
-"""Finding faces and following the speaker through a clip."""
+"""Following all faces through a clip."""
 
-import dataclasses
-import functools
-import importlib.util
-import pathlib
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
-import cv2
 import numpy as np
 
+from data_pipelines.detectors import Detector, Face
 from data_pipelines.faces import Track, fill
 
 _OVERLAP = 0.3  # intersection over union from which two boxes are one face
 _STEADY = 0.7  # and from which it has hardly moved
 _MEMORY = 25  # frames for which a track that is not seen stays open
-_FACES = 4  # at most so many are followed, the largest
-
-
-@dataclasses.dataclass(frozen=True)
-class Face:
-    """One face in one picture: box (x0, y0, x1, y1) and landmarks [68 2] (iBUG order), pixels; score, > 0 is sure."""
-
-    box: tuple[float, float, float, float]
-    landmarks: np.ndarray
-    score: float = 1.0
-
-    @property
-    def size(self) -> float:
-        """Side of the square of the box's area, pixels."""
-        return float(np.sqrt(max(0.0, self.box[2] - self.box[0]) * max(0.0, self.box[3] - self.box[1])))
-
-
-class Detector(Protocol):
-    """What finds faces. It is called on every `every`-th picture, or half as often while little moves; between,
-    `follow` gets a box to look into."""
-
-    every: int
-
-    def __call__(self, frame_rgb: np.ndarray) -> list[Face]:
-        """All faces of a picture [h w 3]; weak ones (score <= 0) may go on with a track but start none."""
-
-    def follow(self, frame_rgb: np.ndarray, box: Sequence[float]) -> Face:
-        """The face that is known to be in the box."""
-
-
-class Dlib:
-    """dlib's HOG detector (Dalal and Triggs 2005; King 2009) and 68 landmarks (Kazemi and Sullivan 2014).
-
-    Pictures are scaled to a long side of 640 pixels, where faces from 80 pixels on are found. The landmark model was
-    trained on iBUG 300-W, which is for research use.
-    """
-
-    every = 5
-    _SIDE = 640
-    _WEAK = -0.3
-
-    def __init__(self) -> None:
-        import dlib
-
-        self._dlib = dlib
-        self._detector = dlib.get_frontal_face_detector()
-        self._predictor = dlib.shape_predictor(str(_landmark_model()))
-
-    def __call__(self, frame_rgb: np.ndarray) -> list[Face]:
-        image, scale = self._scaled(frame_rgb)
-        rectangles, scores, _ = self._detector.run(image, 0, self._WEAK)
-        faces = [
-            self._face(image, rectangle, scale, score) for rectangle, score in zip(rectangles, scores, strict=True)
-        ]
-        return sorted(faces, key=lambda face: -face.size)[:_FACES]
-
-    def follow(self, frame_rgb: np.ndarray, box: Sequence[float]) -> Face:
-        """Landmarks from a box as the detector would have given it."""
-        image, scale = self._scaled(frame_rgb)
-        rectangle = self._dlib.rectangle(*(round(side * scale) for side in box))
-        return self._face(image, rectangle, scale, 1.0)
-
-    def _scaled(self, image: np.ndarray) -> tuple[np.ndarray, float]:
-        # Grey: as sure as colour, and a third cheaper. dlib takes no account of strides.
-        image = np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
-        scale = self._SIDE / max(image.shape[:2])
-        if scale != 1:
-            how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-            size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-            image = cv2.resize(image, size, interpolation=how)
-        return image, scale
-
-    def _face(self, image: np.ndarray, rectangle: object, scale: float, score: float) -> Face:
-        shape = self._predictor(image, rectangle)
-        points = np.array([(point.x, point.y) for point in shape.parts()], np.float32) / np.float32(scale)
-        sides = (rectangle.left(), rectangle.top(), rectangle.right(), rectangle.bottom())
-        return Face(tuple(side / scale for side in sides), points, score)
-
-
-@functools.cache
-def detector() -> Detector:
-    """The default detector, loaded once in a process."""
-    return Dlib()
-
-
-def _landmark_model() -> pathlib.Path:
-    # Importing the package that carries the model needs pkg_resources, which setuptools no longer has.
-    spec = importlib.util.find_spec("face_recognition_models")
-    folders = [pathlib.Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
-    for path in (folder / "models" / "shape_predictor_68_face_landmarks.dat" for folder in folders):
-        if path.is_file():
-            return path
-    raise FileNotFoundError("the landmark model is missing: pip install face_recognition_models")
 
 
 class Tracker:

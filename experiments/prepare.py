@@ -157,6 +157,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("workers", 0, "Processes; 0: one per core.", lower_bound=0)
     flags.DEFINE_string("max_bad", "100%", "Share of unusable clips that is an error, as 0.01 or 1%.")
     flags.DEFINE_string("crops", "{}", "Fields of data_pipelines.records.Crops as JSON, as '{\"face_size\": 224}'.")
+    flags.DEFINE_string("yunet", "", "ONNX file of OpenCV's YuNet, to find faces with it instead of dlib.")
     flags.DEFINE_string("options", "{}", "Options of the dataset's reader as JSON.")
     flags.DEFINE_bool("audit", False, "Audit splits and shortcuts instead of preparing; exit code 1 on a leak.")
 
@@ -171,6 +172,8 @@ def main(argv: list[str]) -> None:
     try:
         data = {name: given[name].value for name in ("root", "manifest", "out")}
         data |= {"name": given.dataset} | {name: _json(name, given[name].value) for name in ("options", "crops")}
+        if given.yunet:
+            data["crops"]["yunet"] = given.yunet
         if given.audit:
             report, leaky = audit(data, workers=given.workers)
             print(report)

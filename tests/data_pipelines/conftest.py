@@ -1,12 +1,13 @@
-"""Small media files made on the spot, and a stand-in for the face detector."""
+"""Small media files and models made on the spot, and a stand-in for the face detector."""
 
 import fractions
+import struct
 
 import av
 import numpy as np
 import pytest
 
-from data_pipelines import faces
+from data_pipelines import detectors, faces
 
 
 def _write_media(
@@ -123,3 +124,79 @@ def talking_clip(write_media, frontal):
         return path
 
     return write
+
+
+def _field(number, value):
+    """A field of a protocol buffer: int, float, or bytes (strings, messages, packed data)."""
+    if isinstance(value, int):
+        return _varint(number << 3) + _varint(value)
+    if isinstance(value, float):
+        return _varint(number << 3 | 5) + struct.pack("<f", value)
+    value = value.encode() if isinstance(value, str) else value
+    return _varint(number << 3 | 2) + _varint(len(value)) + value
+
+
+def _varint(value):
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def _tensor(name, array):
+    kind = {"float32": 1, "int64": 7}[array.dtype.name]
+    return b"".join(
+        [*(_field(1, side) for side in array.shape), _field(2, kind), _field(8, name), _field(9, array.tobytes())]
+    )
+
+
+def _value(name, shape):
+    sides = b"".join(_field(1, _field(1, side)) for side in shape)
+    return _field(1, name) + _field(2, _field(1, _field(1, 1) + _field(2, sides)))
+
+
+def _node(kind, inputs, output, **ints):
+    attributes = (
+        _field(1, name) + b"".join(_field(8, i) for i in value) + _field(20, 7) for name, value in ints.items()
+    )
+    names = [_field(1, name) for name in inputs] + [_field(2, output), _field(3, output), _field(4, kind)]
+    return b"".join(names + [_field(5, attribute) for attribute in attributes])
+
+
+def _write_yunet(path, heads=("cls", "obj", "bbox", "kps"), side=640, sure=200):
+    """Writes an ONNX model with YuNet's input and outputs (onnx.proto of ONNX 1.12; strides 8, 16 and 32).
+
+    It takes a white square of 32 × 32 pixels, in a raster of 32, for the middle of a face 128 pixels wide. sure: the
+    brightness that counts as white half the time. Returns path.
+    """
+    points = (detectors.YuNet._IN_BOX - 0.5) * 4 + 0.5
+    biases = {"bbox": np.float32([0.5, 0.5, np.log(4), np.log(4)]), "kps": points.ravel()}
+    nodes, constants, outputs = [], [], []
+    for head in heads:
+        for stride in (8, 16, 32):
+            name, count = f"{head}_{stride}", {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}[head]
+            white = head in ("cls", "obj") and stride == 32  # sigmoid(0.2 · (mean - sure))
+            weight = np.full((count, 3, 1, 1), 0.2 / 3 if white else 0.0, np.float32)
+            bias = biases.get(head, np.float32([-0.2 * sure]))
+            constants += [_tensor(f"{name}_w", weight), _tensor(f"{name}_b", bias)]
+            constants += [_tensor(f"{name}_shape", np.array([1, -1, count]))]
+            nodes += [
+                _node("AveragePool", ["input"], f"{name}_mean", kernel_shape=[stride] * 2, strides=[stride] * 2),
+                _node("Conv", [f"{name}_mean", f"{name}_w", f"{name}_b"], f"{name}_map", kernel_shape=[1, 1]),
+                _node("Transpose", [f"{name}_map"], f"{name}_last", perm=[0, 2, 3, 1]),
+                _node("Reshape", [f"{name}_last", f"{name}_shape"], f"{name}_flat"),
+                _node("Sigmoid" if count == 1 else "Identity", [f"{name}_flat"], name),
+            ]
+            outputs.append(_value(name, (1, (side // stride) ** 2, count)))
+    parts = [(1, node) for node in nodes] + [(2, "yunet")] + [(5, constant) for constant in constants]
+    parts += [(11, _value("input", (1, 3, side, side)))] + [(12, output) for output in outputs]
+    graph = b"".join(_field(*part) for part in parts)
+    path.write_bytes(_field(1, 7) + _field(7, graph) + _field(8, _field(1, "") + _field(2, 13)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def yunet_model():
+    """The function that writes a small model in YuNet's format."""
+    return _write_yunet

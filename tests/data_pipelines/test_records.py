@@ -368,3 +368,30 @@ def test_no_heavy_imports():
     heavy = ["jax", "tensorflow", "torch", "pandas", "tensorflow_datasets", "dlib", "matplotlib"]
     done = subprocess.run([sys.executable, "-c", code, *heavy], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_detector_is_part_of_what_records_are(tmp_path, write_media, yunet_model):
+    """One white square that YuNet's small model takes for a face, and dlib does not."""
+    picture = np.zeros((480, 640, 3), np.uint8)
+    picture[128:160, 160:192] = 255
+    path = write_media(tmp_path / "a.mp4", times=np.arange(6) / 25, images=[picture] * 6)
+    clip = clip_of(path, split="val")
+    plain = dataclasses.replace(CROPS, face_size=32)
+    crops = dataclasses.replace(plain, yunet=str(yunet_model(tmp_path / "one.onnx")))
+    out = records.prepare([clip], tmp_path / "out", crops=crops, workers=1)
+    record = records.Records(out, "val")[0]
+    sha = extract.sha256(tmp_path / "one.onnx")
+    assert record["found"].all()
+    assert record["crops"]["yunet"] == records.read_header(out)["crops"]["yunet"] == sha
+    assert record["detector"].startswith("YuNet (one.onnx) with the landmarks of dlib")
+    (tmp_path / "one.onnx").rename(tmp_path / "moved.onnx")
+    moved = dataclasses.replace(crops, yunet=str(tmp_path / "moved.onnx"))
+    assert records.is_fresh(out, [clip], moved)  # it is the model that counts
+    assert not records.is_fresh(out, [clip], plain)
+    other = dataclasses.replace(crops, yunet=str(yunet_model(tmp_path / "other.onnx", sure=300)))
+    assert not records.is_fresh(out, [clip], other)
+    assert extract.extract(extract.Job(clip, other)).status == "no_face"
+    assert extract.extract(extract.Job(clip, plain)).status == "no_face"
+    gone = dataclasses.replace(crops, yunet=str(tmp_path / "gone.onnx"))
+    with pytest.raises(FileNotFoundError, match=r"gone\.onnx': there is no such file"):
+        records.prepare([clip], tmp_path / "gone", crops=gone)

@@ -126,10 +126,12 @@ def test_two_processes_share_one_preparation(manifest, tmp_path):
         (["--crops={"], "--crops='{' is not JSON"),
         (["--max_bad=few"], "expected a share"),
         (["--root=/nowhere"], "no such folder"),
+        (["--manifest={manifest}", "--yunet=none.onnx"], "crops.yunet='none.onnx': there is no such file"),
+        (["--manifest={manifest}", "--yunet={manifest}"], "expected the ONNX file of OpenCV's YuNet"),
     ],
 )
-def test_mistakes_on_the_command_line(arguments, words):
-    done = command(*arguments)
+def test_mistakes_on_the_command_line(manifest, arguments, words):
+    done = command(*(argument.format(manifest=manifest) if "{m" in argument else argument for argument in arguments))
     assert done.returncode == 1
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
