@@ -242,6 +242,9 @@ class PseudoFakes:
         if twice := [name for name, n in collections.Counter(kind.name for kind in kinds).items() if n > 1]:
             raise ValueError(f"data.pseudo_fakes: {twice[0]} is asked for twice")
         self.records, self.seed = records, seed
+        # What these records are known by, as Records.digest is.
+        asked = f"{records.digest} {kinds} {window} {seed}"
+        self.digest = hashlib.sha256(asked.encode()).hexdigest()
         self.index = list(records.index)
         self._plans: list[_Plan] = []
         people = collections.defaultdict(list)
