@@ -89,7 +89,7 @@ class SelfBlended(Kind):
         margin = record["crops"]["margin"]
         face = _Blended(record["frames"], blend, span, lambda size: faces.face_map(size, margin), grey=False)
         mouth = _Blended(record["mouth"], blend, span, faces.mouth_map, grey=True)
-        return {**record, "frames": face, "mouth": mouth}
+        return _changed(record, frames=face, mouth=mouth)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -323,7 +323,7 @@ class PseudoFakes:
         partner = self.records[plan.partner] if plan.partner >= 0 else None
         spans = clip.video_segments or clip.audio_segments
         made = plan.kind.make(self.records[plan.row], spans[0] if spans else None, partner, rng)
-        return {**made, "clip": clip}
+        return _changed(made, clip=clip)
 
 
 # What kinds are made with
@@ -361,17 +361,34 @@ def _common_frames(row: Any) -> int:
     return min(row.frames, row.audio_samples // SAMPLES)
 
 
-def _cut(record: Record, first: int, frames: int) -> dict[str, Any]:
+def _changed(record: Record, **features: Any) -> Record:
+    """The record with other features; what nobody asks for stays unread."""
+    return collections.ChainMap(features, record)
+
+
+class _Part(Sequence[bytes]):
+    """Some pictures in a row."""
+
+    def __init__(self, images: Sequence[bytes], first: int, count: int) -> None:
+        self._images, self._first, self._count = images, first, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, i: int) -> bytes:
+        if not 0 <= i < self._count:
+            raise IndexError(f"image {i} of {self._count}")
+        return self._images[self._first + i]
+
+
+def _cut(record: Record, first: int, frames: int) -> Record:
     """The record from frame `first` on, that many frames long."""
-    part = {
-        name: record[name][first : first + frames]
-        for name in ("frames", "mouth", "boxes", "times", "found")
-        if name in record
-    }
-    return {**record, **part, "audio": record["audio"][first * SAMPLES : (first + frames) * SAMPLES]}
+    pictures = {name: _Part(record[name], first, frames if len(record[name]) else 0) for name in ("frames", "mouth")}
+    arrays = {name: record[name][first : first + frames] for name in ("boxes", "times", "found")}
+    return _changed(record, **pictures, **arrays, audio=record["audio"][first * SAMPLES : (first + frames) * SAMPLES])
 
 
-def _spliced(record: Record, other: np.ndarray, span: Range | None) -> dict[str, Any]:
+def _spliced(record: Record, other: np.ndarray, span: Range | None) -> Record:
     """The record with sound `other [s]` in the span, or throughout."""
     weight = 1.0
     if span:
@@ -379,4 +396,4 @@ def _spliced(record: Record, other: np.ndarray, span: Range | None) -> dict[str,
         weight = np.clip(np.minimum(time[0], -time[1]) / _RAMP + 0.5, 0, 1)
     own = record["audio"][: len(other)].astype(np.float64)
     mixed = own + (other - own) * weight
-    return {**record, "audio": np.clip(np.rint(mixed), -32768, 32767).astype(np.int16)}
+    return _changed(record, audio=np.clip(np.rint(mixed), -32768, 32767).astype(np.int16))
