@@ -117,6 +117,20 @@ def test_a_finished_run_is_not_trained_again(cache, reference):
     assert (reproducible(workdir), (workdir / "results.csv").stat().st_mtime_ns) == before
 
 
+def test_folds_over_cached_features(cache, tmp_path):
+    workdir = tmp_path / "folds"
+    flags = ["--config.folds=3", "--config.finetune.mode=frozen", "--config.finetune.cache=True"]
+    out = finish(start(cache, workdir, *flags, "--config.data.augment=()", "--config.train.eval_steps=12"))
+    rows = table(workdir / "folds.csv")
+    assert [row["Fold"] for row in rows] == ["1", "2", "3", "mean", "standard deviation"]
+    folds = [table(workdir / f"fold{i}" / "scores" / "test.csv") for i in (1, 2, 3)]
+    assert sum(len({row["identity"] for row in fold}) for fold in folds) == 6
+    assert len(table(workdir / "scores" / "test.csv")) == sum(map(len, folds)) == 40
+    assert out.count("features of") == 6 and "encoders_image" in out
+    trained = metrics_log.read(workdir / "fold1" / "metrics.jsonl")
+    assert trained[0]["train/grad_norm/encoders_image"] == 0 < trained[0]["train/grad_norm/head"]
+
+
 def test_another_config_in_the_same_directory_is_refused(cache, reference):
     out = finish(start(cache, reference[0], "--config.optimizer.learning_rate=0.5"), code=1)
     assert "optimizer.learning_rate: 0.001 there, 0.5 now" in out and "Traceback" not in out
@@ -180,7 +194,7 @@ def test_a_nan_gradient_stops_the_run_with_the_clip_ids(cache, reference, tmp_pa
     ("flags", "message"),
     [
         (["--config.train.stepz=1"], "config.train has no key 'stepz'; known: accumulate, "),
-        (["--config.data.name=nowhere"], "there is no dataset 'nowhere'; known: folder, talking_heads"),
+        (["--config.data.name=nowhere"], "there is no dataset 'nowhere'; known: asvspoof2019, "),
         (["--config.train.steps=many"], "--config.train.steps=many"),
         (["--config.model.name=os.path"], "'os.path' is outside the allowed packages"),
         (["--workdir=/proc/nowhere"], "--workdir=/proc/nowhere: cannot be written to"),
@@ -194,4 +208,5 @@ def test_a_mistake_is_one_line(cache, tmp_path, flags, message):
 
 def test_an_unknown_argument_of_the_config_is_one_line(cache, tmp_path):
     out = finish(start(cache, tmp_path / "run", config="configs/cross_attn.py:encoder=x"), code=1)
-    assert out.strip() == "error: config argument 'encoder=x' is not one of data=talking_heads, size=tiny"
+    line = "error: config argument 'encoder=x' is not one of data=talking_heads, size=tiny, pseudo_fakes=False"
+    assert out.strip() == line
