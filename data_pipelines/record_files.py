@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import hashlib
 import io
+import itertools
 import json
 import pathlib
 import struct
@@ -15,11 +16,10 @@ from typing import Any
 from absl import logging
 
 from data_pipelines.clip import Clip
+from data_pipelines.record import ARRAYS, IMAGES, Layout, Read
 
-VERSION = 1  # of the contents: raise it when decoding, tracking or cropping changes what comes out
+VERSION = 2  # of the contents: raise it when decoding, tracking or cropping changes what comes out
 NAME = "clips"  # of the builder, and so of the folder with its files
-IMAGES = ("frames", "mouth")
-ARRAYS = {"boxes": "float32", "times": "float32", "found": "uint8", "audio": "int16"}
 
 
 def digest(clips: Sequence[Clip | str], crops: Any) -> str:
@@ -63,15 +63,33 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
 
 
+def read(folder: pathlib.Path, split: str) -> Read:
+    """The function that reads features of the examples of a split."""
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    with quiet():
+        builder = tfds.builder_from_directory(next(folder.glob(f"{NAME}/*.*.*")))
+        # As they lie in the file: TFDS makes arrays of objects of them, which takes ten times as long.
+        serialized = builder.as_data_source(split).data_source
+    parse = tf_example_pb2.Example.FromString
+
+    def example(i: int, names: Sequence[str]) -> dict[str, list[bytes]]:
+        features = parse(serialized[i]).features.feature
+        return {name: list(features[name].bytes_list.value) for name in names}
+
+    return example
+
+
 def write(folder: pathlib.Path, splits: dict[str, list[pathlib.Path]]) -> None:
-    """Writes the packed records of each split, in the order of their files, through a TFDS builder.
+    """Writes the packed records of each split, in the order of their files, through a TFDS builder; see record.Layout.
 
     Raises OSError when they cannot be written.
     """
     import tensorflow_datasets as tfds
 
     class Clips(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        """Face crops, mouth crops and sound of prepared clips; see records.py."""
+        """Face crops, mouth crops and sound of prepared clips, each in several examples; see record.Layout."""
 
         VERSION = tfds.core.Version(f"{VERSION}.0.0")
         name = NAME
@@ -88,8 +106,11 @@ def write(folder: pathlib.Path, splits: dict[str, list[pathlib.Path]]) -> None:
             return {name: self._generate_examples(paths) for name, paths in splits.items()}
 
         def _generate_examples(self, paths: list[pathlib.Path]) -> Iterator[tuple[int, dict[str, Any]]]:
-            for i, path in enumerate(paths):
-                yield i, unpack(path.read_bytes().partition(b"\n")[2])  # the first line is not the record's
+            number = itertools.count()
+            for path in paths:
+                record = unpack(path.read_bytes().partition(b"\n")[2])  # the first line is not the record's
+                for example in Layout.of(record).split(record):
+                    yield next(number), example
 
     tfds.disable_progress_bar()
     builder = Clips(data_dir=folder, file_format="array_record")

@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import tqdm
 from absl import logging
 
@@ -22,10 +21,15 @@ from data_pipelines import clip as clip_lib
 from data_pipelines import extract, guard, media, record_files, splits
 from data_pipelines.clip import SPLITS, Clip
 from data_pipelines.extract import Crops as Crops
+from data_pipelines.record import PIECE, Layout, Read, Record
 from data_pipelines.record_files import VERSION
+from data_pipelines.windows import BadRecord
 
 _FAULTS = {"crash": "crashed", "memory": "too_large", "time": "timeout", "error": "error"}
-_INDEX = ("row", "status", "frames", "duration", "audio_samples")
+_INDEX = (
+    *("row", "status", "frames", "duration", "audio_samples"),
+    *("mouth", "frames_step", "mouth_step", "example"),  # see record.Layout
+)
 _REPORT = (
     *("clip_id", "path", "split", "label", "method", "status", "reason", "record", "frames", "found", "face_size"),
     *("duration", "audio_samples", "bytes", "mtime_ns"),
@@ -41,16 +45,11 @@ class IndexRow:
     frames: int  # pictures at 25 a second
     duration: float  # s
     audio_samples: int  # at 16 kHz
+    layout: Layout | None = None  # where the record's pieces are
 
 
 class Records:
     """The records of one split of a prepared folder, by number. Picklable: files are opened in each process anew.
-
-    A record is a dict: `frames` and `mouth` lists of encoded images at 25 a second (`mouth` is empty without mouth
-    crops); `boxes [t 4]` float32 x0 y0 x1 y1 in source pixels; `times [t]` float32 seconds, the source's time stamp of
-    the picture shown; `found [t]` uint8, 1 where the face was seen; `audio [s]` int16 at 16 kHz, on the same clock;
-    `audio_present`, `video_present` 0 or 1; `clip`; and the provenance: `status`, `source_sha256`, `decoder`, `codecs`,
-    `source_size`, `crops` (`yunet` as the SHA-256 of its file), `detector`. The arrays are read-only views.
 
     Raises FileNotFoundError if the folder holds no records, ValueError if it has no such split or another version.
     """
@@ -70,27 +69,16 @@ class Records:
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, i: int) -> dict[str, Any]:
+    def __getitem__(self, i: int) -> Record:
         if not 0 <= i < len(self):
             raise IndexError(f"record {i} of {len(self)} in split {self.split!r} of {self.folder}")
-        try:
-            stored = self._source[i]
-        except Exception as error:  # array_record raises bare RuntimeError and ValueError with Riegeli's words
-            raise ValueError(f"{self.folder}: record {i} of split {self.split!r} cannot be read ({error})") from error
-        record = json.loads(stored["info"])
-        record["clip"] = _clip(record["clip"])
-        for name in record_files.IMAGES:
-            record[name] = list(stored[name])
-        for name, dtype in record_files.ARRAYS.items():
-            record[name] = np.frombuffer(stored[name], dtype)
-        record["boxes"] = record["boxes"].reshape(-1, 4)
-        return record
+        return Record(self.index[i].layout, functools.partial(self._read, i))
 
-    @functools.cached_property
-    def digest(self) -> str:
-        """What these records are made of: clips, crops, and size and time of each source file."""
-        files = (self.folder / name for name in ("records.json", "prepare_report.csv"))
-        return hashlib.sha256(b"".join(path.read_bytes() for path in files) + self.split.encode()).hexdigest()
+    def _read(self, i: int, example: int, names: Sequence[str]) -> dict[str, list[bytes]]:
+        try:
+            return self._source(example, names)
+        except Exception as error:  # array_record raises bare RuntimeError and ValueError with Riegeli's words
+            raise BadRecord(f"{self.folder}: record {i} of split {self.split!r} cannot be read ({error})") from error
 
     def __repr__(self) -> str:
         return f"Records({str(self.folder)!r}, {self.split!r})"
@@ -99,12 +87,14 @@ class Records:
         return {name: value for name, value in self.__dict__.items() if name != "_source"}
 
     @functools.cached_property
-    def _source(self) -> Any:
-        import tensorflow_datasets as tfds
+    def digest(self) -> str:
+        """What these records are made of: clips, crops, and size and time of each source file."""
+        files = (self.folder / name for name in ("records.json", "prepare_report.csv"))
+        return hashlib.sha256(b"".join(path.read_bytes() for path in files) + self.split.encode()).hexdigest()
 
-        with record_files.quiet():
-            builder = tfds.builder_from_directory(next(self.folder.glob(f"{record_files.NAME}/*.*.*")))
-            return builder.as_data_source(self.split)
+    @functools.cached_property
+    def _source(self) -> Read:
+        return record_files.read(self.folder, self.split)
 
 
 class Selection:
@@ -118,7 +108,7 @@ class Selection:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, i: int) -> dict[str, Any]:
+    def __getitem__(self, i: int) -> Record:
         return self.records[self.rows[i]]
 
 
@@ -142,6 +132,7 @@ def read_index(folder: str | pathlib.Path) -> list[tuple[str, IndexRow]]:
                     int(row["frames"]),
                     float(row["duration"]),
                     int(row["audio_samples"]),
+                    _layout(row),
                 ),
             )
             for row in csv.DictReader(file)
@@ -280,7 +271,12 @@ def _assemble(
     by_split = {split: [i for i in kept if clips[i].split == split] for split in SPLITS}
     by_split = {split: members for split, members in by_split.items() if members}
     record_files.write(new, {split: [spools[i] for i in members] for split, members in by_split.items()})
-    index = [{**rows[i], "row": row} for members in by_split.values() for row, i in enumerate(members)]
+    index = []
+    for members in by_split.values():
+        example = 0
+        for row, i in enumerate(members):
+            index.append({**rows[i], "row": row, "example": example})
+            example = _layout(index[-1]).starts[-1]
     _write_csv(new / "index.csv", (*clip_lib.FIELDS, *_INDEX), index)
     clip_lib.write_manifest(new / "manifest.csv", clips)
     header = {
@@ -298,7 +294,11 @@ def _spool(path: pathlib.Path, outcome: extract.Outcome | guard.Failure) -> None
         outcome = extract.Outcome(_FAULTS[outcome.kind], outcome.reason)
     facts = dataclasses.asdict(dataclasses.replace(outcome, record=None))
     facts["record"] = int(outcome.record is not None)
-    packed = record_files.pack(outcome.record) if outcome.record is not None else b""
+    packed = b""
+    if outcome.record is not None:
+        packed = record_files.pack(outcome.record)
+        _, facts["frames_step"], facts["mouth_step"] = Layout.of(outcome.record).steps
+        facts["mouth"] = len(outcome.record["mouth"])
     partial = path.with_suffix(".tmp")
     partial.write_bytes(json.dumps(facts).encode() + b"\n" + packed)
     partial.rename(path)
@@ -307,6 +307,13 @@ def _spool(path: pathlib.Path, outcome: extract.Outcome | guard.Failure) -> None
 def _unspool(path: pathlib.Path) -> dict[str, Any]:
     with open(path, "rb") as file:
         return json.loads(file.readline())
+
+
+def _layout(row: dict[str, Any]) -> Layout:
+    frames, samples, mouth, frames_step, mouth_step, example = (
+        int(row[name]) for name in ("frames", "audio_samples", "mouth", "frames_step", "mouth_step", "example")
+    )
+    return Layout((2 * samples, frames, mouth), (PIECE, frames_step, mouth_step), example)
 
 
 def _spool_name(clip: Clip, crops: Crops) -> str:
@@ -344,14 +351,3 @@ def _write_csv(path: pathlib.Path, columns: Sequence[str], rows: Sequence[dict[s
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _clip(values: dict[str, Any]) -> Clip:
-    """A Clip from JSON, lists as tuples again."""
-    fixed = {
-        name: tuple(tuple(item) if isinstance(item, list) else item for item in value)
-        if isinstance(value, list)
-        else value
-        for name, value in values.items()
-    }
-    return Clip(**fixed)

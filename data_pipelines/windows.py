@@ -119,10 +119,10 @@ class Window:
         """
         out = example[stream]
         if stream == "audio":
-            exists = bool(record["audio_present"]) and len(record["audio"]) > 0
             first = round(start * SAMPLE_RATE)
-            samples = record["audio"][first : first + len(out)] if exists else ()
+            samples = _sound(record, first, first + len(out))
             out[: len(samples)] = samples
+            exists = len(samples) > 0
         else:
             images = record["mouth" if stream == "mouth" else "frames"]
             exists = len(images) > 0
@@ -141,6 +141,11 @@ class Window:
                 out[i] = decode(
                     images[number], out.shape[1], grey=stream == "mouth", what=f"image {number} of the {stream} stream"
                 )
+
+
+def _sound(record: Mapping[str, Any], first: int, last: int) -> np.ndarray:
+    """Samples [s] int16 of the record; those alone are read where it can (records.Record)."""
+    return record.sound(first, last) if hasattr(record, "sound") else record["audio"][first:last]
 
 
 def decode(image: bytes, size: int, *, grey: bool, what: str) -> np.ndarray:

@@ -552,10 +552,12 @@ def test_damaged_record_files_are_told_by_clip(prepared, tmp_path, caplog):
     shutil.copytree(prepared, folder)
     (file,) = folder.glob("clips/*/*.array_record*")
     data = bytearray(file.read_bytes())
-    data[500] ^= 1  # in the first record
+    data[1200] ^= 1  # in the first half second of the first clip's sound
     file.write_bytes(data)
     config = CONFIG | {"streams": {"image": {"frames": 2, "size": 16}, "audio": {}}}
     with caplog.at_level(logging.WARNING):
         (batch,) = loader.eval_batches(records.Records(folder, "test"), config, windows=2)
-    np.testing.assert_array_equal(batch["mask"][:4], [False, False, True, True])
+    np.testing.assert_array_equal(batch["audio_mask"][:4], [False, True, False, False])  # the second clip has no sound
+    assert not batch["audio"][0].any()
+    assert batch["image_mask"][:4].all()
     assert [r.getMessage().split(":")[:2] for r in caplog.records] == [["real", " not scored"]]

@@ -13,6 +13,8 @@ import pytest
 
 from data_pipelines import extract, faces, guard, media, record_files, records
 from data_pipelines.clip import Clip
+from data_pipelines.record import Layout
+from data_pipelines.windows import BadRecord
 
 CROPS = records.Crops(face_size=48, mouth_size=32)
 
@@ -341,12 +343,53 @@ def test_a_damaged_file_names_the_record(tmp_path, clips):
     out = records.prepare(clips, tmp_path / "out", crops=CROPS, workers=2)
     (path,) = out.glob("clips/*/*-train*")
     data = bytearray(path.read_bytes())
-    half = len(data) // 2
-    data[half : half + 2000] = bytes(2000)
+    data[20_000:24_000] = bytes(4000)
     path.write_bytes(data)
     source = records.Records(out, "train")
-    with pytest.raises(ValueError, match=r"record \d of split 'train' cannot be read"):
-        [source[i] for i in range(3)]
+    with pytest.raises(BadRecord, match=r"record 0 of split 'train' cannot be read"):
+        list(source[0].items()), list(source[0]["frames"]), list(source[0]["mouth"])
+
+
+def test_pieces_are_read_alone_and_make_up_the_whole(prepared, clips):
+    source = records.Records(prepared, "train")
+    whole = [extract.extract(extract.Job(clips[i], CROPS)).record for i in (0, 2, 4)]
+    for i, stored in enumerate(whole):
+        record, layout = source[i], source.index[i].layout
+        assert layout.first == (source.index[i - 1].layout.starts[-1] if i else 0)
+        assert record["frames"] == stored["frames"]
+        assert [record["mouth"][j] for j in (-1, 0)] == [stored["mouth"][j] for j in (-1, 0)]
+        assert record["frames"][3:12:2] == stored["frames"][3:12:2]
+        audio = np.frombuffer(stored["audio"], np.int16)
+        np.testing.assert_array_equal(record["audio"], audio)
+        for first, last in ((0, 1), (8191, 8193), (9000, 10**6), (0, 0), (10**6, 10**6 + 5), (16384, 16384)):
+            np.testing.assert_array_equal(record.sound(first, last), audio[first:last])
+        assert {*record} == {*stored, *json.loads(stored["info"])} - {"info"}
+        assert len(record) == len({**record})
+    read = []
+    record = source[2]
+    reader, record._read = record._read, lambda example, names: (read.append(example), reader(example, names))[1]
+    record["frames"][len(record["frames"]) // 2]
+    record.sound(0, 100)
+    assert len(read) == 2
+    with pytest.raises(IndexError, match="image 45 of 45"):
+        record["frames"][45]
+    with pytest.raises(KeyError):
+        record["tracks"]
+
+
+def test_no_example_is_larger_than_needed(clips):
+    rng = np.random.default_rng(0)
+    record = {"info": b"{}", "found": b"\1" * 90, "frames": [rng.bytes(n) for n in range(2000, 2090)], "mouth": []}
+    record["audio"] = rng.bytes(100_001 * 2)
+    layout = Layout.of(record)
+    examples = list(layout.split(record))
+    assert len(examples) == layout.starts[-1] == 1 + 13 + 12
+    assert all(len(e["audio"]) + sum(map(len, e["frames"])) < 17_000 for e in examples)
+    assert [image for e in examples for image in e["frames"]] == record["frames"]
+    assert b"".join(e["audio"] for e in examples) == record["audio"]
+    assert (examples[0]["found"], examples[1]["found"], examples[1]["info"]) == (record["found"], b"", b"")
+    huge = {"audio": b"", "frames": [rng.bytes(50_000)] * 3, "mouth": []}
+    assert [len(e["frames"]) for e in Layout.of(huge).split(huge)] == [0, 1, 1, 1]
 
 
 def test_packing_is_reversible():

@@ -1,0 +1,145 @@
+"""One prepared clip: where its pieces lie among the examples of a file, and how they are read as they are asked for."""
+
+import dataclasses
+import functools
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from data_pipelines.clip import Clip
+
+IMAGES = ("frames", "mouth")
+ARRAYS = {"boxes": "float32", "times": "float32", "found": "uint8", "audio": "int16"}
+PIECES = ("audio", *IMAGES)  # what a clip's record is cut into, in this order
+PIECE = 16 << 10  # bytes: an example as large takes about as long to read as to find
+_WIDTH = np.dtype(ARRAYS["audio"]).itemsize
+
+Read = Callable[[int, Sequence[str]], dict[str, list[bytes]]]  # some features of a split's example, by its number
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Which of a split's examples hold which piece of a clip.
+
+    A record lies in several examples, so that a window reads what it needs and not all of the clip. Joined end to end,
+    feature by feature, they are the record: the first holds what is no piece, then come the pieces of sound, of frames
+    and of mouth crops.
+    """
+
+    lengths: tuple[int, int, int]  # of PIECES: bytes of sound, images
+    steps: tuple[int, int, int]  # how much of them an example holds
+    first: int = 0  # number of the clip's first example in its split
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> "Layout":
+        """For a record's features."""
+        steps = [max(1, PIECE * len(record[name]) // max(1, sum(map(len, record[name])))) for name in IMAGES]
+        return cls(tuple(len(record[name]) for name in PIECES), (PIECE, *steps))
+
+    @functools.cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Number of the first example of each piece, and of the one after them all."""
+        counts = (-(-length // step) for length, step in zip(self.lengths, self.steps, strict=True))
+        return tuple(itertools.accumulate(counts, initial=self.first + 1))
+
+    def split(self, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The record's examples."""
+        empty = {name: type(value)() for name, value in record.items()}
+        yield {**record, **{name: empty[name] for name in PIECES}}
+        for name, step in zip(PIECES, self.steps, strict=True):
+            for i in range(0, len(record[name]), step):
+                yield {**empty, name: record[name][i : i + step]}
+
+
+class Record(Mapping[str, Any]):
+    """A prepared clip, read piece by piece as it is asked for.
+
+    `frames` and `mouth`: sequences of encoded images at 25 a second (`mouth` is empty without mouth crops);
+    `boxes [t 4]` float32 x0 y0 x1 y1 in source pixels; `times [t]` float32 seconds, the source's time stamp of the
+    picture shown; `found [t]` uint8, 1 where the face was seen; `audio [s]` int16 at 16 kHz, on the same clock;
+    `audio_present`, `video_present` 0 or 1; `clip`; and the provenance: `status`, `source_sha256`, `decoder`, `codecs`,
+    `source_size`, `crops`. The arrays are read-only views. Whatever is read raises BadRecord where the file is damaged.
+    """
+
+    def __init__(self, layout: Layout, read: Read) -> None:
+        self._layout, self._read = layout, read
+        self._known: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._known:
+            return self._known[name]
+        if name in IMAGES:
+            self._known[name] = Images(self._layout, self._read, name)
+        elif name == "audio":
+            self._known[name] = self.sound(0, self._layout.lengths[0])
+        else:
+            self._known = self._head() | self._known
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*PIECES, *self._head()))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def sound(self, first: int, last: int) -> np.ndarray:
+        """Samples first to last of `audio`, or to its end; reads those alone."""
+        length, step = self._layout.lengths[0], self._layout.steps[0]
+        stop = min(last * _WIDTH, length)
+        start = min(first * _WIDTH, stop)
+        parts = range(start // step, -(-stop // step))
+        pieces = [self._read(self._layout.starts[0] + part, ("audio",))["audio"][0] for part in parts]
+        skipped = parts.start * step
+        return np.frombuffer(b"".join(pieces)[start - skipped : stop - skipped], ARRAYS["audio"])
+
+    def _head(self) -> dict[str, Any]:
+        arrays = {name: dtype for name, dtype in ARRAYS.items() if name != "audio"}
+        stored = self._read(self._layout.first, ("info", *arrays))
+        head = json.loads(stored["info"][0])
+        head["clip"] = _clip(head["clip"])
+        for name, dtype in arrays.items():
+            head[name] = np.frombuffer(stored[name][0], dtype)
+        head["boxes"] = head["boxes"].reshape(-1, 4)
+        return head
+
+
+class Images(Sequence[bytes]):
+    """Encoded images of a record, each read, with its neighbours, when it is first asked for."""
+
+    def __init__(self, layout: Layout, read: Read, name: str) -> None:
+        self._read, self._name = read, name
+        piece = PIECES.index(name)
+        self._length, self._step, self._start = layout.lengths[piece], layout.steps[piece], layout.starts[piece]
+        self._parts: dict[int, list[bytes]] = {}
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(self._length))]
+        if not -self._length <= i < self._length:
+            raise IndexError(f"image {i} of {self._length}")
+        part, place = divmod(i % self._length, self._step)
+        if part not in self._parts:
+            self._parts[part] = self._read(self._start + part, (self._name,))[self._name]
+        return self._parts[part][place]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None
+
+
+def _clip(values: dict[str, Any]) -> Clip:
+    """A Clip from JSON, lists as tuples again."""
+    fixed = {
+        name: tuple(tuple(item) if isinstance(item, list) else item for item in value)
+        if isinstance(value, list)
+        else value
+        for name, value in values.items()
+    }
+    return Clip(**fixed)
