@@ -176,7 +176,7 @@ def measure_config() -> dict[str, Any]:
     for label in batch_lib.LABELS:
         data[label] = rng.integers(0, 2, batch, np.int32)
     variables = modeling.init_state(lambda key: modeling.init(model, config, key), jax.random.key(0), None)
-    program = programs.detector(model, task, variables, data)
+    program = programs.detector(model, task, config["optimizer"], variables, data)
     work = programs.encoder_macs(model, {stream: data[stream].shape[1:] for stream in config["data"]["streams"]})
     title = config_flags.get_config_filename(flags.FLAGS["config"])
     return _time(_row(title, data, variables, program, work, config["train"]["dtype"]), {"ours": program})

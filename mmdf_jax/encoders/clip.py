@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax.layers.norm import LayerNorm
 from mmdf_jax.layers.patch import PatchEmbed, resize_grid
 from mmdf_jax.layers.pixels import normalize
 from mmdf_jax.layers.transformer import Block, call, gelu, quick_gelu
@@ -59,7 +60,7 @@ class Model(nn.Module):
         first = jnp.broadcast_to((class_token + positions[0]).astype(x.dtype), (b, 1, d))
         x = jnp.concatenate([first, x.reshape(b, h * w, d) + grid.astype(x.dtype)], axis=1)
 
-        x = nn.LayerNorm(epsilon=self.eps, dtype=self.dtype, name="pre_norm")(x)
+        x = LayerNorm(epsilon=self.eps, dtype=self.dtype, name="pre_norm")(x)
         attention = []
         for i in range(self.depth):
             block = Block(
@@ -76,7 +77,7 @@ class Model(nn.Module):
             x, weights = call(block, x, train=train, remat=self.remat)
             attention.append(weights)
 
-        pooled = nn.LayerNorm(epsilon=self.eps, dtype=self.dtype, name="post_norm")(x[:, 0])
+        pooled = LayerNorm(epsilon=self.eps, dtype=self.dtype, name="post_norm")(x[:, 0])
         out = {
             "tokens": x[:, 1:].reshape(b, h, w, d),
             "class_token": x[:, 0],

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmdf_jax.layers.depthwise import DepthwiseConv
+from mmdf_jax.layers.norm import LayerNorm
 from mmdf_jax.layers.patch import PatchEmbed
 from mmdf_jax.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, normalize
-from mmdf_jax.layers.transformer import Dense, DropPath, call, gelu
+from mmdf_jax.layers.transformer import DropPath, call, gelu
 from mmdf_jax.pretrained import conv, dense, same
 from mmdf_jax.typing import Array, Dtype, Outputs
 
@@ -28,9 +29,9 @@ class Block(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Array:
         c = x.shape[-1]
         y = DepthwiseConv(7, dtype=self.dtype, name="depthwise")(x)
-        y = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="norm")(y)
-        y = gelu(Dense(4 * c, dtype=self.dtype, name="fc1")(y))
-        y = Dense(c, dtype=self.dtype, name="fc2")(y)
+        y = LayerNorm(epsilon=1e-6, dtype=self.dtype, name="norm")(y).reshape(-1, c)
+        y = gelu(nn.Dense(4 * c, dtype=self.dtype, name="fc1")(y))
+        y = nn.Dense(c, dtype=self.dtype, name="fc2")(y).reshape(x.shape)
         if self.layer_scale is not None:
             y = y * self.param("scale", nn.initializers.constant(self.layer_scale), (c,)).astype(y.dtype)
         return x + DropPath(self.drop_path)(y, train=train)
@@ -59,8 +60,8 @@ class Model(nn.Module):
     def __call__(self, x: Array, mask: Array | None = None, *, train: bool) -> Outputs:
         del mask  # an image stream that is missing is masked where streams are fused
 
-        def norm(name: str, eps: float = 1e-6) -> nn.LayerNorm:
-            return nn.LayerNorm(epsilon=eps, dtype=self.dtype, name=name)
+        def norm(name: str, eps: float = 1e-6) -> LayerNorm:
+            return LayerNorm(epsilon=eps, dtype=self.dtype, name=name)
 
         x = normalize(x, self.mean, self.std, self.dtype)
         last = max(sum(self.depths) - 1, 1)

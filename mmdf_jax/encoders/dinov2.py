@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax.layers.norm import LayerNorm
 from mmdf_jax.layers.patch import PatchEmbed, resize_grid
 from mmdf_jax.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, normalize
 from mmdf_jax.layers.transformer import Block, call, gelu, quick_gelu
@@ -85,7 +86,7 @@ class Model(nn.Module):
             x, weights = call(block, x, train=train, remat=self.remat)
             attention.append(weights)
 
-        x = nn.LayerNorm(epsilon=self.eps, dtype=self.dtype, name="norm")(x)
+        x = LayerNorm(epsilon=self.eps, dtype=self.dtype, name="norm")(x)
         return {
             "tokens": x[:, 1 + self.registers :].reshape(b, h, w, d),
             "class_token": x[:, 0],

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmdf_jax.layers.grouped_conv import GroupedConv1D
-from mmdf_jax.layers.norm import GroupNorm
+from mmdf_jax.layers.norm import GroupNorm, LayerNorm
 from mmdf_jax.layers.patch import patchify_matmul
 from mmdf_jax.layers.spectrogram import to_float
 from mmdf_jax.layers.transformer import Block, call, gelu
@@ -62,8 +62,8 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, mask: Array | None = None, *, train: bool) -> Outputs:
-        def norm(name: str) -> nn.LayerNorm:
-            return nn.LayerNorm(epsilon=self.eps, dtype=self.dtype, name=name)
+        def norm(name: str) -> LayerNorm:
+            return LayerNorm(epsilon=self.eps, dtype=self.dtype, name=name)
 
         def drop(rate: float, x: Array) -> Array:
             return nn.Dropout(rate, deterministic=not train)(x)
@@ -165,7 +165,7 @@ class ConvLayer(nn.Module):
         if self.norm == "group":
             x = GroupNorm(group_size=1, dtype=self.dtype, name="norm")(x)
         elif self.norm == "layer":
-            x = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="norm")(x)
+            x = LayerNorm(epsilon=1e-5, dtype=self.dtype, name="norm")(x)
         return gelu(x)
 
 

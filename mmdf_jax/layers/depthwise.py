@@ -16,7 +16,7 @@ from mmdf_jax.typing import Array, Dtype
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
-# Numbers per image from which one image at a time is the faster on a CPU: of all at once, XLA would write a shifted copy
+# Numbers per image from which one image at a time is the faster on a CPU: of all at once XLA would write a shifted copy
 # per tap to memory.
 _LARGE = 2**17
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmdf_jax.layers.attend import attend
+from mmdf_jax.layers.norm import LayerNorm
 from mmdf_jax.typing import Array, Dtype
 
 
@@ -22,10 +23,12 @@ def quick_gelu(x: Array) -> Array:
 def gelu(x: Array) -> Array:
     """The exact, erf-based GELU (torch's default), computed in fp32; `jax.nn.gelu` defaults to the tanh approximation.
 
-    Its exact form there is written with erfc, which takes a CPU almost three times as long.
+    Its exact form there is written with erfc, which takes a CPU almost three times as long. Below -10 the value is 0 to
+    any precision; that this is said with a `where` also keeps XLA's CPU backend from drawing the products into the
+    matrix product that follows, for which it would first write their constants to memory at full size.
     """
     values = x.astype(jnp.float32)
-    return (0.5 * values * (1 + jax.lax.erf(values * 2**-0.5))).astype(x.dtype)
+    return jnp.where(values > -10, 0.5 * values * (1 + jax.lax.erf(values * 2**-0.5)), 0).astype(x.dtype)
 
 
 class Dense(nn.Dense):
@@ -78,10 +81,10 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
-        d = x.shape[-1]
-        x = self.act(Dense(self.hidden, dtype=self.dtype, name="fc1")(x))
+        d, shape = x.shape[-1], x.shape
+        x = self.act(nn.Dense(self.hidden, dtype=self.dtype, name="fc1")(x.reshape(-1, d)))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return Dense(d, dtype=self.dtype, name="fc2")(x)
+        return nn.Dense(d, dtype=self.dtype, name="fc2")(x).reshape(shape)
 
 
 class SwiGlu(nn.Module):
@@ -135,8 +138,8 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, mask: Array | None = None, *, train: bool = False) -> tuple[Array, Array]:
-        def norm(name: str) -> nn.LayerNorm:
-            return nn.LayerNorm(epsilon=self.eps, dtype=self.dtype, name=name)
+        def norm(name: str) -> LayerNorm:
+            return LayerNorm(epsilon=self.eps, dtype=self.dtype, name=name)
 
         def finish(y: Array, name: str) -> Array:
             y = nn.Dropout(self.dropout, deterministic=not train)(y)

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from flax import linen as nn
 
-from mmdf_jax.layers.norm import GroupNorm, Norm
+from mmdf_jax.layers.norm import GroupNorm, LayerNorm, Norm
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 16), (3, 4, 6, 5, 32), (1, 7, 3, 4)])
@@ -47,3 +48,36 @@ def test_batch_norm_uses_running_averages_in_evaluation_only():
 def test_an_unknown_kind_is_an_error():
     with pytest.raises(ValueError, match="kind must be"):
         Norm("layer").init(jax.random.key(0), jnp.ones((1, 2, 3)), train=False)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 16), (3, 4, 6, 24), (7, 3)])
+def test_layer_norm_and_its_gradients_are_torchs(shape):
+    rng = np.random.default_rng(0)
+    x, g = (rng.normal(2.0, 3.0, shape).astype(np.float32) for _ in range(2))
+    scale, bias = (rng.normal(1.0, 0.5, shape[-1]).astype(np.float32) for _ in range(2))
+
+    def ours(x, scale, bias):
+        return LayerNorm(epsilon=1e-5).apply({"params": {"scale": scale, "bias": bias}}, x)
+
+    value, pull = jax.vjp(ours, x, scale, bias)
+    tensors = [torch.from_numpy(v).requires_grad_() for v in (x, scale, bias)]
+    theirs = torch.nn.functional.layer_norm(tensors[0], shape[-1:], *tensors[1:], eps=1e-5)
+    theirs.backward(torch.from_numpy(g))
+    np.testing.assert_allclose(value, theirs.detach().numpy(), rtol=1e-4, atol=1e-5)
+    for found, expected in zip(pull(g), tensors, strict=True):
+        expected = expected.grad.numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_layer_norm_is_linens_where_a_row_is_constant_and_in_bfloat16():
+    x = np.stack([np.full(8, 3.0), np.arange(8.0)]).astype(np.float32)
+    for dtype in (jnp.float32, jnp.bfloat16):
+        layer, linens = LayerNorm(dtype=dtype), nn.LayerNorm(dtype=dtype)
+        variables = linens.init(jax.random.key(0), x)
+        value = layer.apply(variables, jnp.asarray(x, dtype))
+        assert value.dtype == dtype
+        np.testing.assert_allclose(
+            np.asarray(value, np.float32), np.asarray(linens.apply(variables, x), np.float32), atol=2e-2
+        )
+    gradient = jax.grad(lambda x: (LayerNorm().apply(variables, x) ** 2).sum())(x)
+    assert np.isfinite(gradient).all()
