@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from data_pipelines import audit as leak_audit
 from data_pipelines import records, splits, windows
@@ -114,13 +115,16 @@ def shortcuts(folder: str | pathlib.Path, *, seed: int = 0) -> tuple[Shortcut, .
 
 
 def features(folder: str | pathlib.Path) -> list[tuple[records.IndexRow, dict[str, Any]]]:
-    """For each record: probe -> tuple of floats, or a word; a probe that a clip has nothing for is left out."""
+    """For each readable record: probe -> tuple of floats, or a word; what a clip has nothing for is left out."""
     report = {row["clip_id"]: row for row in records.read_report(folder)}
     found = []
     for split in dict.fromkeys(name for name, _ in records.read_index(folder)):
         reader = records.Records(folder, split)
         for i, row in enumerate(reader.index):
-            found.append((row, _features(reader[i], row, report.get(row.clip.clip_id, {}))))
+            try:
+                found.append((row, _features(reader[i], row, report.get(row.clip.clip_id, {}))))
+            except windows.BadRecord as error:
+                logging.warning("%s: not probed: %s", row.clip.clip_id, error)
     return found
 
 

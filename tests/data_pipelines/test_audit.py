@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipelines import audit, media
+from data_pipelines import audit, media, records, windows
 from data_pipelines.clip import Clip
 from data_pipelines.datasets import talking_heads
 
@@ -138,6 +138,25 @@ def test_files_that_cannot_be_read_are_not_compared(tmp_path):
     prints = audit.of_files(clips, workers=1)
     seen = audit.compared(clips, prints)
     assert (seen["same file"], seen["same pictures"], seen["same sound"]) == (1, 0, 0)
+
+
+def test_damaged_records_are_told_and_left(monkeypatch, caplog):
+    class Broken:
+        index = (records.IndexRow(Clip("a", "/a", 0, split="train"), "ok", 1, 0.04, 0),)
+
+        def __init__(self, folder, split):
+            pass
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, i):
+            raise windows.BadRecord("the file is cut")
+
+    monkeypatch.setattr(records, "Records", Broken)
+    monkeypatch.setattr(records, "read_index", lambda folder: [("train", Broken.index[0])])
+    assert audit.of_records("") == {}
+    assert [message.getMessage() for message in caplog.records] == ["a: not compared: the file is cut"]
 
 
 def test_the_talking_heads_plan_shares_nobody(monkeypatch):
