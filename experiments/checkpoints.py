@@ -46,10 +46,10 @@ class Checkpoints:
         Raises:
           OSError: it could not be written (a full disk, say).
         """
-        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        needed = 1.2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 2**20  # with names, and room for the log
         free = shutil.disk_usage(self._folder).free
-        if free < 1.2 * needed + 2**20:
-            raise self._failure(step, f"{needed / 2**20:.0f} MiB are needed and {free / 2**20:.0f} MiB are free")
+        if free < needed:
+            raise self._failure(step, f"{needed / 2**20:.1f} MiB are needed and {free / 2**20:.1f} MiB are free")
         try:
             self._managers[which].save(
                 step, state, force=True, overwrite=True, custom_metadata={**info, "sha256": digests(state)}

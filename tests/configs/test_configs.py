@@ -26,12 +26,15 @@ CASES = [
     for name in NAMES
     for encoder in getattr(importlib.import_module(f"configs.{name}"), "ENCODERS", {"": None})
 ]
-# One block a stage, for a step at full width.
+# One block a stage (of EfficientNet the first three), for a step at full width.
 SHALLOW = {
     "clip": {"depth": 1},
     "dinov2": {"depth": 1},
     "convnext": {"depths": (1, 1, 1, 1)},
-    "efficientnet": {"depth": 0.1},
+    "efficientnet": {
+        **{"inputs": (32, 16, 24), "outputs": (16, 24, 40), "repeats": (1, 1, 1), "expands": (1, 6, 6)},
+        **{"sizes": (3, 3, 5), "strides": (1, 2, 2)},
+    },
     "wav2vec2": {"depth": 1},
     "hubert": {"depth": 1},
     "spectrogram_cnn": {"stage_sizes": (1, 1, 1, 1)},
