@@ -64,7 +64,7 @@ def files(tmp_path_factory, write_media):
 
     def pictures(seed, count=60, size=96):
         rng = np.random.default_rng(seed)
-        spots = rng.uniform(0, 1, (6, 2)), rng.uniform(-0.3, 0.3, (6, 2)), rng.integers(0, 255, (6, 3))
+        spots = rng.uniform(0, 1, (6, 2)), rng.uniform(-0.12, 0.12, (6, 2)), rng.integers(0, 255, (6, 3))
         for i in range(count):
             image = np.full((size, size, 3), 90, np.uint8)
             for (x, y), (u, v), colour in zip(*spots, strict=True):
