@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -259,7 +259,7 @@ class _TrainingBatches:
     def _read(self, example: Example, index: int, number: int, attempt: int) -> None:
         row = self.records.index[index]
         rng = functools.partial(sampling.example_rng, self.order.seed, number, attempt=attempt)
-        record = _record(self.records, index, rng(part=1 + len(self.augment)))
+        record = _record(self.records, index, functools.partial(rng, part=1 + len(self.augment)))
         first, last = self.window.starts(row, record)
         start = int(rng(part=0).integers(first, last + 1)) / FPS
         _fill_place(example, index, start, mask=True)
@@ -326,10 +326,10 @@ def _fill_place(example: Example, index: int, start: float, *, mask: bool) -> No
     example["clip_index"][...], example["window_start"][...], example["mask"][...] = index, start, mask
 
 
-def _record(records: Any, index: int, rng: np.random.Generator | None = None) -> Mapping[str, Any]:
-    """The record, drawn with `rng` where records can (pseudo-fakes), or BadRecord, unless its file is gone."""
+def _record(records: Any, index: int, rng: Callable[[], np.random.Generator] | None = None) -> Mapping[str, Any]:
+    """The record, drawn with `rng()` where records can (pseudo-fakes), or BadRecord, unless its file is gone."""
     try:
-        return records.draw(index, rng) if rng is not None and hasattr(records, "draw") else records[index]
+        return records.draw(index, rng()) if rng is not None and hasattr(records, "draw") else records[index]
     except FileNotFoundError:
         raise
     except Exception as error:  # whatever the reader raises on damaged bytes

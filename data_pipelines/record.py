@@ -14,7 +14,7 @@ from data_pipelines.clip import Clip
 IMAGES = ("frames", "mouth")
 ARRAYS = {"boxes": "float32", "times": "float32", "found": "uint8", "audio": "int16"}
 PIECES = ("audio", *IMAGES)  # what a clip's record is cut into, in this order
-PIECE = 16 << 10  # bytes: an example as large takes about as long to read as to find
+PIECE = 16 << 10  # bytes: smaller examples would take as long to find, larger ones longer to read
 _WIDTH = np.dtype(ARRAYS["audio"]).itemsize
 
 Read = Callable[[int, Sequence[str]], dict[str, list[bytes]]]  # some features of a split's example, by its number
