@@ -285,7 +285,9 @@ def render(audit: Audit) -> str:
         if row["audit"] == "leak":
             lines += _named([leak for leak in audit.leaks if leak.check == row["check"]])
     if not audit.shortcuts:
-        lines.append("Shortcuts were not probed: no records with these crops (run experiments.prepare first, or give --out).")
+        lines.append(
+            "Shortcuts were not probed: no records with these crops (run experiments.prepare first, or give --out)."
+        )
     return "\n".join(lines)
 
 
