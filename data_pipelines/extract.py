@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from data_pipelines import detectors, faces, media, tracking
+from data_pipelines import detectors, faces, media, speaker, tracking
 from data_pipelines.clip import Clip
 
 FACES = ("face", "whole")
@@ -93,6 +93,7 @@ class Outcome:
     face_size: float = 0.0  # median side of the face square in source pixels
     duration: float = 0.0  # s
     audio_samples: int = 0
+    speaker: str = ""  # why this face: given, only, largest or sound (see speaker.Choice); "" without one
     record: dict[str, Any] | None = None
 
 
@@ -101,33 +102,38 @@ def extract(job: Job) -> Outcome:
     cv2.setNumThreads(1)  # the cores are shared out by clip
     clip, crops, limits = job.clip, job.crops, job.limits
     try:
-        track, heard = _track(clip, crops, limits)
+        choice, heard = _speaker(clip, crops, limits)
     except ValueError as error:
         return Outcome("error", str(error))
     if heard is not None and heard.status in ("undecodable", "missing", "too_large"):
         return Outcome(heard.status, heard.reason)
+    track = choice and choice.track
     cutter = None if track is None and _wants_faces(crops) and crops.face == "face" else _Cutter(crops, track)
     if cutter is None and heard is not None:
         source = heard
     else:
         source = media.read(clip.path, on_frame=cutter and cutter.take, audio=heard is None, limits=limits)
     sound = (heard or source) if not clip.audio_path else media.read(clip.audio_path, limits=limits)
-    return _outcome(job, source, heard or source, sound, cutter)
+    return _outcome(job, source, heard or source, sound, cutter, choice)
 
 
 def _wants_faces(crops: Crops) -> bool:
     return crops.face == "face" or crops.mouth
 
 
-def _track(clip: Clip, crops: Crops, limits: media.Limits) -> tuple[faces.Track | None, media.Media | None]:
-    """The face's track, and what the search for it read of the file (None when nothing had to be searched)."""
+def _speaker(clip: Clip, crops: Crops, limits: media.Limits) -> tuple[speaker.Choice | None, media.Media | None]:
+    """Whose face is followed, and what the search for it read of the file (None when nothing had to be searched)."""
     if not _wants_faces(crops):
         return None, None
     if clip.landmarks_path:
-        return faces.given(clip.landmarks_path), None
+        return speaker.Choice(faces.given(clip.landmarks_path), "given"), None
     tracker = tracking.Tracker(functools.partial(detectors.detector, crops.yunet))
     seen = media.read(clip.path, on_frame=tracker.take, long_side=_LONG_SIDE, pixels="rgb24", limits=limits)
-    return tracker.finish(seen.width), seen
+    tracks = tracker.finish(seen.width)
+    if not tracks:
+        return None, seen
+    apart = clip.audio_path and len(tracks) > 1
+    return speaker.choose(tracks, media.read(clip.audio_path, limits=limits).audio if apart else seen.audio), seen
 
 
 class _Cutter:
@@ -192,7 +198,14 @@ def _encoding(crops: Crops) -> tuple[str, list[int]]:
     return ".jpg", [cv2.IMWRITE_JPEG_QUALITY, min(crops.quality, 100), *sampling]
 
 
-def _outcome(job: Job, source: media.Media, first: media.Media, sound: media.Media, cutter: _Cutter | None) -> Outcome:
+def _outcome(
+    job: Job,
+    source: media.Media,
+    first: media.Media,
+    sound: media.Media,
+    cutter: _Cutter | None,
+    choice: speaker.Choice | None,
+) -> Outcome:
     """Puts record, status and reason together. `first`: the read that looked at all streams."""
     crops = job.crops
     audio = np.zeros(0, np.int16) if sound.audio is None else sound.audio
@@ -224,6 +237,7 @@ def _outcome(job: Job, source: media.Media, first: media.Media, sound: media.Med
         face_size=float(np.median(boxes[:, 2] - boxes[:, 0])) / (1 + crops.margin) if count else 0.0,
         duration=duration,
         audio_samples=len(audio),
+        speaker=choice.by if count and choice else "",
     )
     if not count and not len(audio):
         return outcome
@@ -238,6 +252,8 @@ def _outcome(job: Job, source: media.Media, first: media.Media, sound: media.Med
         "source_size": [source.width, source.height],
         "crops": crops.described(),
         "detector": _detector(job) if looked_for else "",
+        "speaker": outcome.speaker,
+        "speaker_correlation": choice.correlation if count and choice else None,
     }
     record = {
         "frames": cutter.frames if count else [],

@@ -115,6 +115,12 @@ def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
     return rows.astype(np.float32)
 
 
+def frontal(landmarks: np.ndarray, window: int = 5) -> np.ndarray:
+    """Landmarks [t 68 2] in the aligned face: in distances between the outer eye corners, from their middle."""
+    maps = similarity(smooth(landmarks, window)[:, STABLE], _FRONTAL)
+    return np.einsum("tij,tnj->tni", maps[:, :, :2], landmarks) + maps[:, None, :, 2]
+
+
 def face_transforms(track: Track, size: int, margin: float, window: int = 5) -> np.ndarray:
     """Maps [t 2 3] from the picture to an aligned face crop of size × size pixels.
 

@@ -32,7 +32,7 @@ _INDEX = (
 )
 _REPORT = (
     *("clip_id", "path", "split", "label", "method", "status", "reason", "record", "frames", "found", "face_size"),
-    *("duration", "audio_samples", "bytes", "mtime_ns"),
+    *("speaker", "duration", "audio_samples", "bytes", "mtime_ns"),
 )
 
 

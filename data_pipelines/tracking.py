@@ -13,7 +13,7 @@ _MEMORY = 25  # frames for which a track that is not seen stays open
 
 
 class Tracker:
-    """Follows all faces through pictures that are handed to `take` in order; `finish` chooses the speaker's.
+    """Follows all faces through pictures that are handed to `take` in order.
 
     make: gives the detector. It is called at the first picture, for a detector may be slow to load.
     """
@@ -34,19 +34,19 @@ class Tracker:
         else:
             self._waiting.append(image)
 
-    def finish(self, width: int) -> Track | None:
-        """The speaker's track in pixels of pictures `width` wide, None where no face was found at all."""
+    def finish(self, width: int) -> list[Track]:
+        """Everybody's track in pixels of pictures `width` wide, the largest first; none where no face was found."""
         if self._waiting:
             image = self._waiting.pop()
             self._look(self._count - 1, image)
-        main = speaker(self._tracks)
-        if not main:
-            return None
-        landmarks = np.zeros((self._count, 68, 2), np.float32)
-        found = np.zeros(self._count, bool)
-        for i, face in main.items():
-            landmarks[i], found[i] = face.landmarks, True
-        return fill(landmarks, found, width)
+        tracks = []
+        for person in people(self._tracks):
+            landmarks = np.zeros((self._count, 68, 2), np.float32)
+            found = np.zeros(self._count, bool)
+            for i, face in person.items():
+                landmarks[i], found[i] = face.landmarks, True
+            tracks.append(fill(landmarks, found, width))
+        return tracks
 
     def _look(self, i: int, image: np.ndarray) -> None:
         """Finds the faces of picture i, joins them to the tracks, and fills in the pictures between."""
@@ -97,17 +97,21 @@ def overlap(a: Sequence[float], b: Sequence[float]) -> float:
     return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
-def speaker(tracks: Sequence[dict[int, Face]]) -> dict[int, Face]:
-    """The largest steady track: most face sizes summed over its frames. Pieces of it that lie apart in time, at about
-    the same place and of about the same size, are put together."""
-    ranked = sorted(tracks, key=lambda track: -sum(face.size for face in track.values()))
-    main: dict[int, Face] = {}
-    for track in ranked:
-        if not main:
-            main = dict(track)
-        elif not main.keys() & track.keys() and _alike(main, track):
-            main |= track
-    return dict(sorted(main.items()))
+def people(tracks: Sequence[dict[int, Face]]) -> list[dict[int, Face]]:
+    """One track a person, the largest first: most face sizes summed over its frames. Pieces that lie apart in time, at
+    about the same place and of about the same size, are put together."""
+    found: list[dict[int, Face]] = []
+    for track in sorted(tracks, key=_amount, reverse=True):
+        whose = (i for i, person in enumerate(found) if not person.keys() & track.keys() and _alike(person, track))
+        if (i := next(whose, None)) is None:
+            found.append(dict(track))
+        else:
+            found[i] |= track
+    return [dict(sorted(person.items())) for person in sorted(found, key=_amount, reverse=True)]
+
+
+def _amount(track: dict[int, Face]) -> float:
+    return sum(face.size for face in track.values())
 
 
 def _alike(main: dict[int, Face], piece: dict[int, Face]) -> bool:

@@ -35,7 +35,8 @@ def follow(script):
     tracker = tracking.Tracker(lambda: detector)
     for i in range(len(script)):
         tracker.take(i, i / 25, np.full((2, 2, 3), i, np.uint8))
-    return tracker.finish(640), detector
+    tracks = tracker.finish(640)
+    return tracks[0] if tracks else None, detector
 
 
 def test_a_moving_face_is_followed_with_few_looks():
@@ -83,9 +84,23 @@ def test_pieces_at_one_place_are_one_speaker_and_others_are_not():
     assert not track.found[61:].any()
 
 
+def test_everybody_is_followed_the_largest_first():
+    script = [[(100 + i, 80, 60, 1.0), (400, 80, 120, 1.0)] for i in range(30)]
+    for i in range(12, 20):
+        script[i] = script[i][:1]  # the larger one looks away
+    tracker = tracking.Tracker(lambda: Scripted(script))
+    for i in range(30):
+        tracker.take(i, i / 25, np.full((2, 2, 3), i, np.uint8))
+    larger, smaller = tracker.finish(640)
+    np.testing.assert_array_equal(larger.landmarks[:, 0, 0], 400)
+    assert not larger.found[12:20].any()
+    assert smaller.found.all()
+    np.testing.assert_allclose(smaller.landmarks[:, 0, 0], 100 + np.arange(30), atol=1e-3)
+
+
 def test_nobody():
     assert follow([[]] * 12)[0] is None
-    assert tracking.Tracker(lambda: Scripted([])).finish(640) is None
+    assert tracking.Tracker(lambda: Scripted([])).finish(640) == []
 
 
 def test_overlap():
