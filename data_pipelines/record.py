@@ -61,9 +61,9 @@ class Record(Mapping[str, Any]):
     `boxes [t 4]` float32 x0 y0 x1 y1 in source pixels; `times [t]` float32 seconds, the source's time stamp of the
     picture shown; `found [t]` uint8, 1 where the face was seen; `audio [s]` int16 at 16 kHz, on the same clock;
     `audio_present`, `video_present` 0 or 1; `clip`; and the provenance: `status`, `source_sha256`, `decoder`, `codecs`,
-    `source_size`, `crops` (`yunet` as the SHA-256 of its file), `detector`, `speaker` (why this face: given, only, largest
-    or sound) and `speaker_correlation`. The arrays are read-only views. Whatever is read raises BadRecord where the file
-    is damaged.
+    `source_size`, `crops` (`yunet` as the SHA-256 of its file), `detector`, `speaker` (why this face: given, only,
+    largest or sound) and `speaker_correlation`. The arrays are read-only views. Whatever is read raises BadRecord where
+    the file is damaged.
     """
 
     def __init__(self, layout: Layout, read: Read) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import shutil
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -34,6 +35,10 @@ _REPORT = (
     *("clip_id", "path", "split", "label", "method", "status", "reason", "record", "frames", "found", "face_size"),
     *("speaker", "duration", "audio_samples", "bytes", "mtime_ns"),
 )
+
+
+SpoolJob = tuple[pathlib.Path, extract.Job]  # where the outcome goes, and the clip
+Runner = Callable[[Sequence[SpoolJob], int, guard.Caps], None]  # spools all the outcomes, given workers and caps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,13 +154,15 @@ def prepare(
     limits: media.Limits = media.LIMITS,
     caps: guard.Caps = guard.CAPS,
     finish: Callable[[pathlib.Path], None] | None = None,
+    runner: Runner | None = None,
 ) -> pathlib.Path:
     """Makes the records of the clips in the folder `out`, or finds them there already.
 
     Files are decoded in guarded children, `workers` of them (0: one per core); whatever is wrong with a file becomes
     its status in `prepare_report.csv`. The folder appears when it is complete; until then the work is in `OUT.partial`,
     and a run that was killed goes on from there. Clips without a split get one (see splits.py). `finish` is called with
-    the complete folder just before it takes its name, to put more beside the records.
+    the complete folder just before it takes its name, to put more beside the records. `runner`: what decodes the files
+    instead of this machine's children (see beam.py).
 
     Raises ValueError if two clips have one clip_id, the folder cannot be written or holds something else, no clip gives
     a record, or more than the share `max_bad` of the clips ends with a bad status (`extract.BAD`); this or
@@ -181,7 +188,7 @@ def prepare(
         (work / "clips").mkdir(parents=True, exist_ok=True)
         with _alone(work / "lock"):
             if not is_fresh(out, clips, crops):
-                _prepare(clips, out, work, crops, workers, max_bad, limits, caps, finish)
+                _prepare(clips, out, work, crops, workers, max_bad, limits, caps, finish, runner or run_here)
     except OSError as error:
         raise ValueError(f"{error.filename or out}: cannot write the records ({error.strerror or error})") from error
     return out
@@ -218,21 +225,17 @@ def _prepare(
     limits: media.Limits,
     caps: guard.Caps,
     finish: Callable[[pathlib.Path], None] | None,
+    runner: Runner,
 ) -> None:
     spools = [work / "clips" / _spool_name(clip, crops) for clip in clips]
     todo = [i for i, path in enumerate(spools) if not path.is_file()]
     if len(todo) < len(clips):
         logging.info("%d of %d clips are in %s already", len(clips) - len(todo), len(clips), work)
-    jobs = [extract.Job(clips[i], crops, limits) for i in todo]
-    outcomes = guard.run(extract.extract, jobs, workers=workers, caps=caps)
-    frames = 0
-    with tqdm.tqdm(total=len(todo), desc="preparing clips", unit="clip", disable=not todo) as bar:
-        with contextlib.closing(outcomes):
-            for i, outcome in outcomes:
-                _spool(spools[todo[i]], outcome)
-                frames += getattr(outcome, "frames", 0)
-                bar.set_postfix_str(f"{frames / max(bar.format_dict['elapsed'], 1e-3):.0f} frames/s", refresh=False)
-                bar.update()
+    runner([(spools[i], extract.Job(clips[i], crops, limits)) for i in todo], workers, caps)
+    if lost := sum(not path.is_file() for path in spools):
+        raise ValueError(
+            f"{work / 'clips'}: {lost} of {len(todo)} clips that were to be decoded have left nothing here"
+        )
     new = work / "new"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
@@ -244,6 +247,19 @@ def _prepare(
         out.rename(work / "old")
     new.rename(out)
     shutil.rmtree(work)
+
+
+def run_here(jobs: Sequence[SpoolJob], workers: int, caps: guard.Caps) -> None:
+    """The Runner of this machine alone, with a progress bar."""
+    outcomes = guard.run(extract.extract, [job for _, job in jobs], workers=workers, caps=caps)
+    frames = 0
+    with tqdm.tqdm(total=len(jobs), desc="preparing clips", unit="clip", disable=not jobs) as bar:
+        with contextlib.closing(outcomes):
+            for i, outcome in outcomes:
+                spool(jobs[i][0], outcome)
+                frames += getattr(outcome, "frames", 0)
+                bar.set_postfix_str(f"{frames / max(bar.format_dict['elapsed'], 1e-3):.0f} frames/s", refresh=False)
+                bar.update()
 
 
 def _assemble(
@@ -288,7 +304,7 @@ def _assemble(
     (new / "records.json").write_text(json.dumps(header, indent=1))
 
 
-def _spool(path: pathlib.Path, outcome: extract.Outcome | guard.Failure) -> None:
+def spool(path: pathlib.Path, outcome: extract.Outcome | guard.Failure) -> None:
     """Keeps an outcome until all are there: one line of JSON, then the packed record."""
     if isinstance(outcome, guard.Failure):
         outcome = extract.Outcome(_FAULTS[outcome.kind], outcome.reason)
@@ -299,7 +315,7 @@ def _spool(path: pathlib.Path, outcome: extract.Outcome | guard.Failure) -> None
         packed = record_files.pack(outcome.record)
         _, facts["frames_step"], facts["mouth_step"] = Layout.of(outcome.record).steps
         facts["mouth"] = len(outcome.record["mouth"])
-    partial = path.with_suffix(".tmp")
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # a runner may try twice at once
     partial.write_bytes(json.dumps(facts).encode() + b"\n" + packed)
     partial.rename(path)
 

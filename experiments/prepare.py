@@ -17,27 +17,32 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from data_pipelines import cache, clip, record_files, records, splits
+from data_pipelines import beam, cache, clip, record_files, records, splits
 from experiments.figures import contact_sheet
 
 _LABELS = {"0": "real", "1": "fake"}
 _SHOWN = 20  # clips with something to say that the summary names
 
 
-def ensure(data: Mapping[str, Any], *, workers: int = 0, max_bad: float = 1.0) -> pathlib.Path:
+def ensure(
+    data: Mapping[str, Any], *, workers: int = 0, max_bad: float = 1.0, runner: records.Runner | None = None
+) -> pathlib.Path:
     """The records folder that a config's `data` asks for, made first if it is missing or stale.
 
     Args:
       data: `name` (a module of data_pipelines.datasets, or talking_heads), and as needed `root`, `manifest`, `out`,
         `options` (dict for the reader), `crops` (dict of Crops' fields). With `out` but neither root, manifest nor a
         dataset that makes itself, the records there are taken as they are.
+      workers, max_bad, runner: see records.prepare.
 
     Raises ValueError or FileNotFoundError with one clear line.
     """
     if as_they_are := _finished(data):
         return as_they_are
     clips, crops, folder = _plan(data)
-    return records.prepare(clips, folder, crops=crops, workers=workers, max_bad=max_bad, finish=contact_sheet.write)
+    return records.prepare(
+        clips, folder, crops=crops, workers=workers, max_bad=max_bad, finish=contact_sheet.write, runner=runner
+    )
 
 
 def audit(data: Mapping[str, Any], *, workers: int = 0) -> tuple[str, bool]:
@@ -154,7 +159,11 @@ def define_flags() -> None:
     flags.DEFINE_string("root", "", "The dataset's folder.")
     flags.DEFINE_string("manifest", "", "CSV manifest, for --dataset=folder.")
     flags.DEFINE_string("out", "", "Folder for the records; by default one in the cache, named by what it holds.")
-    flags.DEFINE_integer("workers", 0, "Processes; 0: one per core.", lower_bound=0)
+    flags.DEFINE_integer(
+        "workers", 0, "Processes; 0: one per core. With --runner per Beam worker; 0: one.", lower_bound=0
+    )
+    flags.DEFINE_string("runner", "", "Prepare on Apache Beam: direct, or any runner's name, such as DataflowRunner.")
+    flags.DEFINE_string("pipeline_options", "{}", "Beam's options as JSON, as '{\"direct_num_workers\": 4}'.")
     flags.DEFINE_string("max_bad", "100%", "Share of unusable clips that is an error, as 0.01 or 1%.")
     flags.DEFINE_string("crops", "{}", "Fields of data_pipelines.records.Crops as JSON, as '{\"face_size\": 224}'.")
     flags.DEFINE_string("yunet", "", "ONNX file of OpenCV's YuNet, to find faces with it instead of dlib.")
@@ -178,7 +187,12 @@ def main(argv: list[str]) -> None:
             report, leaky = audit(data, workers=given.workers)
             print(report)
             sys.exit(1 if leaky else 0)
-        folder = ensure(data, workers=given.workers, max_bad=share(given.max_bad))
+        runner = None
+        if given.runner:
+            runner = beam.runner(given.runner, _json("pipeline_options", given.pipeline_options))
+        elif given["pipeline_options"].present:
+            raise ValueError("--pipeline_options are of Apache Beam: they need --runner, such as --runner=direct")
+        folder = ensure(data, workers=given.workers, max_bad=share(given.max_bad), runner=runner)
     except (ValueError, OSError) as error:
         sys.exit(f"prepare: {error}")
     print(summary(folder))

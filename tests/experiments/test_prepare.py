@@ -126,6 +126,8 @@ def test_two_processes_share_one_preparation(manifest, tmp_path):
         (["--crops={"], "--crops='{' is not JSON"),
         (["--max_bad=few"], "expected a share"),
         (["--root=/nowhere"], "no such folder"),
+        (["--pipeline_options={}"], "they need --runner"),
+        (["--runner=direct", "--pipeline_options=fast"], "--pipeline_options='fast' is not JSON"),
         (["--manifest={manifest}", "--yunet=none.onnx"], "crops.yunet='none.onnx': there is no such file"),
         (["--manifest={manifest}", "--yunet={manifest}"], "expected the ONNX file of OpenCV's YuNet"),
     ],
