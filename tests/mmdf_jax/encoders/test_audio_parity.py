@@ -17,6 +17,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from experiments.benchmarks import torch_models
 from mmdf_jax.encoders import hubert, wav2vec2
 from mmdf_jax.pretrained import WeightsError, load_encoder, shapes
 
@@ -52,19 +53,7 @@ def build(original: str, config: dict[str, Any]) -> Any:
     """The original with every parameter random, so that nothing cancels or vanishes."""
     kind = "Wav2Vec2Config" if original.startswith("Wav2Vec2") else "HubertConfig"
     settings = getattr(transformers, kind)(**config, attn_implementation="eager")
-    model = getattr(transformers, original)(settings).eval()
-    generator = torch.Generator().manual_seed(0)
-    for name, x in model.named_parameters():
-        with torch.no_grad():
-            if name.endswith("original0"):
-                x.uniform_(0.5, 1.5, generator=generator)
-            elif x.ndim > 1:
-                x.normal_(0, x[0].numel() ** -0.5, generator=generator)
-            elif name.endswith("weight"):
-                x.uniform_(0.5, 1.5, generator=generator)
-            else:
-                x.normal_(0, 0.2, generator=generator)
-    return model
+    return torch_models.randomize(getattr(transformers, original)(settings)).eval()
 
 
 def per_token(ours: Any, theirs: torch.Tensor) -> float:

@@ -17,6 +17,7 @@ import pytest
 import torch
 import transformers
 
+from experiments.benchmarks import torch_models
 from mmdf_jax.pretrained import load_encoder
 
 
@@ -105,20 +106,7 @@ def build(case: Case) -> Any:
     """The original with every parameter and statistic random, so that nothing cancels or vanishes."""
     base, _, head = case.original.partition(" ")
     config = getattr(transformers, f"{base}Config")(**case.config)
-    model = getattr(transformers, f"{base}Model{head}")(config).eval()
-    generator = torch.Generator().manual_seed(0)
-    for name, x in model.state_dict().items():
-        if not x.is_floating_point():
-            continue
-        if name.endswith(("running_var", "lambda1", "layer_scale_parameter")) or (
-            x.ndim == 1 and name.endswith("weight")
-        ):
-            x.uniform_(0.5, 1.5, generator=generator)
-        elif x.ndim > 1 and name.endswith("weight"):
-            x.normal_(0, x[0].numel() ** -0.5, generator=generator)
-        else:
-            x.normal_(0, 0.2, generator=generator)
-    return model
+    return torch_models.randomize(getattr(transformers, f"{base}Model{head}")(config)).eval()
 
 
 def reference(model: Any, case: Case, x: torch.Tensor, like: dict[str, Any]) -> dict[str, torch.Tensor]:
