@@ -19,7 +19,7 @@ def runner(name: str, options: Mapping[str, Any]) -> records.Runner:
     """What `records.prepare` takes as its `runner` to make the records on Beam.
 
     Args:
-      name: `direct` (this machine), or any runner that Beam knows, such as DataflowRunner, FlinkRunner, SparkRunner.
+      name: `direct` (on this machine), or any runner that Beam knows, such as DataflowRunner, FlinkRunner, SparkRunner.
       options: Beam's pipeline options by name. Unknown ones are the runner's to judge.
 
     Each Beam worker starts `workers` children (0: one). All of them read the clips' files, and write into the folder
@@ -33,7 +33,7 @@ def runner(name: str, options: Mapping[str, Any]) -> records.Runner:
     except ImportError as error:
         raise ValueError(f"--runner={name} needs Apache Beam: pip install 'mmdf_jax[beam]' ({error})") from None
 
-    wanted = "DirectRunner" if name == "direct" else name
+    wanted = "FnApiRunner" if name == "direct" else name  # DirectRunner would download another runner first
 
     def run(jobs: Sequence[records.SpoolJob], workers: int, caps: guard.Caps) -> None:
         if not jobs:

@@ -81,6 +81,21 @@ def read(folder: pathlib.Path, split: str) -> Read:
     return example
 
 
+@contextlib.contextmanager
+def _in_order() -> Iterator[None]:
+    """Same records, same bytes: TFDS lets each process write the features of an example in an order of its own."""
+    from tensorflow_datasets.core.example_serializer import ExampleSerializer
+
+    usual = ExampleSerializer.serialize_example
+    ExampleSerializer.serialize_example = lambda self, example: self.get_tf_example(example).SerializeToString(
+        deterministic=True
+    )
+    try:
+        yield
+    finally:
+        ExampleSerializer.serialize_example = usual
+
+
 def write(folder: pathlib.Path, splits: dict[str, list[pathlib.Path]]) -> None:
     """Writes the packed records of each split, in the order of their files, through a TFDS builder; see record.Layout.
 
@@ -115,7 +130,11 @@ def write(folder: pathlib.Path, splits: dict[str, list[pathlib.Path]]) -> None:
     tfds.disable_progress_bar()
     builder = Clips(data_dir=folder, file_format="array_record")
     try:
-        with quiet(), contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory(dir=folder) as unused:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(quiet())
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            stack.enter_context(_in_order())
+            unused = stack.enter_context(tempfile.TemporaryDirectory(dir=folder))
             builder.download_and_prepare(download_dir=unused)
     except RuntimeError as error:  # how array_record tells of a full disk
         raise OSError(errno.EIO, str(error).split(";")[0], str(folder)) from error

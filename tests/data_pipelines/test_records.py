@@ -392,6 +392,20 @@ def test_no_example_is_larger_than_needed(clips):
     assert [len(e["frames"]) for e in Layout.of(huge).split(huge)] == [0, 1, 1, 1]
 
 
+def test_the_same_records_are_the_same_bytes(tmp_path, clips, prepared):
+    """Also from another process, in which hashes of strings are others."""
+    code = f"""
+from data_pipelines import records
+from data_pipelines.clip import Clip
+records.prepare([{", ".join(map(repr, clips))}], {str(tmp_path / "again")!r}, crops=records.{CROPS!r}, workers=2)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    files = [path.relative_to(prepared) for path in prepared.rglob("*") if path.is_file()]
+    assert len(files) > 6
+    for path in files:
+        assert (tmp_path / "again" / path).read_bytes() == (prepared / path).read_bytes(), path
+
+
 def test_packing_is_reversible():
     record = {"a": b"", "b": [b"x", b"", b"yz"], "c": [], "d": b"\n{}"}
     assert record_files.unpack(record_files.pack(record)) == record
