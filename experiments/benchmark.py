@@ -3,10 +3,13 @@
     python -m experiments.benchmark --reference=torch
     python -m experiments.benchmark --encoder=clip:b16,dinov2 --batch=64 --dtype=bfloat16 --reference=torch
     python -m experiments.benchmark --config=configs/cross_attn.py --json=speed.json
+    python -m experiments.benchmark --what=loader --records=DIR
+    python -m experiments.benchmark --what=prepare --records=DIR
 
 Forward is evaluation mode, a step is forward, backward and AdamW. Times are medians over rounds in which all contenders
 take turns; a ratio is ours ÷ theirs in samples/s, with the quartiles of the rounds' ratios. FLOPs are analytic
-(`mmdf_jax.flops`), memory is what XLA plans for the step. Configs are measured without a reference.
+(`mmdf_jax.flops`), memory is what XLA plans for the step. Configs are measured without a reference. The loader and
+`prepare` are described in `benchmarks/data.py`.
 """
 
 import dataclasses
@@ -36,6 +39,10 @@ REFERENCES = ("torch", "torch.compile")
 BATCHES = {"image": 8, "audio": 4, "video": 2}
 RATE = 16_000  # audio samples per second
 
+_WHAT = flags.DEFINE_enum("what", "models", ["models", "loader", "prepare"], "What is measured.")
+_RECORDS = flags.DEFINE_string(
+    "records", "", "Folder of prepared records, for --what=loader and prepare; by default small ones are made."
+)
 _ENCODER = flags.DEFINE_multi_string("encoder", [], "encoder[:variant], several separated by commas.")
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, with arguments after a colon: its whole model instead of encoders.", lock_config=True
@@ -56,6 +63,11 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     with command.errors():
+        if _WHAT.value != "models":
+            from experiments.benchmarks import data
+
+            about = {**environment(), "device": cpu_name()}
+            return data.report(_WHAT.value, _RECORDS.value, _REPEATS.value, _BATCH.value, _JSON.value, about)
         if flags.FLAGS["config"].present:
             file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
             if not pathlib.Path(file).is_file():
@@ -78,8 +90,8 @@ def main(argv: list[str]) -> None:
         for row in [measure_config()] if _CONFIG.value else (measure_encoder(*spec) for spec in encoders):
             rows.append(row)
             print(line(cells(row, _REFERENCE.value)), flush=True)
-        if _JSON.value:
-            pathlib.Path(_JSON.value).write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+            if _JSON.value:  # row by row: a run that is cut short keeps what it has
+                pathlib.Path(_JSON.value).write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
 
 
 def _encoder(spec: str) -> tuple[str, str]:

@@ -7,11 +7,15 @@ counts every thread, so that rates are per core; several processes by the clock 
 import contextlib
 import cProfile
 import dataclasses
+import functools
+import importlib.util
 import itertools
+import json
 import pathlib
 import pstats
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
 import cv2
@@ -31,6 +35,57 @@ PREFETCH = 2  # batches that a worker process keeps ready
 WORKERS = 2
 
 Streams = Mapping[str, Mapping[str, Any]]
+
+
+def report(what: str, folder: str, rounds: int, batch: int, file: str, about: Mapping[str, Any]) -> None:
+    """Prints and writes what the command measures: `what` is loader or prepare.
+
+    about: the machine; file: for all of it as JSON, "" for none.
+
+    Raises FileNotFoundError, ValueError: see given_or_made, measure_loader and measure_prepare.
+    """
+    if file:
+        pathlib.Path(file).touch()
+    _one_thread()
+    packages = ("numpy", "opencv-python-headless", "grain", "av", *(("torch",) if has_torch() else ()))
+    versions = {**about["versions"], **{name: metadata.version(name) for name in packages}}
+    about = {**about, "versions": versions}
+    print(f"{about['device']}, one thread; {', '.join(f'{name} {v}' for name, v in versions.items())}")
+    print(f"{about['command']}\n")
+    rows = []
+    for place in given_or_made(folder):
+        measured = (
+            [measure_prepare(place)]
+            if what == "prepare"
+            else (measure_loader(place, *cut, rounds=rounds, batch=batch) for cut in cuts(place).items())
+        )
+        for row in measured:
+            rows.append(row)
+            print((_prepare_line if what == "prepare" else _loader_line)(row), flush=True)
+            if file:
+                pathlib.Path(file).write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+
+
+def _loader_line(row: Mapping[str, Any]) -> str:
+    rates = " ".join(f"{name} {rate['median']:.4g}/s," for name, rate in row["windows_per_second"].items())
+    over = ", ".join(f"{name} {_spread(s)}" for name, s in row.get("over_decode", {}).items())
+    ratios = ", ".join(f"{name} {_spread(s)}" for name, s in row["ratio"].items())
+    return (
+        f"{row['name']}: {row['images_per_window']:.3g} images a window\n  {rates[:-1]}\n"
+        f"  time ÷ bare decode: {over or '—'}; rate ÷ {ratios or '—'}"
+    )
+
+
+def _prepare_line(row: Mapping[str, Any]) -> str:
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in row["shares"].items())
+    return (
+        f"{row['name']}: {row['clips']} clips of {row['seconds_of_video'] / row['clips']:.1f} s\n"
+        f"  {row['clips_per_minute']:.1f} clips/min, {row['frames_per_second']:.0f} frames/s; {shares}"
+    )
+
+
+def _spread(values: Mapping[str, float]) -> str:
+    return "{median:.2f} [{low:.2f} {high:.2f}]".format(**values)
 
 
 def given_or_made(folder: str) -> list[pathlib.Path]:
@@ -121,8 +176,6 @@ def measure_loader(folder: pathlib.Path, title: str, streams: Streams, *, rounds
     Raises:
       ValueError: the loader's arrays are not equal to those of torch, so that nothing was timed.
     """
-    from torch.utils import data as torch_data
-
     split = records.read_index(folder)[0][0]
     source = records.Records(folder, split)
     batch = batch or BATCH
@@ -135,8 +188,9 @@ def measure_loader(folder: pathlib.Path, title: str, streams: Streams, *, rounds
         first = [next(batches) for _ in range(BATCHES)]
     places = [place for b in first for place in zip(b["clip_index"].tolist(), b["window_start"].tolist(), strict=True)]
     clips = Clips(source, streams, places)
-    theirs = torch_data.DataLoader(clips, batch)
-    check_equal(first, theirs)
+    theirs = has_torch() and data_loader(clips, batch)
+    if theirs:
+        check_equal(first, theirs)
 
     def images() -> Iterator[tuple[Callable[[], bytes], int]]:
         for row, start in places:
@@ -148,23 +202,18 @@ def measure_loader(folder: pathlib.Path, title: str, streams: Streams, *, rounds
                         yield (lambda s=stored, n=number: s[n]), grey
 
     encoded = [(np.frombuffer(get(), np.uint8), grey) for get, grey in images()]
-    contenders = {
-        "ours": lambda: _times(ours(), BATCHES),
-        "decode": lambda: _once(lambda: [cv2.imdecode(data, grey) for data, grey in encoded]),
-        "read": lambda: _once(lambda: [get() for get, _ in images()]),
-        "torch": lambda: _times(iter(theirs), BATCHES),
-    }
-    seconds = _alone(contenders if encoded else {n: c for n, c in contenders.items() if n in ("ours", "torch")}, rounds)
-    endless = torch_data.DataLoader(
-        clips,
-        batch,
-        sampler=_Forever(len(places)),
-        num_workers=WORKERS,
-        prefetch_factor=PREFETCH,
-        multiprocessing_context="spawn",
-    )
+    contenders = {"ours": lambda: _times(ours(), BATCHES)}
+    if encoded:
+        contenders["decode"] = lambda: _once(functools.partial(_decode, encoded))
+        contenders["read"] = lambda: _once(lambda: [get() for get, _ in images()])
+    if theirs:
+        contenders["torch"] = lambda: _times(iter(theirs), BATCHES)
+    seconds = _alone(contenders, rounds)
     with ours(WORKERS) as batches:
-        seconds |= _together({f"ours, {WORKERS} workers": batches, f"torch, {WORKERS} workers": iter(endless)}, rounds)
+        several = {f"ours, {WORKERS} workers": batches}
+        if theirs:
+            several[f"torch, {WORKERS} workers"] = iter(data_loader(clips, batch, WORKERS))
+        seconds |= _together(several, rounds)
     rates = {name: len(places) / values for name, values in seconds.items()}
     row = {
         "name": f"{folder.name}: {title}",
@@ -180,8 +229,11 @@ def measure_loader(folder: pathlib.Path, title: str, streams: Streams, *, rounds
         },
     }
     if encoded:
-        row["over_decode"] = dataclasses.asdict(Spread.of(seconds["ours"] / seconds["decode"]))
-        row["torch_over_decode"] = dataclasses.asdict(Spread.of(seconds["torch"] / seconds["decode"]))
+        row["over_decode"] = {
+            name: dataclasses.asdict(Spread.of(seconds[name] / seconds["decode"]))
+            for name in ("ours", "torch")
+            if name in seconds
+        }
     return row
 
 
@@ -191,6 +243,34 @@ def check_equal(ours: Sequence[Mapping[str, np.ndarray]], theirs: Any) -> None:
         for name in own.keys() | other.keys():
             if name not in own or name not in other or not np.array_equal(own[name], np.asarray(other[name])):
                 raise ValueError(f"the loader and torch differ in {name}: nothing was timed")
+
+
+def has_torch() -> bool:
+    """Whether there is anything to compare with."""
+    return importlib.util.find_spec("torch") is not None
+
+
+def data_loader(clips: Clips, batch: int, workers: int = 0) -> Any:
+    """torch's DataLoader over the clips once, or, with worker processes, over and over."""
+    from torch.utils import data
+
+    if not workers:
+        return data.DataLoader(clips, batch)
+    options = {"num_workers": workers, "prefetch_factor": PREFETCH, "multiprocessing_context": "spawn"}
+    return data.DataLoader(clips, batch, sampler=_Forever(len(clips)), worker_init_fn=_one_thread, **options)
+
+
+def _one_thread(worker: int = 0) -> None:
+    cv2.setNumThreads(1)
+    if has_torch():
+        import torch
+
+        torch.set_num_threads(1)
+
+
+def _decode(encoded: Sequence[tuple[np.ndarray, int]]) -> None:
+    for data, flag in encoded:
+        cv2.imdecode(data, flag)
 
 
 class _Forever:
@@ -236,7 +316,7 @@ def _alone(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str
 def _together(contenders: Mapping[str, Iterator[Any]], rounds: int) -> dict[str, np.ndarray]:
     """Seconds [rounds] for BATCHES batches of each, whose worker processes go on by themselves between its turns."""
     ready = (PREFETCH + 1) * WORKERS + 1  # batches that may be there at a turn's beginning
-    enough = 4 * BATCHES
+    enough = 3 * BATCHES
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for i in range(-1, rounds):
         for name in list(contenders)[:: 1 if i % 2 else -1]:
