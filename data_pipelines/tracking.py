@@ -9,6 +9,7 @@ from data_pipelines.faces import Track, fill
 
 _OVERLAP = 0.3  # intersection over union from which two boxes are one face
 _STEADY = 0.7  # and from which it has hardly moved
+_PEOPLE = 8  # the largest are told apart; a crowd holds no more speakers
 _MEMORY = 25  # frames for which a track that is not seen stays open
 
 
@@ -99,14 +100,14 @@ def overlap(a: Sequence[float], b: Sequence[float]) -> float:
 
 def people(tracks: Sequence[dict[int, Face]]) -> list[dict[int, Face]]:
     """One track a person, the largest first: most face sizes summed over its frames. Pieces that lie apart in time, at
-    about the same place and of about the same size, are put together."""
+    about the same place and of about the same size, are put together. At most eight people."""
     found: list[dict[int, Face]] = []
     for track in sorted(tracks, key=_amount, reverse=True):
         whose = (i for i, person in enumerate(found) if not person.keys() & track.keys() and _alike(person, track))
-        if (i := next(whose, None)) is None:
-            found.append(dict(track))
-        else:
+        if (i := next(whose, None)) is not None:
             found[i] |= track
+        elif len(found) < _PEOPLE:
+            found.append(dict(track))
     return [dict(sorted(person.items())) for person in sorted(found, key=_amount, reverse=True)]
 
 

@@ -98,6 +98,12 @@ def test_everybody_is_followed_the_largest_first():
     np.testing.assert_allclose(smaller.landmarks[:, 0, 0], 100 + np.arange(30), atol=1e-3)
 
 
+def test_of_a_crowd_the_largest_are_told_apart():
+    tracks = [{0: detectors.Face((50 * i, 0, 50 * i + 20 + i, 20 + i), np.zeros((68, 2)))} for i in range(30)]
+    found = tracking.people(tracks)
+    assert [round(person[0].size) for person in found] == [49, 48, 47, 46, 45, 44, 43, 42]
+
+
 def test_nobody():
     assert follow([[]] * 12)[0] is None
     assert tracking.Tracker(lambda: Scripted([])).finish(640) == []
