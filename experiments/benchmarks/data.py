@@ -28,7 +28,14 @@ from experiments.benchmarks.timing import Spread
 WINDOW = 1.6  # s
 FACES = (64, 224)  # pixels of the face crops that are made where no records are given
 CORPUS = {"train": 2, "val": 2, "test": 2, "train_clips": 4, "eval_clips": 2}
-STAGES = {"media": "decode", "tracking": "faces", "detectors": "faces", "faces": "crops"}  # by module
+STAGES = {
+    "media": "decode",
+    "containers": "decode",
+    "tracking": "faces",
+    "detectors": "faces",
+    "speaker": "faces",
+    "faces": "crops",
+}
 BATCH = 16
 BATCHES = 4  # that each contender makes in a round
 PREFETCH = 2  # batches that a worker process keeps ready
@@ -209,11 +216,10 @@ def measure_loader(folder: pathlib.Path, title: str, streams: Streams, *, rounds
     if theirs:
         contenders["torch"] = lambda: _times(iter(theirs), BATCHES)
     seconds = _alone(contenders, rounds)
-    with ours(WORKERS) as batches:
-        several = {f"ours, {WORKERS} workers": batches}
-        if theirs:
-            several[f"torch, {WORKERS} workers"] = iter(data_loader(clips, batch, WORKERS))
-        seconds |= _together(several, rounds)
+    several = {f"ours, {WORKERS} workers": lambda: ours(WORKERS)}
+    if theirs:
+        several[f"torch, {WORKERS} workers"] = lambda: iter(data_loader(clips, batch, WORKERS))
+    seconds |= _together(several, rounds)
     rates = {name: len(places) / values for name, values in seconds.items()}
     row = {
         "name": f"{folder.name}: {title}",
@@ -313,19 +319,25 @@ def _alone(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str
     return {name: np.array(values[1:]) for name, values in seconds.items()}
 
 
-def _together(contenders: Mapping[str, Iterator[Any]], rounds: int) -> dict[str, np.ndarray]:
+def _together(contenders: Mapping[str, Callable[[], Iterator[Any]]], rounds: int) -> dict[str, np.ndarray]:
     """Seconds [rounds] for BATCHES batches of each, whose worker processes go on by themselves between its turns."""
     ready = (PREFETCH + 1) * WORKERS + 1  # batches that may be there at a turn's beginning
     enough = 3 * BATCHES
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for i in range(-1, rounds):
-        for name in list(contenders)[:: 1 if i % 2 else -1]:
-            for _ in range(ready):
-                next(contenders[name])
-            begin = time.perf_counter()
-            for _ in range(enough):
-                next(contenders[name])
-            seconds[name].append((time.perf_counter() - begin) * BATCHES / enough)
+    running = {name: start() for name, start in contenders.items()}
+    try:
+        for i in range(-1, rounds):
+            for name in list(contenders)[:: 1 if i % 2 else -1]:
+                for _ in range(ready):
+                    next(running[name])
+                begin = time.perf_counter()
+                for _ in range(enough):
+                    next(running[name])
+                seconds[name].append((time.perf_counter() - begin) * BATCHES / enough)
+    finally:
+        for batches in running.values():
+            if hasattr(batches, "close"):  # torch's end with the last reference to them
+                batches.close()
     return {name: np.array(values[1:]) for name, values in seconds.items()}
 
 
