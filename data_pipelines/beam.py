@@ -22,8 +22,8 @@ def runner(name: str, options: Mapping[str, Any]) -> records.Runner:
       name: `direct` (on this machine), or any runner that Beam knows, such as DataflowRunner, FlinkRunner, SparkRunner.
       options: Beam's pipeline options by name. Unknown ones are the runner's to judge.
 
-    Each Beam worker starts `workers` children (0: one). All of them read the clips' files, and write into the folder
-    beside the records', under the same paths as this machine, and have this package installed.
+    Each Beam worker starts `workers` children (0: one). All of them have this package installed, and under the same
+    paths as this machine the clips' files, YuNet's if it is used, and the folder `OUT.partial`, where they write.
 
     Raises ValueError, one clear line, if Beam is not installed or has no such runner, or an option is missing.
     """
@@ -60,6 +60,7 @@ def _extract(batch: Sequence[tuple[str, extract.Job]], workers: int, caps: guard
     paths = [pathlib.Path(path) for path, _ in batch]
     if not paths[0].parent.is_dir():
         raise FileNotFoundError(f"a worker does not see {paths[0].parent}: --out must lie where all workers can write")
+    batch[0][1].crops.described()  # raises where this worker lacks the detector's file
     with contextlib.closing(
         guard.run(extract.extract, [job for _, job in batch], workers=workers, caps=caps)
     ) as outcomes:

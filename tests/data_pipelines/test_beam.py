@@ -78,6 +78,12 @@ def test_a_worker_that_does_not_see_the_folder_says_so(clips, tmp_path):
         list(beam._extract([(str(tmp_path / "nowhere" / "clip"), job)], 1, records.guard.CAPS))
 
 
+def test_a_worker_without_the_detectors_file_says_so(clips, tmp_path):
+    job = records.extract.Job(clips[0], records.Crops(yunet=str(tmp_path / "gone.onnx")))
+    with pytest.raises(FileNotFoundError, match=r"gone\.onnx': there is no such file"):
+        list(beam._extract([(str(tmp_path / "clip"), job)], 1, records.guard.CAPS))
+
+
 def test_outcomes_that_got_lost_are_told(clips, tmp_path):
     with pytest.raises(ValueError, match="7 of 10 clips that were to be decoded have left nothing here"):
         records.prepare(
