@@ -7,7 +7,8 @@
     python -m experiments.benchmark --what=prepare --records=DIR
 
 Forward is evaluation mode, a step is forward, backward and AdamW. Times are medians over rounds in which all contenders
-take turns; a ratio is ours ÷ theirs in samples/s, with the quartiles of the rounds' ratios. FLOPs are analytic
+take turns; a ratio is ours ÷ theirs in samples/s, with the quartiles of the rounds' ratios, and once more in processor
+time, which a machine shared with other programs disturbs less (on a GPU it says nothing). FLOPs are analytic
 (`mmdf_jax.flops`), memory is what XLA plans for the step. Configs are measured without a reference. The loader and
 `prepare` are described in `benchmarks/data.py`.
 """
@@ -218,17 +219,19 @@ def _time(row: dict[str, Any], contenders: dict[str, Any]) -> dict[str, Any]:
     from experiments.benchmarks import devices, timing
 
     batch = next(iter(row["shapes"].values()))[0]
-    row |= {"samples_per_second": {}, "mfu": {}, "ratio": {}}
+    row |= {"samples_per_second": {}, "mfu": {}, "ratio": {}, "processor_ratio": {}}
     peak = devices.peak(jax.devices()[0].device_kind, row["dtype"])
     for what in ("forward", "step"):
-        seconds = timing.interleave({name: getattr(p, what) for name, p in contenders.items()}, _REPEATS.value)
+        runs = {name: getattr(program, what) for name, program in contenders.items()}
+        seconds, processor = timing.interleave(runs, _REPEATS.value)
         rates = {name: timing.Spread.of(batch / values) for name, values in seconds.items()}
         row["samples_per_second"][what] = {name: dataclasses.asdict(rate) for name, rate in rates.items()}
-        row["ratio"][what] = {
-            name: dataclasses.asdict(timing.Spread.of(values / seconds["ours"]))
-            for name, values in seconds.items()
-            if name != "ours"
-        }
+        for key, times in (("ratio", seconds), ("processor_ratio", processor)):
+            row[key][what] = {
+                name: dataclasses.asdict(timing.Spread.of(times[name] / times["ours"]))
+                for name in contenders
+                if name != "ours"
+            }
         if peak and row["flops"]:
             row["mfu"][what] = row["flops"][what] * rates["ours"].median / peak
     return row
@@ -274,7 +277,8 @@ COLUMNS = ("GFLOP", "compile s", "memory GB", "forward /s", "step /s", "MFU %")
 
 def titles(references: Sequence[str]) -> list[str]:
     """Heads of the columns; forward/step where a column holds both."""
-    return ["model", "batch", "M params", *COLUMNS, *(f"÷ {name}: forward, step" for name in references)]
+    compared = (f"÷ {name}, forward and step; in CPU time" for name in references)
+    return ["model", "batch", "M params", *COLUMNS, *compared]
 
 
 def cells(row: dict[str, Any], references: Sequence[str]) -> list[str]:
@@ -289,8 +293,10 @@ def cells(row: dict[str, Any], references: Sequence[str]) -> list[str]:
     def ratio(name: str) -> str:
         if name not in row["ratio"]["step"]:
             return "—"
-        return ", ".join(
-            "{median:.2f} [{low:.2f} {high:.2f}]".format(**row["ratio"][what][name]) for what in ("forward", "step")
+        spreads = [row["ratio"][what][name] for what in ("forward", "step")]
+        text = "  ".join("{median:.2f} [{low:.2f} {high:.2f}]".format(**spread) for spread in spreads)
+        return (
+            text + "; " + both({what: row["processor_ratio"][what][name]["median"] for what in row["ratio"]}, "{:.2f}")
         )
 
     return [
@@ -311,7 +317,7 @@ def line(values: Sequence[str]) -> str:
     """Cells under their columns."""
     widths = (32, 5, 8, 13, 9, 9, 10, 8, 8)
     padded = [value.ljust(width) for value, width in zip(values, widths, strict=False)]
-    return "  ".join([*padded, *(value.ljust(38) for value in values[len(widths) :])]).rstrip()
+    return "  ".join([*padded, *(value.ljust(50) for value in values[len(widths) :])]).rstrip()
 
 
 if __name__ == "__main__":

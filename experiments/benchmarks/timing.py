@@ -26,11 +26,12 @@ class Spread:
         return cls(float(median), float(low), float(high))
 
 
-def interleave(runs: Mapping[str, Run], rounds: int) -> dict[str, np.ndarray]:
-    """Seconds per repetition of each run in each round, [rounds].
+def interleave(runs: Mapping[str, Run], rounds: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Seconds per repetition of each run in each round, [rounds]: by the clock, and of this process's processors.
 
-    In a round every run has its turn, in an order reversed from round to round, so that whatever else the machine does
-    meets all of them alike. Two rounds to warm up are not counted.
+    The latter leave out what other programs take away. In a round every run has its turn, in an order reversed from
+    round to round, so that whatever else the machine does meets all of them alike. Two rounds to warm up are not
+    counted.
     """
     names = list(runs)
     times = {}
@@ -40,10 +41,11 @@ def interleave(runs: Mapping[str, Run], rounds: int) -> dict[str, np.ndarray]:
         runs[name](1)
         times[name] = time.perf_counter() - start
     repetitions = {name: max(1, math.ceil(SHORTEST / seconds)) for name, seconds in times.items()}
-    seconds = {name: np.zeros(rounds) for name in names}
+    seconds, processor = ({name: np.zeros(rounds) for name in names} for _ in range(2))
     for i in range(rounds):
         for name in names if i % 2 == 0 else names[::-1]:
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             runs[name](repetitions[name])
             seconds[name][i] = (time.perf_counter() - start) / repetitions[name]
-    return seconds
+            processor[name][i] = (time.process_time() - busy) / repetitions[name]
+    return seconds, processor

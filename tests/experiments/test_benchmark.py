@@ -43,6 +43,7 @@ def test_measures_encoders_beside_torch(tmp_path):
         assert rate["ours"]["low"] <= rate["ours"]["median"] <= rate["ours"]["high"]
         assert ratio["low"] <= rate["ours"]["high"] / rate["torch"]["low"]
         assert ratio["high"] >= rate["ours"]["low"] / rate["torch"]["high"]
+        assert clip["processor_ratio"][what]["torch"]["median"] > 0
     assert clip["mfu"] == {}  # no peak is known for a CPU
     assert resnet["ratio"] == {"forward": {}, "step": {}}  # torchvision has no such network
     table = text.splitlines()
@@ -116,8 +117,11 @@ def test_both_train_alike():
 
 def test_rounds_take_turns():
     calls = []
-    seconds = timing.interleave({"a": lambda n: calls.append(("a", n)), "b": lambda n: calls.append(("b", n))}, 3)
+    seconds, processor = timing.interleave(
+        {"a": lambda n: calls.append(("a", n)), "b": lambda n: calls.append(("b", n))}, 3
+    )
     assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
+    assert all((processor[name] >= 0).all() for name in "ab")
     assert [name for name, _ in calls[4:]] == ["a", "b", "b", "a", "a", "b"]
     assert all(n > 1 for _, n in calls[4:])
     spread = timing.Spread.of(np.arange(1.0, 6.0))
