@@ -154,6 +154,12 @@ class Clips:
         return item
 
 
+def places_of(batch: Mapping[str, np.ndarray]) -> list[tuple[int, float]]:
+    """Row and start of each window of a loader's batch; the start as it was before float32, on the grid of frames."""
+    starts = np.round(batch["window_start"].astype(np.float64) * windows.FPS) / windows.FPS
+    return list(zip(batch["clip_index"].tolist(), starts.tolist(), strict=True))
+
+
 def labels(clip: Any, start: float) -> tuple[int, int, int]:
     """Of the window: overall, of the video, of the audio."""
 
@@ -193,7 +199,7 @@ def measure_loader(folder: pathlib.Path, title: str, streams: Streams, *, rounds
 
     with ours() as batches:
         first = [next(batches) for _ in range(BATCHES)]
-    places = [place for b in first for place in zip(b["clip_index"].tolist(), b["window_start"].tolist(), strict=True)]
+    places = [place for b in first for place in places_of(b)]
     clips = Clips(source, streams, places)
     theirs = has_torch() and data_loader(clips, batch)
     if theirs:
@@ -344,7 +350,7 @@ def _together(contenders: Mapping[str, Callable[[], Iterator[Any]]], rounds: int
 # Files to records
 
 
-def measure_prepare(folder: pathlib.Path, *, most: int = 8) -> dict[str, Any]:
+def measure_prepare(folder: pathlib.Path, *, most: int = 4) -> dict[str, Any]:
     """One row: clips per minute on one core, of the files that the records were made of, and what takes the time.
 
     Faces are looked for, also where the dataset knows them. `shares`: decode (of sound and pictures, twice, for faces

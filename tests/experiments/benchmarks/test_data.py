@@ -89,7 +89,7 @@ def test_both_make_the_same_batches(folder, cut):
     config = {"window": data.WINDOW, "streams": streams, "batch_size": 4, "balance": "none", "threads": 0}
     with loader.train_batches(source, config, seed=1) as batches:
         own = [next(batches) for _ in range(6)]
-    places = [p for b in own for p in zip(b["clip_index"].tolist(), b["window_start"].tolist(), strict=True)]
+    places = [place for batch in own for place in data.places_of(batch)]
     theirs = list(data.data_loader(data.Clips(source, streams, places), 4))
     assert own[0].keys() == theirs[0].keys()
     data.check_equal(own, theirs)
