@@ -21,6 +21,7 @@ import os
 import pathlib
 import platform
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -118,6 +119,8 @@ def _check_references(references: Sequence[str]) -> None:
             raise ValueError(f"--reference={reference}: expected one of {', '.join(REFERENCES)}")
     if references and importlib.util.find_spec("torch") is None:
         raise ValueError("--reference needs PyTorch, which is not installed: pip install torch")
+    if "torch.compile" in references and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
+        raise ValueError("--reference=torch.compile needs a C++ compiler (g++ or clang++); none was found")
 
 
 def measure_encoder(name: str, variant: str) -> dict[str, Any]:

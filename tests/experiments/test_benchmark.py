@@ -84,6 +84,14 @@ def test_torch_missing_is_one_line(monkeypatch):
         benchmark._check_references(["torch"])
 
 
+def test_torch_compile_without_a_compiler_is_one_line(monkeypatch):
+    from experiments import benchmark
+
+    monkeypatch.setattr(benchmark.shutil, "which", lambda name: None)
+    with pytest.raises(ValueError, match="needs a C\\+\\+ compiler"):
+        benchmark._check_references(["torch.compile"])
+
+
 def test_disagreeing_models_are_not_timed():
     model = build({"name": "mmdf_jax.encoders.convnext", "variant": "tiny", "depths": (1,), "widths": (8,)})
     original, variables = torch_models.pair(model)
