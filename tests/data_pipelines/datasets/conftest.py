@@ -20,7 +20,8 @@ class Fixture:
 
     def read(self, reader, root="", **options):
         """Clips by relative path (clip_id without the dataset); each exists, once."""
-        with self._caplog.at_level(logging.INFO):
+        # absl's logger by name too: a command that ran before may have quietened it
+        with self._caplog.at_level(logging.INFO), self._caplog.at_level(logging.INFO, logger="absl"):
             clips = reader.read(str(self.root / root), **options)
         by_name = {clip.clip_id.partition("/")[2]: clip for clip in clips}
         assert len(by_name) == len(clips) == len({clip.path for clip in clips})
