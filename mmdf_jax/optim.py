@@ -14,6 +14,7 @@ import optax
 from mmdf_jax.typing import Array
 
 Rules = Sequence[tuple[str, float]]
+_LARGE = 2**19  # numbers of a parameter that the optimizer updates on its own
 
 
 def schedule(*, learning_rate: float, steps: int, warmup_steps: int = 0, final: float = 0.0) -> optax.Schedule:
@@ -80,28 +81,34 @@ def make(
     )
     leaf_rates = jax.tree.leaves(multipliers(params, config.get("rules", ())) if rates is None else rates)
 
-    # The trainable leaves become one vector: hundreds of small element-wise kernels, one set per leaf, would take
-    # longer to compile than the model itself.
-    def vector(leaves: Sequence[Any]) -> Array:
-        return jnp.concatenate([leaf.ravel() for leaf, scale in zip(leaves, leaf_rates, strict=True) if scale])
+    # Small trainable leaves become one vector: hundreds of small element-wise kernels, one set per leaf, would take
+    # longer to compile than the model itself. Large ones stay as they are, for copying them would take longer than the
+    # update.
+    def pack(leaves: Sequence[Any]) -> list[Array]:
+        trained = [leaf for leaf, scale in zip(leaves, leaf_rates, strict=True) if scale]
+        small = [leaf.ravel() for leaf in trained if leaf.size < _LARGE]
+        return [jnp.concatenate([jnp.zeros(0), *small]), *(leaf for leaf in trained if leaf.size >= _LARGE)]
 
     def init(params: Any) -> Any:
-        return adam.init(vector(jax.tree.leaves(params)))
+        return adam.init(pack(jax.tree.leaves(params)))
 
     def update(gradients: Any, state: Any, params: Any) -> tuple[Any, Any]:
         leaves = jax.tree.leaves(params)
         count = optax.tree.get(state, "count")
-        updates, state = adam.update(vector(jax.tree.leaves(gradients)), state)
-        decayed = vector([leaf if leaf.ndim > 1 else jnp.zeros_like(leaf) for leaf in leaves])
-        updates = -rate(count) * (updates + decay * decayed)
-        new, start = [], 0
+        updates, state = adam.update(pack(jax.tree.leaves(gradients)), state)
+        decayed = pack([leaf if leaf.ndim > 1 else jnp.zeros_like(leaf) for leaf in leaves])
+        small, *large = (-rate(count) * (u + decay * d) for u, d in zip(updates, decayed, strict=True))
+        new, start, large = [], 0, iter(large)
         for leaf, scale in zip(leaves, leaf_rates, strict=True):
             if not scale:
                 new.append(jnp.zeros_like(leaf))
                 continue
-            piece = updates[start : start + leaf.size].reshape(leaf.shape)
+            if leaf.size >= _LARGE:
+                piece = next(large)
+            else:
+                piece = small[start : start + leaf.size].reshape(leaf.shape)
+                start += leaf.size
             new.append(piece if scale == 1 else scale * piece)
-            start += leaf.size
         return jax.tree.unflatten(jax.tree.structure(params), new), state
 
     return optax.GradientTransformation(init, update), rate

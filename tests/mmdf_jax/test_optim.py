@@ -36,7 +36,9 @@ def test_warm_up_must_be_shorter_than_the_run():
         optim.schedule(learning_rate=1.0, steps=10, warmup_steps=10)
 
 
-def test_adamw_with_clipping_equals_torch():
+@pytest.mark.parametrize("large", (optim._LARGE, 4), ids=("one vector", "large leaves apart"))
+def test_adamw_with_clipping_equals_torch(large, monkeypatch):
+    monkeypatch.setattr(optim, "_LARGE", large)
     rng = np.random.default_rng(0)
     config = {"learning_rate": 0.1, "weight_decay": 0.1, "clip": 0.5}
     transformation, rate = optim.make(config, PARAMS, 1000)
