@@ -43,7 +43,7 @@ ENCODERS = {
 
 def get_config(arg: str | None = None) -> ConfigDict:
     """The experiment as plain data."""
-    args = common.parse_args(arg, encoder="convnext", data="talking_heads", size="tiny", finetune="all")
+    args = common.parse_args(arg, encoder="efficientnet", data="talking_heads", size="tiny", finetune="all")
     variant, weights = common.choose(ENCODERS, args)
     tiny = args.size == "tiny"
     config = common.base(args)
