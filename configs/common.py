@@ -142,8 +142,7 @@ def unimodal(config: ConfigDict, args: ConfigDict, stream: str, variant: str, so
             "smoothing": 0.05,
         }
     )
-    if source:
-        config.pretrained[stream] = weights(source)
+    config.pretrained[stream] = weights(source)
     return config
 
 

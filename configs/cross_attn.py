@@ -34,6 +34,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "video": {"name": "mmdf_jax.encoders.resnet3d", "variant": variant or "r3d_18"},
         }
     )
+    config.pretrained.image = common.weights("" if tiny else "openai/clip-vit-base-patch16")
+    config.pretrained.audio, config.pretrained.video = common.weights(""), common.weights("")
     config.model.fusion = ConfigDict(
         {
             "name": "mmdf_jax.fusion.cross_attention",

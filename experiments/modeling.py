@@ -66,10 +66,10 @@ def load_pretrained(config: Mapping[str, Any], model: Model, variables: Mapping[
     params, stats = dict(variables["params"]), dict(variables["batch_stats"])
     modules = (model.model if isinstance(model, lora.Adapted) else model).encoders
     for stream, spec in config["pretrained"].items():
-        if stream not in modules:
-            raise ValueError(f"config.pretrained.{stream}: the model's streams are {', '.join(modules)}")
         if not spec["source"]:
             continue
+        if stream not in modules:
+            raise ValueError(f"config.pretrained.{stream}: the model's streams are {', '.join(modules)}")
         name = f"encoders_{stream}"
         target = {"params": params[name]} | ({"batch_stats": stats[name]} if name in stats else {})
         loaded, digest = pretrained.load_variables(
