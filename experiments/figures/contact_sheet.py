@@ -64,4 +64,6 @@ def _row(facts: dict[str, str], place: tuple[records.Records, int] | None) -> np
                 if not record["found"][frame]:
                     cv2.rectangle(tile, (0, 0), (_TILE - 3, _TILE - 3), (0, 0, 255), 2)
                 sheet[top : top + _TILE - 2, left : left + _TILE - 2] = tile
+    if not record["mouth"] and len(lines) * 22 < _TILE:
+        return np.concatenate([sheet[: _TILE + 2], sheet[-2:]])  # no empty half where mouths are not cut
     return sheet
