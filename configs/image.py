@@ -48,4 +48,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     tiny = args.size == "tiny"
     config = common.base(args)
     config.data.streams = ConfigDict({"image": {"frames": 4 if tiny else 8, "size": 64 if tiny else 224}})
-    return common.unimodal(config, args, "image", variant, weights)
+    common.unimodal(config, args, "image", variant, weights)
+    if tiny and args.encoder in ("clip", "dinov2"):  # from scratch, transformers take longer, and small patches
+        config.train.steps, config.train.eval_steps = 900, 150
+        config.model.encoders.image.patch = 8
+    return config
