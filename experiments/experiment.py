@@ -54,6 +54,8 @@ def run(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] =
 
 
 def _do(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str]) -> None:
+    if config["fold"] and not config["folds"]:
+        raise ValueError(f"config.fold={config['fold']}: a fold of how many? Set config.folds too, 3 or more")
     if not config["folds"] or config["fold"]:
         _train_and_evaluate(config, workdir, allow)
         return

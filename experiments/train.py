@@ -156,7 +156,8 @@ def train(
 
     make_batches = functools.partial(loader.train_batches, train_records)
     if config["finetune"]["cache"]:
-        cached = features.ensure(config, model, eval_variables(state), splits)
+        # Not of the averaged parameters: averaging rounds what never changes, and a resumed run must find the same.
+        cached = features.ensure(config, model, state, splits)
         val_records, make_batches = cached["val"], cached["train"].train_batches
 
     # ------------------------------------------------------------------------------------------------- loop

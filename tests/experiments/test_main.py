@@ -195,6 +195,7 @@ def test_a_nan_gradient_stops_the_run_with_the_clip_ids(cache, reference, tmp_pa
     [
         (["--config.train.stepz=1"], "config.train has no key 'stepz'; known: accumulate, "),
         (["--config.data.name=nowhere"], "there is no dataset 'nowhere'; known: asvspoof2019, "),
+        (["--config.fold=2"], "config.fold=2: a fold of how many? Set config.folds too"),
         (["--config.train.steps=many"], "--config.train.steps=many"),
         (["--config.model.name=os.path"], "'os.path' is outside the allowed packages"),
         (["--workdir=/proc/nowhere"], "--workdir=/proc/nowhere: cannot be written to"),
