@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmdf_jax.layers.batch_norm import BatchNorm
+from mmdf_jax.layers.dense import Dense
 from mmdf_jax.layers.depthwise import DepthwiseConv
 from mmdf_jax.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, normalize
 from mmdf_jax.layers.pool import max_over
-from mmdf_jax.layers.transformer import Dense, DropPath, call
+from mmdf_jax.layers.transformer import DropPath, call
 from mmdf_jax.pretrained import conv, pointwise, same
 from mmdf_jax.typing import Array, Dtype, Outputs
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmdf_jax.layers import spectrogram
+from mmdf_jax.layers.dense import Dense
 from mmdf_jax.layers.norm import GroupNorm
 from mmdf_jax.layers.pool import max_over
 from mmdf_jax.layers.spec_augment import spec_augment
@@ -94,7 +95,7 @@ class Model(nn.Module):
 
         # Frequencies are told apart to the end: a vocoder's traces lie in particular bands.
         d = x.shape[-1]
-        x = nn.Dense(d, dtype=self.dtype, name="bins")(x.reshape(*x.shape[:2], -1))
+        x = Dense(d, dtype=self.dtype, name="bins")(x.reshape(*x.shape[:2], -1))
         x = nn.relu(nn.LayerNorm(dtype=self.dtype, name="norm")(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         mask = jnp.ones(x.shape[:2], bool) if mask is None else mask

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax.layers.dense import Dense
 from mmdf_jax.layers.grouped_conv import GroupedConv1D
 from mmdf_jax.layers.norm import GroupNorm, LayerNorm
 from mmdf_jax.layers.patch import patchify_matmul
@@ -85,7 +86,7 @@ class Model(nn.Module):
 
         if self.feature_norm:
             x = norm("feature_norm")(x)
-        x = drop(self.feature_dropout, nn.Dense(self.width, dtype=self.dtype, name="feature_projection")(x))
+        x = drop(self.feature_dropout, Dense(self.width, dtype=self.dtype, name="feature_projection")(x))
         if mask is None:
             tokens_mask = jnp.ones(x.shape[:2], bool)
             attend = None

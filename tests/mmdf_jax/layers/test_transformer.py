@@ -91,7 +91,10 @@ def test_block_equals_torch(pre_norm):
 
 def test_activations_and_gated_mlp():
     x = np.linspace(-6, 6, 101, dtype=np.float32)
-    np.testing.assert_allclose(gelu(x), torch.nn.functional.gelu(torch.tensor(x)), atol=1e-6)
+    t = torch.tensor(x, requires_grad=True)
+    torch.nn.functional.gelu(t).sum().backward()
+    np.testing.assert_allclose(gelu(x), torch.nn.functional.gelu(t).detach(), atol=1e-6)
+    np.testing.assert_allclose(jax.vmap(jax.grad(gelu))(x), t.grad, atol=1e-6)
     np.testing.assert_allclose(quick_gelu(x), x / (1 + np.exp(-1.702 * x)), atol=1e-6)
     x = x[:8].reshape(2, 4)
     module = SwiGlu(6)
