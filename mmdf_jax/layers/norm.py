@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax.layers.batch_norm import BatchNorm
 from mmdf_jax.typing import Array, Dtype
 
 
@@ -21,15 +22,11 @@ class Norm(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array | None = None, *, train: bool) -> Array:
-        """mask: bool, [b …] of x without channels or broadcastable to it; False is left out of the statistics."""
+    def __call__(self, x: Array, *, train: bool) -> Array:
         if self.kind == "group":
-            return GroupNorm(eps=self.eps, dtype=self.dtype, name="norm")(x, mask)
+            return GroupNorm(eps=self.eps, dtype=self.dtype, name="norm")(x)
         if self.kind == "batch":
-            norm = nn.BatchNorm(
-                use_running_average=not train, momentum=0.9, epsilon=self.eps, dtype=self.dtype, name="norm"
-            )
-            return norm(x, mask=None if mask is None else mask[..., None])
+            return BatchNorm(momentum=0.9, eps=self.eps, dtype=self.dtype, name="norm")(x, train=train)
         raise ValueError(f"Norm: kind must be 'batch' or 'group', not {self.kind!r}")
 
 

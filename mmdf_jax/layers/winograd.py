@@ -71,20 +71,19 @@ def _kernel_gradient(x: Array, g: Array, size: tuple[int, int]) -> Array:
     """Gradient with respect to the kernel [*size 3 c d]. Each frame of x meets the frames of g around it in kh matrix
     products [c, h tiles] @ [h tiles, kt d] for each of the six filters."""
     (kt, kh), (b, t, h, w, c), d = size, x.shape, g.shape[-1]
-    tiles, x = _tiled(x.reshape(b * t, h, w, c))
-    g = jnp.pad(g, ((0, 0), (kt // 2,) * 2, (kh // 2,) * 2, (0, 4 * tiles - w), (0, 0)))
+    tiles, x = _tiled(jnp.pad(x.reshape(b * t, h, w, c), ((0, 0), (kh // 2,) * 2, (0, 0), (0, 0))))
+    g = jnp.pad(g, ((0, 0), (kt // 2,) * 2, (0, 0), (0, 4 * tiles - w), (0, 0)))
 
     def add(index: Array, totals: tuple[tuple[Array, ...], ...]) -> tuple[tuple[Array, ...], ...]:
         inputs = _inputs(jax.lax.dynamic_index_in_dim(x, index, keepdims=False), tiles)
         # Behind the barrier the transpose stays in memory; XLA's product of an operand that it transposes is slow.
         inputs = [jax.lax.optimization_barrier(y.reshape(-1, c).T) for y in inputs]
         around = jax.lax.dynamic_slice(g, (index // t, index % t, 0, 0, 0), (1, kt, *g.shape[2:]))[0]
-        around = jnp.concatenate(list(around[::-1]), axis=-1).reshape(-1, tiles, 4, kt * d)
-        outputs = [around[:, :, i] for i in range(4)]
-        outputs = [_combine(column, outputs) for column in zip(*_OUTPUT, strict=True)]
+        around = jnp.concatenate(list(around[::-1]), axis=-1).reshape(h * tiles, 4, kt * d)
+        outputs = [_combine(column, [around[:, i] for i in range(4)]) for column in zip(*_OUTPUT, strict=True)]
         return tuple(
             tuple(
-                total + jnp.matmul(y, dy[i : i + h].reshape(-1, kt * d), preferred_element_type=jnp.float32)
+                total + jnp.matmul(y[:, i * tiles : (i + h) * tiles], dy, preferred_element_type=jnp.float32)
                 for i, total in enumerate(sums)
             )
             for sums, y, dy in zip(totals, inputs, outputs, strict=True)
@@ -92,7 +91,7 @@ def _kernel_gradient(x: Array, g: Array, size: tuple[int, int]) -> Array:
 
     zero = jnp.zeros((c, kt * d), jnp.float32)
     totals = jnp.array(jax.lax.fori_loop(0, b * t, add, ((zero,) * kh,) * 6)).reshape(6, kh, c, kt, d)
-    return jnp.einsum("fk,fhctd->thkcd", jnp.array(_FILTER, jnp.float32), totals[:, ::-1])
+    return jnp.einsum("fk,fhctd->thkcd", jnp.array(_FILTER, jnp.float32), totals)
 
 
 def _tiled(x: Array) -> tuple[int, Array]:
