@@ -120,17 +120,16 @@ def train(
         }
         if options["ema"]:
             new["ema"] = optax.incremental_update(new["params"], state["ema"], 1 - options["ema"])
-        # One vector each: per-leaf reductions would be hundreds of kernels to compile.
-        gradient, parameter, change = (_vector(tree) for tree in (gradients, new["params"], updates))
-        checked = jnp.concatenate([metrics["loss"][None], gradient, parameter, _vector(stats)])
-        finite = jnp.all(jnp.isfinite(checked))
+        gradient, parameter = optim.pack(gradients), optim.pack(new["params"])
+        checked = [metrics["loss"], *gradient, *parameter, *optim.pack(stats)]
+        finite = jnp.stack([jnp.isfinite(x).all() for x in checked]).all()
         new = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, dict(state))
         metrics |= {
             "finite": finite,
-            "grad_norm": jnp.linalg.norm(gradient),
-            "param_norm": jnp.linalg.norm(parameter),
-            "update_norm": jnp.linalg.norm(change),
-            **{f"grad_norm/{name}": jnp.linalg.norm(_vector(part)) for name, part in gradients.items()},
+            "grad_norm": optax.global_norm(gradient),
+            "param_norm": optax.global_norm(parameter),
+            "update_norm": optax.global_norm(optim.pack(updates)),
+            **{f"grad_norm/{name}": optax.global_norm(optim.pack(part)) for name, part in gradients.items()},
         }
         return new, metrics
 
@@ -284,11 +283,6 @@ def train(
 
 def _due(step: int, every: int, last: int) -> bool:
     return step % every == 0 or step == last
-
-
-def _vector(tree: Any) -> jax.Array:
-    """All leaves of `tree` as one fp32 vector."""
-    return jnp.concatenate([jnp.zeros(0), *(leaf.ravel() for leaf in jax.tree.leaves(tree))])
 
 
 def _validation_metrics(rows: Sequence[ScoreRow]) -> dict[str, float]:

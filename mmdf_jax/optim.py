@@ -14,7 +14,7 @@ import optax
 from mmdf_jax.typing import Array
 
 Rules = Sequence[tuple[str, float]]
-_LARGE = 2**19  # numbers of a parameter that the optimizer updates on its own
+_LARGE = 2**19  # numbers of a parameter that is worked on alone
 
 
 def schedule(*, learning_rate: float, steps: int, warmup_steps: int = 0, final: float = 0.0) -> optax.Schedule:
@@ -62,6 +62,17 @@ def multipliers(params: Any, rules: Rules) -> Any:
     return tree
 
 
+def pack(tree: Any) -> list[Array]:
+    """All numbers of a tree: its small leaves as one vector, its large ones as they are.
+
+    Hundreds of small element-wise kernels, one set per leaf, would take longer to compile than a model itself; copying
+    large leaves would take longer than what is done with them.
+    """
+    leaves = jax.tree.leaves(tree)
+    small = [leaf.ravel() for leaf in leaves if leaf.size < _LARGE]
+    return [jnp.concatenate([jnp.zeros(0), *small]), *(leaf for leaf in leaves if leaf.size >= _LARGE)]
+
+
 def make(
     config: Mapping[str, Any], params: Any, steps: int, rates: Any = None
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
@@ -81,22 +92,17 @@ def make(
     )
     leaf_rates = jax.tree.leaves(multipliers(params, config.get("rules", ())) if rates is None else rates)
 
-    # Small trainable leaves become one vector: hundreds of small element-wise kernels, one set per leaf, would take
-    # longer to compile than the model itself. Large ones stay as they are, for copying them would take longer than the
-    # update.
-    def pack(leaves: Sequence[Any]) -> list[Array]:
-        trained = [leaf for leaf, scale in zip(leaves, leaf_rates, strict=True) if scale]
-        small = [leaf.ravel() for leaf in trained if leaf.size < _LARGE]
-        return [jnp.concatenate([jnp.zeros(0), *small]), *(leaf for leaf in trained if leaf.size >= _LARGE)]
+    def trained(leaves: Sequence[Any]) -> list[Array]:
+        return pack([leaf for leaf, scale in zip(leaves, leaf_rates, strict=True) if scale])
 
     def init(params: Any) -> Any:
-        return adam.init(pack(jax.tree.leaves(params)))
+        return adam.init(trained(jax.tree.leaves(params)))
 
     def update(gradients: Any, state: Any, params: Any) -> tuple[Any, Any]:
         leaves = jax.tree.leaves(params)
         count = optax.tree.get(state, "count")
-        updates, state = adam.update(pack(jax.tree.leaves(gradients)), state)
-        decayed = pack([leaf if leaf.ndim > 1 else jnp.zeros_like(leaf) for leaf in leaves])
+        updates, state = adam.update(trained(jax.tree.leaves(gradients)), state)
+        decayed = trained([leaf if leaf.ndim > 1 else jnp.zeros_like(leaf) for leaf in leaves])
         small, *large = (-rate(count) * (u + decay * d) for u, d in zip(updates, decayed, strict=True))
         new, start, large = [], 0, iter(large)
         for leaf, scale in zip(leaves, leaf_rates, strict=True):
