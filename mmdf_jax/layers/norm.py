@@ -85,9 +85,14 @@ def _rows_forward(x: Array, scale: Array, bias: Array, eps: float) -> tuple[Arra
 def _rows_backward(eps: float, saved: tuple[Array, ...], g: Array) -> tuple[Array, Array, Array]:
     x, scale, mean, inverse = saved
     normal, g = (x.astype(jnp.float32) - mean) * inverse, g.astype(jnp.float32)
-    inner = g * scale
-    dx = (inner - _row_means(inner) - normal * _row_means(inner * normal)) * inverse
-    return dx.astype(x.dtype), (g * normal).sum(0), g.sum(0)
+    weighted = g * normal
+
+    def scaled_means(values: Array) -> Array:
+        # A product: for a sum over rows XLA's CPU backend would first write scale to memory once for every row.
+        return jnp.matmul(values, scale[:, None], precision=jax.lax.Precision.HIGHEST) / len(scale)
+
+    dx = (g * scale - scaled_means(g) - normal * scaled_means(weighted)) * inverse
+    return dx.astype(x.dtype), weighted.sum(0), g.sum(0)
 
 
 normalize_rows.defvjp(_rows_forward, _rows_backward)
