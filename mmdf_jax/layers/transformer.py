@@ -39,7 +39,8 @@ def _gelu_forward(x: Array) -> tuple[Array, Array]:
 
 
 def _gelu_backward(x: Array, g: Array) -> tuple[Array]:
-    values = x.astype(jnp.float32)
+    # Without the barrier XLA would recognise erf(x), and keep it since the forward pass.
+    values = jax.lax.optimization_barrier(x).astype(jnp.float32)
     density = jnp.exp(-0.5 * values * values) * (2 * jnp.pi) ** -0.5
     slope = jnp.where(values > -10, _normal_cdf(values) + values * density, 0)
     return ((g.astype(jnp.float32) * slope).astype(x.dtype),)
