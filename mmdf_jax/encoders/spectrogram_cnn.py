@@ -72,7 +72,8 @@ class Model(nn.Module):
         x = spectrogram.to_float(x)
         if mask is not None:
             x = jnp.where(mask, x, 0.0)
-        features = function(x, **options)
+        # Constant-Q resamples, and has to know where a sound ends.
+        features = function(x, mask, **options) if self.front_end == "cqt" else function(x, **options)
         if mask is not None:
             mask = spectrogram.frame_mask(mask, features.shape[1], hop=options.get("hop", 160))
 

@@ -6,6 +6,7 @@ computed in float64 when the function is traced; frames go through a real FFT, w
 product with the DFT basis.
 """
 
+import dataclasses
 import functools
 import math
 
@@ -125,6 +126,7 @@ def lfcc(
 
 def cqt(
     x: Array,
+    mask: Array | None = None,
     *,
     bins: int = 84,
     bins_per_octave: int = 12,
@@ -138,20 +140,27 @@ def cqt(
 ) -> Array:
     """Constant-Q transform (Brown 1991), magnitudes of `librosa.cqt` with `sparsity=0`: [b s] -> [b t bins].
 
-    Every octave is analysed at the full sample rate. That is what librosa does for an odd `hop`, where the two agree to
-    rounding; for an even one librosa resamples the signal octave by octave, an approximation that this does without.
+    As there (Schörkhuber and Klapuri 2010), the signal is halved octave by octave for as long as the hop is even.
+    As there too, it is first decimated if few low octaves are asked for; rounding may then add a frame at the end.
 
+    mask: [b s] bool, True on real samples (a prefix). Halving smears a sound past its end; given a mask, that is cut
+      off as it is where the sound is alone.
     scale: "power", "log" or "db", as in `log_mel` (of the squared magnitude), or "magnitude".
     fmin: centre of the lowest bin, Hz (C1).
     Raises ValueError if the highest filter passes half the sample rate.
     """
-    bands = []
-    for n_fft, basis in _cqt_basis(bins, bins_per_octave, fmin, filter_scale, sample_rate):
-        z = jnp.fft.rfft(_frames(_center(x, n_fft, pad_mode), n_fft, hop))
-        real = _project(z.real, basis.real) - _project(z.imag, basis.imag)
-        imag = _project(z.real, basis.imag) + _project(z.imag, basis.real)
+    bands, lengths = [], None if mask is None else mask.sum(-1, keepdims=True)
+    for octave in _cqt_octaves(bins, bins_per_octave, hop, fmin, filter_scale, sample_rate):
+        x = decimate(x, octave.factor) * math.sqrt(octave.factor)
+        if lengths is not None:
+            lengths = (lengths + octave.factor // 2) // octave.factor
+            x = jnp.where(jnp.arange(x.shape[-1]) < lengths, x, 0.0)
+        z = jnp.fft.rfft(_frames(_center(x, octave.n_fft, pad_mode), octave.n_fft, octave.hop))
+        real = _project(z.real, octave.basis.real) - _project(z.imag, octave.basis.imag)
+        imag = _project(z.real, octave.basis.imag) + _project(z.imag, octave.basis.real)
         bands.append(real**2 + imag**2)
-    power = jnp.concatenate(bands, axis=-1)
+    frames = min(band.shape[1] for band in bands)
+    power = jnp.concatenate([band[:, :frames] for band in reversed(bands)], axis=-1)
     if scale == "power":
         return power
     if scale == "magnitude":
@@ -161,6 +170,33 @@ def cqt(
     if scale == "db":
         return power_to_db(power, top_db=top_db)
     raise ValueError(f"cqt: scale must be 'power', 'magnitude', 'log' or 'db', not {scale!r}")
+
+
+def decimate(x: Array, factor: int) -> Array:
+    """Every `factor`-th sample (a power of 2) of the low-passed x, silent beyond its ends: [b s] -> [b ceil(s/factor)].
+
+    Equal to `librosa.resample` with soxr's HQ quality, short half-band filters and a steep one before the last halving,
+    to 1e-5; beyond a factor of 8 the first samples to 1e-3.
+    """
+    if factor == 1:
+        return x
+    samples, stages = x.shape[-1], round(math.log2(factor))
+    half_band = _windowed_sinc(np.arange(-15, 16), 0.5, beta=13.25, half_width=17.23).astype(np.float32)
+    for _ in range(stages - 1):
+        # What the filter smears before the start is dropped, what it smears past the end is not.
+        x = jax.lax.conv_general_dilated(
+            x[:, None], half_band[None, None], (2,), ((15, 30),), precision=jax.lax.Precision.HIGHEST
+        )[:, 0]
+    # An FFT with room for half the filter (see _low_pass), of a length with small prime factors.
+    room = x.shape[-1] + 256
+    step = 1 << (room.bit_length() - 4)
+    length = -(-room // step) * step
+    # The filter stops all that would be aliased: leaving out the upper half of the spectrum takes every other sample.
+    response = _low_pass(length, stages) / 2
+    y = jnp.fft.irfft(jnp.fft.rfft(x, length)[:, : len(response)] * response, length // 2)
+    # soxr rounds the number of samples, and librosa rounds it up, with a zero.
+    kept = (samples + factor // 2) // factor
+    return jnp.pad(y[:, :kept], ((0, 0), (0, -(-samples // factor) - kept)))
 
 
 @functools.lru_cache(maxsize=16)
@@ -233,32 +269,71 @@ def _mel_to_hz(m: np.ndarray) -> np.ndarray:
     return np.where(m < 15, m * 200 / 3, 1000.0 * 6.4 ** ((m - 15) / 27))
 
 
+@dataclasses.dataclass(frozen=True)
+class _Octave:
+    """One octave of the constant-Q transform: `factor` to decimate by first, then hop, FFT length and wavelets."""
+
+    factor: int
+    hop: int
+    n_fft: int
+    basis: np.ndarray  # spectra [n_fft//2+1 bins], complex64
+
+
 @functools.lru_cache(maxsize=4)
-def _cqt_basis(
-    bins: int, bins_per_octave: int, fmin: float, filter_scale: float, sample_rate: int
-) -> list[tuple[int, np.ndarray]]:
-    """Per octave, lowest first: FFT length and spectra of its wavelets [n_fft//2+1 bins] (complex64)."""
+def _cqt_octaves(
+    bins: int, bins_per_octave: int, hop: int, fmin: float, filter_scale: float, sample_rate: float
+) -> list[_Octave]:
+    """The octaves, highest first."""
     freqs = fmin * 2.0 ** (np.arange(bins) / bins_per_octave)
     # Bandwidth of each filter from its neighbours' distance in octaves; the bins are equally spaced, so one suffices.
     ratio = 2.0 ** (2.0 / bins_per_octave)
-    lengths = filter_scale / ((ratio - 1) / (ratio + 1)) * sample_rate / freqs
+    seconds = filter_scale / ((ratio - 1) / (ratio + 1)) / freqs
     # 1.50018 is the equivalent noise bandwidth of a Hann window, in bins, as librosa has it.
-    cutoff = freqs[-1] * (1 + 0.5 * 1.50018310546875 * sample_rate / (lengths[-1] * freqs[-1]))
+    cutoff = freqs[-1] + 0.5 * 1.50018310546875 / seconds[-1]
     if cutoff > sample_rate / 2:
         raise ValueError(
             f"cqt: the filter at {freqs[-1]:.0f} Hz reaches {cutoff:.0f} Hz, beyond half the sample rate "
             f"({sample_rate / 2:.0f} Hz); use fewer bins or a lower fmin"
         )
+    stops = range(bins, 0, -bins_per_octave)
+    # Before the first octave librosa halves as often as leaves its filters in the lower half of the band, and the hop
+    # even for all octaves to come.
+    twos = (hop & -hop).bit_length() - 1
+    factor = 2 ** max(0, min(math.ceil(math.log2(sample_rate / 2 / cutoff)) - 2, twos - len(stops) + 1))
     octaves = []
-    for stop in range(bins, 0, -bins_per_octave):
+    for stop in stops:
+        hop, sample_rate = hop // factor, sample_rate / factor
         band = slice(max(stop - bins_per_octave, 0), stop)
-        n_fft = 2 ** math.ceil(math.log2(lengths[band.start]))
-        wavelets = np.zeros((n_fft, band.stop - band.start), complex)
-        for i, (f, length) in enumerate(zip(freqs[band], lengths[band], strict=True)):
+        lengths = seconds[band] * sample_rate
+        n_fft = 2 ** math.ceil(math.log2(lengths[0]))
+        wavelets = np.zeros((n_fft, len(lengths)), complex)
+        for i, (f, length) in enumerate(zip(freqs[band], lengths, strict=True)):
             t = np.arange(-length // 2, length // 2)
             wave = np.exp(2j * np.pi * f / sample_rate * t) * _hann(len(t))
             wave *= length / n_fft / np.abs(wave).sum() / np.sqrt(length)
             left = (n_fft - len(t)) // 2
             wavelets[left : left + len(t), i] = wave
-        octaves.append((n_fft, np.fft.fft(wavelets, axis=0)[: n_fft // 2 + 1].astype(np.complex64)))
-    return octaves[::-1]
+        basis = np.fft.fft(wavelets, axis=0)[: n_fft // 2 + 1].astype(np.complex64)
+        octaves.append(_Octave(factor, hop, n_fft, basis))
+        factor = 2 if hop % 2 == 0 else 1
+    return octaves
+
+
+@functools.lru_cache(maxsize=16)
+def _low_pass(length: int, stages: int) -> np.ndarray:
+    """Response of the filter before the last halving, over the lower half of an FFT of `length`: [length//4+1].
+
+    Its stop band begins at the new Nyquist frequency; its pass band ends at 0.9137 of that. soxr's HQ attenuates by
+    126 dB, and by 20 log10(stages) more; window and length are fitted to its impulse responses, and equal them to 1e-6.
+    """
+    beta = 13.0402 + 0.969 * math.log(stages)
+    half_width = 2 * math.ceil(7.38 * beta) + 0.5  # 389 taps for one stage
+    lags = np.minimum(np.arange(length), np.arange(length, 0, -1))
+    taps = _windowed_sinc(lags, 0.4784359, beta=beta, half_width=half_width)
+    return np.fft.rfft(taps)[: length // 4 + 1].real.astype(np.float32)
+
+
+def _windowed_sinc(lags: np.ndarray, cutoff: float, *, beta: float, half_width: float) -> np.ndarray:
+    """Taps of a low-pass filter that halves the amplitude at `cutoff` of the Nyquist frequency, in a Kaiser window."""
+    window = np.i0(beta * np.sqrt(np.maximum(0.0, 1 - (lags / half_width) ** 2))) / np.i0(beta)
+    return np.where(np.abs(lags) <= half_width, cutoff * np.sinc(cutoff * lags) * window, 0.0)

@@ -1,5 +1,7 @@
 """The spectral front ends against librosa's."""
 
+import functools
+
 import jax
 import librosa
 import numpy as np
@@ -82,23 +84,48 @@ def test_lfcc():
     close(spectrogram.lfcc(x, bins=20, filters=70), theirs)
 
 
-@pytest.mark.parametrize(("bins", "per_octave", "filter_scale"), [(84, 12, 1.0), (40, 12, 0.5), (96, 16, 1.0)])
-def test_cqt_with_an_odd_hop_is_librosas(bins, per_octave, filter_scale):
-    x = voice(20000)
-    options = dict(n_bins=bins, bins_per_octave=per_octave, filter_scale=filter_scale, tuning=0.0, sparsity=0)
-    theirs = abs(librosa.cqt(x, sr=RATE, hop_length=161, **options))
-    f = jax.jit(
-        lambda x: spectrogram.cqt(
-            x, bins=bins, bins_per_octave=per_octave, hop=161, filter_scale=filter_scale, scale="magnitude"
-        )
-    )
-    close(f(x), theirs)
+@pytest.mark.parametrize("samples", [20000, 20001])
+@pytest.mark.parametrize("factor", [2, 4, 8, 16])
+def test_decimate_is_librosas_soxr_hq(factor, samples):
+    x = np.random.default_rng(0).normal(size=(2, samples)).astype(np.float32)
+    theirs = librosa.resample(x, orig_sr=factor, target_sr=1, res_type="soxr_hq")
+    error = abs(spectrogram.decimate(x, factor) - theirs)
+    assert error.max() < (1e-5 if factor <= 8 else 2e-3)
+    assert error[:, 100:].max() < 1e-5
 
 
-def test_cqt_with_an_even_hop_is_close_to_librosas_resampled_one():
-    x = voice(20000)
-    theirs = abs(librosa.cqt(x, sr=RATE, hop_length=160, tuning=0.0, sparsity=0))
-    close(spectrogram.cqt(x, hop=160, scale="magnitude"), theirs, rtol=0.05)
+@pytest.mark.parametrize(
+    ("hop", "samples", "pad_mode"),
+    [
+        (161, 20000, "constant"),
+        (160, 20000, "constant"),
+        (160, 20001, "reflect"),
+        (128, 20001, "constant"),
+        (256, 20003, "constant"),
+        (80, 20001, "constant"),
+        (100, 20002, "constant"),
+    ],
+)
+# The second and the fourth are decimated before their first octave where the hop allows it.
+@pytest.mark.parametrize(
+    ("bins", "per_octave", "filter_scale"), [(84, 12, 1.0), (40, 12, 0.5), (96, 16, 1.0), (24, 12, 1.0)]
+)
+def test_cqt(bins, per_octave, filter_scale, hop, samples, pad_mode):
+    x = voice(samples)
+    options = dict(bins_per_octave=per_octave, filter_scale=filter_scale, pad_mode=pad_mode)
+    theirs = abs(librosa.cqt(x, sr=RATE, hop_length=hop, n_bins=bins, tuning=0.0, sparsity=0, **options))
+    close(spectrogram.cqt(x, bins=bins, hop=hop, scale="magnitude", **options), theirs)
+
+
+@pytest.mark.parametrize("length", [6121, 6122, 6123])
+@pytest.mark.parametrize("bins", [84, 24])
+def test_cqt_of_a_padded_sound_is_that_of_the_sound_alone(bins, length):
+    x = voice(9000)
+    mask = np.arange(9000) < np.array([9000, length])[:, None]
+    cqt = jax.jit(functools.partial(spectrogram.cqt, bins=bins, scale="magnitude"))
+    alone = cqt(x[1:, :length])
+    padded = cqt(np.where(mask, x, 0), mask)
+    close(padded[1:, : alone.shape[1]], np.swapaxes(alone, 1, 2), rtol=1e-5)
 
 
 def test_dct_basis_is_orthonormal():
@@ -127,5 +154,5 @@ def test_what_cannot_be_computed_is_an_error(call, message):
 def test_gradients_of_silence_and_sound_are_finite(front_end):
     x = voice(8000)
     x[1] = 0
-    grad = jax.grad(lambda x: front_end(x).mean())(x)
+    grad = jax.jit(jax.grad(lambda x: front_end(x).mean()))(x)
     assert np.isfinite(grad).all()
