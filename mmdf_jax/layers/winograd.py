@@ -10,24 +10,31 @@ import jax.numpy as jnp
 from mmdf_jax.typing import Array
 
 # Winograd's minimal filtering F(4, 3): four outputs of a filter of three taps take six products instead of twelve. Rows
-# of _INPUT combine six inputs, rows of _FILTER the taps, rows of _OUTPUT the products (Lavin and Gray 2016, 4.3).
+# of _INPUT combine six inputs, rows of _FILTER the taps, rows of _OUTPUT the products (Lavin and Gray 2016, 4.3). The
+# points of interpolation, 0, ±A, ±B and infinity, round to a third less than the usual 0, ±1, ±2 and infinity.
+_A, _B = 0.5**0.5, 2**0.5
 _INPUT = (
-    (4, 0, -5, 0, 1, 0),
-    (0, -4, -4, 1, 1, 0),
-    (0, 4, -4, -1, 1, 0),
-    (0, -2, -1, 2, 1, 0),
-    (0, 2, -1, -2, 1, 0),
-    (0, 4, 0, -5, 0, 1),
+    (1, 0, -2.5, 0, 1, 0),
+    (0, -_B, -2, _A, 1, 0),
+    (0, _B, -2, -_A, 1, 0),
+    (0, -_A, -0.5, _B, 1, 0),
+    (0, _A, -0.5, -_B, 1, 0),
+    (0, 1, 0, -2.5, 0, 1),
 )
 _FILTER = (
-    (1 / 4, 0, 0),
-    (-1 / 6,) * 3,
-    (-1 / 6, 1 / 6, -1 / 6),
-    (1 / 24, 1 / 12, 1 / 6),
-    (1 / 24, -1 / 12, 1 / 6),
+    (1, 0, 0),
+    (-2 / 3, -2 / 3 * _A, -1 / 3),
+    (-2 / 3, 2 / 3 * _A, -1 / 3),
+    (1 / 6, _B / 6, 1 / 3),
+    (1 / 6, -_B / 6, 1 / 3),
     (0, 0, 1),
 )
-_OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+_OUTPUT = (
+    (1, 1, 1, 1, 1, 0),
+    (0, _A, -_A, _B, -_B, 0),
+    (0, 0.5, 0.5, 2, 2, 0),
+    (0, _A / 2, -_A / 2, 2 * _B, -2 * _B, 1),
+)
 
 
 @jax.custom_vjp
