@@ -11,10 +11,21 @@ BALANCES = ("none", "label", "method")
 _PERMUTATION, _EXAMPLE = 0, 1  # what a random stream is for: part of its key
 
 
+class _Key(np.random.bit_generator.ISeedSequence):
+    """A generator's key as it is. Given as Philox's `key`, numpy would first seed it from the system's entropy."""
+
+    def __init__(self, *words: int) -> None:
+        self._words = np.array(words, np.uint64)
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
+        """The key; Philox asks for two words of 64 bits."""
+        return self._words
+
+
 def _philox(purpose: int, seed: int, *place: int) -> np.random.Philox:
     """A random stream of its own for every (purpose, seed, place), place being at most three integers >= 0."""
     counter = [0, *place] + [0] * (3 - len(place))  # word 0 counts the draws, so streams cannot run into each other
-    return np.random.Philox(key=np.array([seed, purpose], np.uint64), counter=np.array(counter, np.uint64))
+    return np.random.Philox(_Key(seed, purpose), counter=np.array(counter, np.uint64))
 
 
 def example_rng(seed: int, example: int, part: int = 0, attempt: int = 0) -> np.random.Generator:
