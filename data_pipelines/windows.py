@@ -135,13 +135,13 @@ class Window:
         # Frame i shows from i / FPS to (i + 1) / FPS.
         times = [start + (i + 0.5) * step for i in range(len(out))] if images else []
         numbers = [min(int(time * FPS + 1e-6), last) for time in times]
+        stored = {number: images[number] for number in numbers}  # reading and decoding in turn takes longer
         for i, number in enumerate(numbers):
             if i and number == numbers[i - 1]:
                 out[i] = out[i - 1]
             else:
-                out[i] = decode(
-                    images[number], out.shape[1], grey=stream == "mouth", what=f"image {number} of the {stream} stream"
-                )
+                what = f"image {number} of the {stream} stream"
+                decode(stored[number], out.shape[1], grey=stream == "mouth", what=what, out=out[i])
 
 
 def _sound(record: Mapping[str, Any], first: int, last: int) -> np.ndarray:
@@ -149,8 +149,10 @@ def _sound(record: Mapping[str, Any], first: int, last: int) -> np.ndarray:
     return record.sound(first, last) if hasattr(record, "sound") else record["audio"][first:last]
 
 
-def decode(image: bytes, size: int, *, grey: bool, what: str) -> np.ndarray:
+def decode(image: bytes, size: int, *, grey: bool, what: str, out: np.ndarray | None = None) -> np.ndarray:
     """Image file bytes -> `[size size 3]` RGB or `[size size 1]` grey, uint8; size 0: as it is.
+
+    out: where it is written too; resizing then makes no array of its own.
 
     Raises:
       BadRecord: the bytes are no image; the message calls it `what`.
@@ -162,8 +164,11 @@ def decode(image: bytes, size: int, *, grey: bool, what: str) -> np.ndarray:
     if pixels is None:
         raise BadRecord(f"{what} cannot be decoded")
     if size and pixels.shape[:2] != (size, size):
-        pixels = cv2.resize(pixels, (size, size), interpolation=_interpolation(min(pixels.shape[:2]), size))
-    return pixels[..., None] if grey else pixels
+        how = _interpolation(min(pixels.shape[:2]), size)
+        pixels = cv2.resize(pixels, (size, size), dst=out, interpolation=how)
+    elif out is not None:
+        out[...] = pixels[..., None] if grey else pixels
+    return pixels.reshape(*pixels.shape[:2], -1)
 
 
 def _interpolation(stored: int, size: int) -> int:
