@@ -17,7 +17,7 @@ PIECES = ("audio", *IMAGES)  # what a clip's record is cut into, in this order
 PIECE = 16 << 10  # bytes: smaller examples would take as long to find, larger ones longer to read
 _WIDTH = np.dtype(ARRAYS["audio"]).itemsize
 
-Read = Callable[[int, Sequence[str]], dict[str, list[bytes]]]  # some features of a split's example, by its number
+Read = Callable[[int, Sequence[str]], dict[str, Sequence[bytes]]]  # some features of a split's example, by its number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Images(Sequence[bytes]):
         self._read, self._name = read, name
         piece = PIECES.index(name)
         self._length, self._step, self._start = layout.lengths[piece], layout.steps[piece], layout.starts[piece]
-        self._parts: dict[int, list[bytes]] = {}
+        self._parts: dict[int, Sequence[bytes]] = {}
 
     def __len__(self) -> int:
         return self._length

@@ -74,9 +74,9 @@ def read(folder: pathlib.Path, split: str) -> Read:
         serialized = builder.as_data_source(split).data_source
     parse = tf_example_pb2.Example.FromString
 
-    def example(i: int, names: Sequence[str]) -> dict[str, list[bytes]]:
+    def example(i: int, names: Sequence[str]) -> dict[str, Sequence[bytes]]:
         features = parse(serialized[i]).features.feature
-        return {name: list(features[name].bytes_list.value) for name in names}
+        return {name: features[name].bytes_list.value for name in names}
 
     return example
 

@@ -79,7 +79,7 @@ class Records:
             raise IndexError(f"record {i} of {len(self)} in split {self.split!r} of {self.folder}")
         return Record(self.index[i].layout, functools.partial(self._read, i))
 
-    def _read(self, i: int, example: int, names: Sequence[str]) -> dict[str, list[bytes]]:
+    def _read(self, i: int, example: int, names: Sequence[str]) -> dict[str, Sequence[bytes]]:
         try:
             return self._source(example, names)
         except Exception as error:  # array_record raises bare RuntimeError and ValueError with Riegeli's words
