@@ -22,14 +22,14 @@ def conv3d(x: Array, kernel: Array, strides: Strides = (1, 1, 1)) -> Array:
 
     def on_cpu(x: Array, kernel: Array) -> Array:
         # Measured, forward and backward: few positions suit a matrix product, large wide maps Winograd's products, or
-        # frames one by one where there are fewer taps, or where some are skipped one convolution per tap in time,
-        # everything between them a single one with that many times the channels.
+        # frames one by one where the width has other taps, or where some are skipped one convolution per tap in
+        # time, everything between them a single one with that many times the channels.
         h, w, c = x.shape[2:]
         if -(-h // strides[1]) * -(-w // strides[2]) <= 16:
             return conv3d_matmul(x, kernel, strides)
         large = c >= 16 and h * w >= 512
         if large and strides == (1, 1, 1):
-            return (conv3d_winograd if kernel.shape[:3] == (3, 3, 3) else conv3d_framewise)(x, kernel)
+            return (conv3d_winograd if kernel.shape[2] == 3 else conv3d_framewise)(x, kernel)
         return conv3d_folded(x, kernel, strides, separate=large)
 
     return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=lambda x, kernel: conv3d_plain(x, kernel, strides))
