@@ -45,7 +45,9 @@ def _transposed_product(x: Array, g: Array) -> Array:
     return keep(x.T) @ g if d <= f else keep(keep(g.T) @ x).T
 
 
-def _dot_general(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
+def _dot_general(x: Array, kernel: Array, *_: Any, precision: Any = None, **__: Any) -> Array:
+    if precision is not None:
+        raise ValueError(f"Dense: precision={precision!r} is not supported; use jax.default_matmul_precision")
     return rows_product(x, kernel)
 
 

@@ -5,7 +5,8 @@ The tests use a reduced width. Published sizes (gigabytes, minutes):
     python -m tests.mmdf_jax.encoders.test_video_parity r3d_18 mc3_18 r2plus1d_18
 
 The twin computes in float64. At published sizes some of the millions of ReLUs stand within fp32's rounding of zero, and
-the gradient depends on the side that each falls to: there ours is judged in float64, and fp32's distances are shown.
+the gradient depends on the side that each falls to: there ours is judged in float64, and in fp32 must come
+about as near to it as torch does: within twice torch's distance.
 """
 
 import copy
@@ -46,7 +47,7 @@ def reference(twin: Any, z: np.ndarray, weights: np.ndarray) -> tuple[torch.Tens
 
 
 def gradient_in_float64(model: resnet3d.Model, variables: Any, z: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Ours in normalised z, every convolution as one matrix product: XLA's others take a CPU hours in float64."""
+    """Ours in normalised z, every convolution as one matrix product (the CPU's forms are compared in test_conv3d)."""
     # Pixels are normalised in fp32, which is exact for what is normal already.
     model = model.clone(dtype=jnp.float64, mean=(0.0,) * 3, std=(1.0,) * 3)
 
@@ -119,7 +120,12 @@ if __name__ == "__main__":
     for name in sys.argv[1:] or PUBLISHED:
         with tempfile.TemporaryDirectory() as folder, jax.default_matmul_precision("highest"):
             errors = compare(name, 64, [(16, 112, 112), (8, 128, 96)], folder, float64=True)
-        bad = errors["both in float64"] > 1e-3 or max(errors["tokens"], errors["pooled"]) > 1e-4
+        fp32, theirs = errors["input gradient in fp32: ours"], errors["torch's"]
+        bad = (
+            errors["both in float64"] > 1e-3
+            or fp32 > max(1e-3, 2 * theirs)
+            or max(errors["tokens"], errors["pooled"]) > 1e-4
+        )
         print(f"{name:24s} {'FAILS' if bad else 'ok'}", *(f"{k} {v:.1e}" for k, v in errors.items()), flush=True)
         if bad:
             sys.exit(1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mmdf_jax.layers.conv3d import Conv3D, conv3d, conv3d_plain
+from mmdf_jax.layers.winograd import conv3d_winograd
 
 CASES = [
     ((2, 5, 9, 8, 3), (3, 3, 3), 4, (1, 1, 1)),
@@ -37,6 +38,25 @@ def test_value_and_gradients_are_those_of_the_plain_convolution(shape, size, fea
     cotangent = jax.random.normal(keys[2], expected.shape)
     for ours, plain in zip((value, *pull(cotangent)), (expected, *pull_plain(cotangent)), strict=True):
         np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-5 * float(jnp.abs(plain).max()))
+
+
+@pytest.mark.parametrize(("size", "width"), [((3, 3, 3), 32), ((1, 3, 3), 30), ((3, 5, 3), 33)])
+def test_winograds_arithmetic_is_exact(size, width):
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        x, kernel = jnp.asarray(rng.normal(size=(1, 3, 16, width, 4))), jnp.asarray(rng.normal(size=(*size, 4, 5)))
+        expected, pull_plain = jax.vjp(lambda x: conv3d_plain(x, kernel, (1, 1, 1)), x)
+        value, pull = jax.vjp(lambda x: conv3d_winograd(x, kernel), x)
+        np.testing.assert_allclose(value, expected, atol=1e-12)
+        np.testing.assert_allclose(pull(expected)[0], pull_plain(expected)[0], atol=1e-10)
+
+
+def test_half_precision_is_as_exact_as_the_plain_convolution():
+    rng = np.random.default_rng(0)
+    x, kernel = rng.standard_normal((1, 3, 24, 24, 16), np.float32), rng.standard_normal((3, 3, 3, 16, 8), np.float32)
+    expected = np.asarray(conv3d_plain(x, kernel, (1, 1, 1)))
+    half = np.asarray(conv3d(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)), np.float32)
+    assert np.linalg.norm(half - expected) < 5e-3 * np.linalg.norm(expected)
 
 
 def test_bfloat16_stays_bfloat16_with_fp32_parameters():
