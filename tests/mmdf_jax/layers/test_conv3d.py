@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmdf_jax.layers import temporal_conv
 from mmdf_jax.layers.conv3d import Conv3D, conv3d, conv3d_plain
 from mmdf_jax.layers.winograd import conv3d_winograd
 
@@ -16,8 +17,12 @@ CASES = [
     ((2, 3, 16, 32, 16), (3, 3, 3), 5, (1, 1, 1)),  # Winograd's products
     ((1, 2, 24, 30, 16), (3, 3, 3), 6, (1, 1, 1)),  # the same, the width no multiple of the tile
     ((1, 2, 32, 16, 17), (1, 5, 3), 4, (1, 1, 1)),
-    ((2, 4, 16, 33, 16), (3, 1, 1), 4, (1, 1, 1)),  # frame by frame
-    ((2, 3, 32, 16, 16), (3, 3, 1), 4, (1, 1, 1)),
+    ((2, 3, 32, 16, 16), (3, 3, 1), 4, (1, 1, 1)),  # frame by frame
+    ((2, 4, 16, 33, 16), (3, 1, 1), 4, (1, 1, 1)),  # time alone
+    ((1, 3, 6, 5, 16), (5, 1, 1), 20, (1, 1, 1)),
+    ((2, 5, 6, 6, 16), (3, 3, 3), 5, (2, 2, 2)),  # strides
+    ((1, 4, 9, 7, 16), (3, 1, 1), 5, (2, 1, 1)),
+    ((1, 4, 9, 9, 16), (1, 1, 1), 5, (2, 2, 2)),
     ((2, 4, 7, 6, 4), (1, 3, 3), 5, (1, 2, 2)),
     ((2, 7, 6, 6, 4), (3, 1, 1), 5, (2, 1, 1)),
     ((2, 5, 7, 6, 4), (1, 1, 1), 5, (2, 2, 2)),
@@ -38,6 +43,11 @@ def test_value_and_gradients_are_those_of_the_plain_convolution(shape, size, fea
     cotangent = jax.random.normal(keys[2], expected.shape)
     for ours, plain in zip((value, *pull(cotangent)), (expected, *pull_plain(cotangent)), strict=True):
         np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-5 * float(jnp.abs(plain).max()))
+
+
+def test_convolution_over_time_in_several_blocks(monkeypatch):
+    monkeypatch.setattr(temporal_conv, "_BLOCK", 1500)  # two rows of six
+    test_value_and_gradients_are_those_of_the_plain_convolution((2, 4, 6, 5, 16), (3, 1, 1), 12, (1, 1, 1))
 
 
 @pytest.mark.parametrize(("size", "width"), [((3, 3, 3), 32), ((1, 3, 3), 30), ((3, 5, 3), 33)])
