@@ -1,11 +1,12 @@
 """The PyTorch originals of our encoders, with the same sizes and the same random weights: for tests and benchmarks.
 
-transformers' models, and a plain twin of torchvision's 3-D ResNets. The only file of the project that needs torch.
+transformers' models, and where it has none the plain twins of `torch_twins`. No other file of the project needs torch.
 """
 
 import functools
 import json
 import pathlib
+import re
 import sys
 import tempfile
 from typing import Any
@@ -17,8 +18,20 @@ import transformers
 from flax import linen
 from torch import nn
 
+from experiments.benchmarks import torch_twins
 from mmdf_jax import pretrained
-from mmdf_jax.encoders import clip, convnext, dinov2, efficientnet, hubert, resnet3d, wav2vec2
+from mmdf_jax.encoders import (
+    clip,
+    cnn_lstm,
+    convnext,
+    dinov2,
+    efficientnet,
+    hubert,
+    resnet3d,
+    spectrogram_cnn,
+    temporal_difference,
+    wav2vec2,
+)
 
 
 def pair(model: linen.Module) -> tuple[nn.Module, dict[str, Any]] | None:
@@ -27,18 +40,35 @@ def pair(model: linen.Module) -> tuple[nn.Module, dict[str, Any]] | None:
     if theirs is None:
         return None
     randomize(theirs, gain=2.0 if isinstance(model, resnet3d.Model) else 1.0)
+    return theirs, variables(theirs, model)
+
+
+def variables(theirs: nn.Module, model: linen.Module) -> dict[str, Any]:
+    """The weights of an original as variables of `model`.
+
+    Raises WeightsError if one of the two has what the other lacks.
+    """
     module = sys.modules[type(model).__module__]
     target = pretrained.shapes(model, module.EXAMPLE)
+    if isinstance(model, cnn_lstm.Model):
+        # An encoder of transformers, and ours behind it.
+        encoder = variables(theirs.encoder, model.encoder)
+        for collection in encoder:
+            del target[collection]["encoder"]
+        ours = torch_twins.variables(theirs, target)
+        return {name: {**ours.get(name, {}), "encoder": tree} for name, tree in encoder.items()}
+    if isinstance(model, (spectrogram_cnn.Model, temporal_difference.Model)):
+        return torch_twins.variables(theirs, target)
     with tempfile.TemporaryDirectory() as folder:
         # Through the file that it saves: in memory transformers' parameters have other names.
         save(theirs, folder)
         tensors = pretrained.read_tensors(sorted(pathlib.Path(folder).glob("*.safetensors")))
-        return theirs, pretrained.convert(tensors, module.RULES, module.DROPS, target, "the torch original")
+        return pretrained.convert(tensors, module.RULES, module.DROPS, target, "the torch original")
 
 
 def save(original: nn.Module, folder: str | pathlib.Path) -> None:
     """`config.json` and `model.safetensors`, as `mmdf_jax.pretrained.load_encoder` reads them."""
-    if isinstance(original, VideoResNet):
+    if isinstance(original, torch_twins.VideoResNet):
         safetensors.torch.save_file(original.state_dict(), pathlib.Path(folder) / "model.safetensors")
         config = {"model_type": f"{original.kind}_18", "width": original.width}
         (pathlib.Path(folder) / "config.json").write_text(json.dumps(config))
@@ -56,7 +86,7 @@ def randomize(model: nn.Module, *, gain: float = 1.0) -> nn.Module:
         scale = x.ndim == 1 and name.endswith("weight")
         if scale or name.endswith(("running_var", "lambda1", "layer_scale_parameter", "original0")):
             x.uniform_(0.5, 1.5, generator=generator)
-        elif x.ndim > 1 and name.endswith(("weight", "original1")):
+        elif x.ndim > 1 and re.search(r"weight(_[ih]h_l\d+(_reverse)?)?$|original1$", name):
             x.normal_(0, (gain / x[0].numel()) ** 0.5, generator=generator)
         else:
             x.normal_(0, 0.2, generator=generator)
@@ -65,22 +95,24 @@ def randomize(model: nn.Module, *, gain: float = 1.0) -> nn.Module:
 
 def prepare(model: linen.Module, x: Any) -> torch.Tensor:
     """Our input [b h w 3], [b t h w 3] (uint8, or float in [0, 1]) or [b s] as the original takes it: normalised,
-    channels first."""
+    channels first; those of single frames behind time."""
     x = np.asarray(x)
     if x.ndim == 2:
         x = x.astype(np.float32) / (32768 if x.dtype == np.int16 else 1)
-        return torch.from_numpy(np.array(wav2vec2.standardize(x, None)) if model.normalize else x)
+        standardize = isinstance(model, wav2vec2.Model) and model.normalize
+        return torch.from_numpy(np.array(wav2vec2.standardize(x, None)) if standardize else x)
+    framewise = isinstance(model, (cnn_lstm.Model, temporal_difference.Model))
+    model = model.encoder if isinstance(model, cnn_lstm.Model) else model
     x = x.astype(np.float32) / (255 if x.dtype == np.uint8 else 1)
     x = (x - np.float32(model.mean)) / np.float32(model.std)
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)))
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, -3 if framewise else 1)))
 
 
 def outputs(original: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
     """tokens [b … d] (the ViTs' with class and register tokens, as one sequence) and pooled [b d]."""
     out = original(x)
     if isinstance(out, tuple):
-        tokens, pooled = out
-        return {"tokens": tokens.movedim(1, -1), "pooled": pooled}
+        return dict(zip(("tokens", "pooled"), out, strict=True))
     tokens = out.last_hidden_state
     pooled = out.pooler_output if hasattr(out, "pooler_output") else tokens.mean(1)
     return {"tokens": tokens.movedim(1, -1) if tokens.ndim == 4 else tokens, "pooled": pooled}
@@ -200,62 +232,23 @@ def _(model: resnet3d.Model) -> nn.Module | None:
     sizes = ("stage_sizes", "stem_kernel", "stem_strides", "strides", "norm")
     if any(getattr(model, name) != getattr(published, name) for name in sizes):
         return None
-    return VideoResNet(model.kind, model.width)
+    return torch_twins.VideoResNet(model.kind, model.width)
 
 
-class VideoResNet(nn.Module):
-    """torchvision.models.video's VideoResNet: its parameters' names, its order, its arithmetic."""
-
-    def __init__(self, kind: str, width: int = 64) -> None:
-        super().__init__()
-        self.kind, self.width = kind, width
-        if kind == "r2plus1d":
-            middle = width * 45 // 64
-            self.stem = nn.Sequential(
-                *(_conv(3, middle, (1, 7, 7), (1, 2, 2)), nn.BatchNorm3d(middle), nn.ReLU()),
-                *(_conv(middle, width, (3, 1, 1), (1, 1, 1)), nn.BatchNorm3d(width), nn.ReLU()),
-            )
-        else:
-            self.stem = nn.Sequential(_conv(3, width, (3, 7, 7), (1, 2, 2)), nn.BatchNorm3d(width), nn.ReLU())
-        c = width
-        for i in range(4):
-            d, stride = width * 2**i, 1 if i == 0 else 2
-            stage = "space" if kind == "mc3" and i else "r3d" if kind == "mc3" else kind
-            setattr(self, f"layer{i + 1}", nn.Sequential(_Block(stage, c, d, stride), _Block(stage, d, d, 1)))
-            c = d
-        self.fc = nn.Linear(c, 400)
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """x [b c t h w] to the last feature map [b d t' h' w'] and its mean [b d]; `fc` only has weights."""
-        x = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
-        return x, x.mean((2, 3, 4))
+@original.register
+def _(model: spectrogram_cnn.Model) -> nn.Module | None:
+    return None if model.front_end == "cqt" else torch_twins.SpectrogramCnn(model)
 
 
-class _Block(nn.Module):
-    def __init__(self, kind: str, c: int, d: int, stride: int) -> None:
-        super().__init__()
-        middle = (c * d * 3 * 3 * 3) // (c * 3 * 3 + 3 * d)
-        self.conv1 = nn.Sequential(_factors(kind, c, d, middle, stride), nn.BatchNorm3d(d), nn.ReLU())
-        self.conv2 = nn.Sequential(_factors(kind, d, d, middle, 1), nn.BatchNorm3d(d))
-        self.downsample = None
-        if stride != 1 or c != d:
-            strides = (1 if kind == "space" else stride, stride, stride)
-            self.downsample = nn.Sequential(nn.Conv3d(c, d, 1, strides, bias=False), nn.BatchNorm3d(d))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        skip = x if self.downsample is None else self.downsample(x)
-        return torch.relu(self.conv2(self.conv1(x)) + skip)
+@original.register
+def _(model: cnn_lstm.Model) -> nn.Module | None:
+    encoder = original(model.encoder)
+    if encoder is None:
+        return None
+    features = pretrained.shapes(model, cnn_lstm.EXAMPLE)["params"]["lstm0"]["input"]["kernel"].shape[0]
+    return torch_twins.CnnLstm(model, encoder, features)
 
 
-def _conv(c: int, d: int, size: tuple[int, ...], strides: tuple[int, ...]) -> nn.Conv3d:
-    return nn.Conv3d(c, d, size, strides, [k // 2 for k in size], bias=False)
-
-
-def _factors(kind: str, c: int, d: int, middle: int, stride: int) -> nn.Module:
-    """The convolution of a block; named as torchvision's Conv3DSimple, Conv3DNoTemporal and Conv2Plus1D."""
-    if kind == "r3d":
-        return _conv(c, d, (3, 3, 3), (stride,) * 3)
-    if kind == "space":
-        return _conv(c, d, (1, 3, 3), (1, stride, stride))
-    space = _conv(c, middle, (1, 3, 3), (1, stride, stride))
-    return nn.Sequential(space, nn.BatchNorm3d(middle), nn.ReLU(), _conv(middle, d, (3, 1, 1), (stride, 1, 1)))
+@original.register
+def _(model: temporal_difference.Model) -> nn.Module:
+    return torch_twins.TemporalDifference(model)

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.benchmarks import torch_models
+from experiments.benchmarks import torch_models, torch_twins
 from mmdf_jax.encoders import resnet3d
 from mmdf_jax.layers import conv3d
 from mmdf_jax.pretrained import load_encoder, shapes
@@ -43,7 +43,7 @@ def reference(twin: Any, z: np.ndarray, weights: np.ndarray) -> tuple[torch.Tens
     x = torch.from_numpy(z).to(dtype).permute(0, 4, 1, 2, 3).requires_grad_()
     tokens, pooled = twin(x)
     (pooled * torch.from_numpy(weights).to(dtype)).sum().backward()
-    return tokens.permute(0, 2, 3, 4, 1), pooled, x.grad.permute(0, 2, 3, 4, 1).flatten(1)
+    return tokens, pooled, x.grad.permute(0, 2, 3, 4, 1).flatten(1)
 
 
 def gradient_in_float64(model: resnet3d.Model, variables: Any, z: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ def compare(
     name: str, width: int, sizes: list[tuple[int, int, int]], folder: str, *, float64: bool
 ) -> dict[str, float]:
     """Largest relative errors over clips of the given (t, h, w); `float64`: the gradient also in that, and torch's."""
-    twin = torch_models.randomize(torch_models.VideoResNet(name.removesuffix("_18"), width), gain=2.0).eval()
+    twin = torch_models.randomize(torch_twins.VideoResNet(name.removesuffix("_18"), width), gain=2.0).eval()
     torch_models.save(twin, folder)
     model, variables = load_encoder(folder)
     exact = copy.deepcopy(twin).double()
