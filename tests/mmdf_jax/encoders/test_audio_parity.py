@@ -3,6 +3,8 @@
 The tests use reduced widths. Published sizes, one or several of them (gigabytes, minutes):
 
     python -m tests.mmdf_jax.encoders.test_audio_parity wav2vec2_base wav2vec2_large_lv60 hubert_base hubert_large
+
+The command compares the spectrogram CNN with its torch twin too; its tests stand in test_spectrogram_cnn.py.
 """
 
 import sys
@@ -18,8 +20,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from experiments.benchmarks import torch_models
-from mmdf_jax.encoders import hubert, wav2vec2
+from mmdf_jax.encoders import hubert, spectrogram_cnn, wav2vec2
 from mmdf_jax.pretrained import WeightsError, load_encoder, shapes
+from tests.mmdf_jax.encoders import twin
 
 SMALL = dict(
     hidden_size=32,
@@ -46,6 +49,11 @@ FULL = {
     "wav2vec2_large_lv60": ("Wav2Vec2Model", {**FULL_LARGE, **LARGE}),
     "hubert_base": ("HubertModel", {}),
     "hubert_large": ("HubertModel", {**FULL_LARGE, **LARGE}),
+}
+FULL_TWINS = {
+    f"spectrogram_cnn_{name}": spectrogram_cnn.Model(**fields)
+    for name, fields in spectrogram_cnn.VARIANTS.items()
+    if name != "tiny"
 }
 
 
@@ -182,7 +190,10 @@ def test_published_sizes(module, variant, parameters):
 
 if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
-    for name in sys.argv[1:] or FULL:
+    for name in sys.argv[1:] or (*FULL, *FULL_TWINS):
+        if name in FULL_TWINS:
+            twin.main(name, FULL_TWINS[name], [(2, 64000), (2, 25600)])
+            continue
         with tempfile.TemporaryDirectory() as folder, jax.default_matmul_precision("highest"):
             errors = compare(*FULL[name], [[16000], [24000, 17000]], folder)
         bad = errors["input gradient"] > 1e-3 or max(v for k, v in errors.items() if "grad" not in k) > 1e-4

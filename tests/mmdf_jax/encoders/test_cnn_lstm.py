@@ -1,13 +1,15 @@
-"""The CNN + LSTM: shapes, padding, any image encoder in front. The LSTM itself: layers/test_lstm.py."""
+"""The CNN + LSTM: shapes, padding, any image encoder in front, its torch twin. The LSTM itself: layers/test_lstm.py."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.benchmarks import torch_models
 from mmdf_jax.build import build
-from mmdf_jax.encoders import clip, convnext
+from mmdf_jax.encoders import clip, convnext, dinov2, efficientnet
 from mmdf_jax.encoders.cnn_lstm import VARIANTS, Model
+from tests.mmdf_jax.encoders import twin
 
 KEY = jax.random.key(0, impl="rbg")  # compiles in a fifth of the default's time
 SMALL = dict(encoder=convnext.Model(depths=(1,), widths=(8,), layer_scale=None), hidden=6)
@@ -64,3 +66,27 @@ def test_full_sizes():
     variables = jax.eval_shape(lambda x: model.init(KEY, x, train=False), x)
     count = sum(p.size for p in jax.tree.leaves(variables["params"])) / 1e6
     assert count == pytest.approx(4.0 + 4 * 512 * (1280 + 512 + 1) / 1e6, rel=0.01)  # EfficientNet-B0 without its head
+
+
+VIT = dict(width=16, depth=1, heads=2, mlp_hidden=32)
+FRONTS = {
+    "convnext": (SMALL["encoder"], dict(layers=2, bidirectional=True)),
+    "efficientnet": (
+        efficientnet.Model(width=0.25, head=320, inputs=(32, 16), outputs=(16, 24), repeats=(1, 1), expands=(1, 6)),
+        {},
+    ),
+    "clip": (clip.Model(**VIT, image_size=16, patch=8), {}),
+    "dinov2": (dinov2.Model(**VIT, image_size=28), {}),
+}
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_outputs_and_input_gradient_are_the_torch_twins(front):
+    encoder, fields = FRONTS[front]
+    shapes = [(2, 3, 16, 16, 3), (1, 2, 28, 24, 3)] if front == "convnext" else [(2, 3, 32, 28, 3)]
+    errors = twin.compare(Model(encoder=encoder, hidden=6, **fields), shapes)
+    assert twin.within(errors), errors
+
+
+def test_without_an_original_of_the_image_encoder_there_is_no_twin():
+    assert torch_models.pair(Model(encoder=efficientnet.Model(**efficientnet.VARIANTS["tiny"]))) is None

@@ -1,12 +1,14 @@
-"""The spectrogram CNN: shapes, padding, front ends, sizes."""
+"""The spectrogram CNN: shapes, padding, front ends, sizes, its torch twin."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.benchmarks import torch_models
 from mmdf_jax.encoders import spectrogram_cnn
 from mmdf_jax.encoders.spectrogram_cnn import VARIANTS, Model
+from tests.mmdf_jax.encoders import twin
 
 KEY = jax.random.key(0, impl="rbg")  # compiles in a fifth of the default's time
 TINY = VARIANTS["tiny"]
@@ -108,3 +110,21 @@ def test_training_strikes_blocks_out_where_asked():
     np.testing.assert_array_equal(pooled(augmented, False), pooled(plain, False))
     assert np.abs(pooled(augmented, True) - pooled(plain, True)).max() > 1e-3
     assert np.abs(pooled(augmented, True, 1) - pooled(augmented, True, 2)).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("front_end", "options", "lengths"),
+    [
+        ("log_mel", {"bins": 40, "win_length": 400}, [6000, 4321]),
+        ("mfcc", {"bins": 40, "pad_mode": "reflect"}, [3000]),
+        ("lfcc", {"bins": 40, "center": False}, [3000]),
+    ],
+)
+def test_outputs_and_input_gradient_are_the_torch_twins(front_end, options, lengths):
+    model = Model(**{**SMALL, "front_end": front_end, "front_end_options": options})
+    errors = twin.compare(model, [(2, length) for length in lengths])
+    assert twin.within(errors), errors
+
+
+def test_constant_q_has_no_twin():
+    assert torch_models.pair(Model(**{**SMALL, "front_end": "cqt"})) is None

@@ -1,4 +1,4 @@
-"""The temporal difference network: shapes, padding, and that it sees change."""
+"""The temporal difference network: shapes, padding, that it sees change, its torch twin."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mmdf_jax.encoders.temporal_difference import VARIANTS, Model, neighbours
+from tests.mmdf_jax.encoders import twin
 
 KEY = jax.random.key(0, impl="rbg")  # compiles in a fifth of the default's time
 SMALL = dict(width=8, stage_sizes=(1, 1), stem_kernel=3, strides=(2, 2, 1), span=2)
@@ -78,3 +79,12 @@ def test_remat_computes_the_same_gradient(small):
 def test_strides_that_do_not_match_the_stages_are_an_error():
     with pytest.raises(ValueError, match="stages need"):
         Model(stage_sizes=(1,)).init(KEY, video(1, 2, 16, 16, 3), train=False)
+
+
+@pytest.mark.parametrize(
+    ("norm", "shapes"),
+    [("group", [(2, 6, 16, 16, 3), (1, 3, 21, 28, 3)]), ("batch", [(2, 1, 16, 16, 3)])],
+)
+def test_outputs_and_input_gradient_are_the_torch_twins(norm, shapes):
+    errors = twin.compare(Model(**SMALL, norm=norm), shapes)
+    assert twin.within(errors), errors

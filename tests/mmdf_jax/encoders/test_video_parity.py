@@ -2,7 +2,10 @@
 
 The tests use a reduced width. Published sizes (gigabytes, minutes):
 
-    python -m tests.mmdf_jax.encoders.test_video_parity r3d_18 mc3_18 r2plus1d_18
+    python -m tests.mmdf_jax.encoders.test_video_parity r3d_18 mc3_18 r2plus1d_18 temporal_difference_resnet18
+
+The command compares our own video encoders with their torch twins too; their tests stand in test_cnn_lstm.py and
+test_temporal_difference.py.
 
 The twin computes in float64. At published sizes some of the millions of ReLUs stand within fp32's rounding of zero, and
 the gradient depends on the side that each falls to: there ours is judged in float64, and in fp32 must come
@@ -22,12 +25,19 @@ import pytest
 import torch
 
 from experiments.benchmarks import torch_models, torch_twins
-from mmdf_jax.encoders import resnet3d
+from mmdf_jax.encoders import cnn_lstm, resnet3d, temporal_difference
 from mmdf_jax.layers import conv3d
 from mmdf_jax.pretrained import load_encoder, shapes
+from tests.mmdf_jax.encoders import twin
 
 # Parameters that torchvision publishes, with the classifier of 400 classes.
 PUBLISHED = {"r3d_18": 33_371_472, "mc3_18": 11_695_440, "r2plus1d_18": 31_505_325}
+FULL_TWINS = {
+    f"{module.__name__.rpartition('.')[2]}_{name}": module.Model(**module.VARIANTS[name])
+    for module in (cnn_lstm, temporal_difference)
+    for name in module.VARIANTS
+    if name != "tiny"
+}
 
 
 def relative(ours: Any, theirs: torch.Tensor) -> float:
@@ -117,7 +127,10 @@ def test_published_sizes(name):
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or PUBLISHED:
+    for name in sys.argv[1:] or (*PUBLISHED, *FULL_TWINS):
+        if name in FULL_TWINS:
+            twin.main(name, FULL_TWINS[name], [(2, 16, 112, 112, 3), (2, 8, 128, 96, 3)])
+            continue
         with tempfile.TemporaryDirectory() as folder, jax.default_matmul_precision("highest"):
             errors = compare(name, 64, [(16, 112, 112), (8, 128, 96)], folder, float64=True)
         fp32, theirs = errors["input gradient in fp32: ours"], errors["torch's"]
