@@ -113,7 +113,7 @@ class FrontEnd(nn.Module):
         self.stft = dict(n_fft=n_fft, hop_length=hop, win_length=win_length, center=center, pad_mode=pad_mode)
         make = spectrogram.linear_filters if kind == "lfcc" else spectrogram.mel_filters
         bank = make(sample_rate, n_fft, {"log_mel": self.bins, "mfcc": mels, "lfcc": filters}[kind], fmin, fmax)
-        self._constant("window", torch.hann_window(win_length or n_fft))
+        self._constant("window", torch.hann_window(win_length or n_fft, dtype=torch.float64).float())
         self._constant("bank", torch.from_numpy(bank))
         basis = None if kind == "log_mel" else torch.from_numpy(spectrogram.dct_basis(bank.shape[1], self.bins))
         self._constant("basis", basis)

@@ -21,12 +21,12 @@ SAMPLE_RATE = 16000
 
 
 def to_float(x: Array) -> Array:
-    """int16 samples, or floats in [-1, 1], as float32 in [-1, 1]."""
+    """int16 samples, or floats in [-1, 1], as float32 in [-1, 1]; float64 stays."""
     if x.dtype == jnp.int16:
         return x.astype(jnp.float32) / 32768
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(f"audio: expected int16 or float samples in [-1, 1], got {x.dtype}")
-    return x.astype(jnp.float32)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def frame_mask(mask: Array, frames: int, *, hop: int) -> Array:

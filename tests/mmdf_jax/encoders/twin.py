@@ -1,4 +1,10 @@
-"""Compares an encoder of ours with its plain torch twin (`experiments.benchmarks.torch_twins`), same random weights."""
+"""Compares an encoder of ours with its plain torch twin (`experiments.benchmarks.torch_twins`), same random weights.
+
+The twin computes in float64. At published sizes some of the millions of ReLUs stand within fp32's rounding of zero, and
+some maxima over time of another, and the gradient depends on which side they fall to: there ours is judged in float64
+too. In fp32, where one of 512 maxima that moves may be some percent of the gradient, the limit is 0.05, and torch's own
+distance stands beside it.
+"""
 
 import copy
 import sys
@@ -16,52 +22,86 @@ from experiments.benchmarks import torch_models
 LIMITS = {"tokens": 1e-4, "pooled": 1e-4, "input gradient": 1e-3}
 
 
-def compare(model: nn.Module, shapes: Sequence[tuple[int, ...]]) -> dict[str, float]:
+def compare(model: nn.Module, shapes: Sequence[tuple[int, ...]], *, float64: bool = False) -> dict[str, float]:
     """Largest relative distance of any token, pooled vector, and gradient of <pooled, random> in an input sample.
 
-    shapes: of the inputs, float, [b s] or [b t h w 3]; ours in fp32, the twin in float64, so that all error is ours.
+    shapes: of the inputs, float, [b s] or [b t h w 3]. `float64`: also torch's fp32 gradient, and ours in that.
     """
     twin, variables = torch_models.pair(model)
-    twin = copy.deepcopy(twin).double().eval()
-    std = torch.ones(()) if len(shapes[0]) == 2 else torch.tensor(getattr(model, "encoder", model).std)
+    twin.eval()
+    exact = copy.deepcopy(twin).double()
     rng = np.random.default_rng(0)
-    errors = dict.fromkeys(LIMITS, 0.0)
+    errors: dict[str, float] = {}
     for shape in shapes:
-        x = rng.normal(0, 0.1, shape) if len(shape) == 2 else rng.random(shape)
-        x = x.astype(np.float32)
-        z = torch_models.prepare(model, x).double().requires_grad_()
-        theirs = torch_models.outputs(twin, z)
-        weights = rng.normal(size=theirs["pooled"].shape).astype(np.float32)
-        (theirs["pooled"] * torch.from_numpy(weights)).sum().backward()
-        gradient = z.grad if z.ndim == 2 else z.grad.movedim(-3, -1) / std
-        theirs["input gradient"] = gradient.flatten(1)
-
-        def loss(x, weights=weights):
-            out = model.apply(variables, x, train=False)
-            return jnp.vdot(out["pooled"], weights), out
-
-        with jax.default_matmul_precision("highest"):
-            (_, ours), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(x)
-        ours["input gradient"] = gradient.reshape(len(x), -1)
-        errors = {name: max(error, relative(ours[name], theirs[name])) for name, error in errors.items()}
+        x = (rng.normal(0, 0.1, shape) if len(shape) == 2 else rng.random(shape)).astype(np.float32)
+        z = torch_models.prepare(model, x)
+        weights = rng.normal(size=twin(z)[1].shape).astype(np.float32)
+        theirs = reference(exact, z, weights)
+        ours = outputs_and_gradient(model, variables, x, weights)
+        if len(shape) == 5:
+            ours["input gradient"] *= np.float32(getattr(model, "encoder", model).std)  # the twin's input is normalised
+        found = {name: relative(ours[name], theirs[name]) for name in ("tokens", "pooled")}
+        gradients = {"input gradient": ours["input gradient"]}
+        if float64:
+            gradients["torch's"] = reference(twin, z, weights)["input gradient"]
+            gradients["both in float64"] = gradient_in_float64(model, variables, z, weights)
+        for name, gradient in gradients.items():
+            found[name] = relative(*(x.reshape(len(x), -1) for x in (gradient, theirs["input gradient"])))
+        errors = {name: max(errors.get(name, 0.0), value) for name, value in found.items()}
     return errors
 
 
-def main(name: str, model: nn.Module, shapes: Sequence[tuple[int, ...]]) -> None:
+def reference(twin: torch.nn.Module, z: torch.Tensor, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Tokens, pooled and the gradient of <pooled, weights> in the input of the twin, in its precision."""
+    dtype = next(twin.parameters()).dtype
+    z = z.to(dtype, copy=True).requires_grad_()
+    out = torch_models.outputs(twin, z)
+    (out["pooled"] * torch.from_numpy(weights)).sum().backward()
+    gradient = z.grad if z.ndim == 2 else z.grad.movedim(-3, -1)
+    return {**{name: x.detach().numpy() for name, x in out.items()}, "input gradient": gradient.numpy()}
+
+
+def outputs_and_gradient(model: nn.Module, variables: Any, x: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """The same of ours."""
+
+    def loss(x: jax.Array, variables: Any) -> tuple[jax.Array, Any]:
+        out = model.apply(variables, x, train=False)
+        return jnp.vdot(out["pooled"], weights), (out["tokens"], out["pooled"])
+
+    with jax.default_matmul_precision("highest"):
+        gradient, (tokens, pooled) = jax.jit(jax.grad(loss, has_aux=True))(x, variables)
+    return {"tokens": np.asarray(tokens), "pooled": np.asarray(pooled), "input gradient": np.array(gradient)}
+
+
+def gradient_in_float64(model: nn.Module, variables: Any, z: torch.Tensor, weights: np.ndarray) -> np.ndarray:
+    """Ours in the twin's input, everything in float64."""
+    x = z.numpy()
+    if x.ndim == 5:
+        # Pixels are normalised in fp32, which is exact for what is normal already.
+        x, model = np.moveaxis(x, 2, -1), model.clone(mean=(0.0,) * 3, std=(1.0,) * 3)
+    model = model.clone(dtype=jnp.float64)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda v: jnp.asarray(v, jnp.float64), variables)
+        return outputs_and_gradient(model, wide, jnp.asarray(x, jnp.float64), weights)["input gradient"]
+
+
+def main(name: str, model: nn.Module, shapes: Sequence[tuple[int, ...]], *, float64: bool) -> None:
     """Compares a published size, prints a line, and ends the program if an error exceeds its limit."""
-    errors = compare(model, shapes)
-    print(f"{name:24s} {'ok' if within(errors) else 'FAILS'}", *(f"{k} {v:.1e}" for k, v in errors.items()), flush=True)
-    if not within(errors):
+    errors = compare(model, shapes, float64=float64)
+    fine = within(errors)
+    print(f"{name:30s} {'ok' if fine else 'FAILS'}", *(f"{k} {v:.1e}" for k, v in errors.items()), flush=True)
+    if not fine:
         sys.exit(1)
 
 
-def relative(ours: Any, theirs: torch.Tensor) -> float:
-    """The largest relative distance of any vector along the last axis; NaN and infinity stay."""
-    ours, theirs = np.asarray(ours, np.float64), theirs.detach().numpy()
+def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest relative distance of any token; of a gradient, of any sample of the batch. NaN and infinity stay."""
     assert ours.shape == theirs.shape
-    return float((np.linalg.norm(ours - theirs, axis=-1) / np.linalg.norm(theirs, axis=-1)).max())
+    distance = np.linalg.norm(ours.astype(np.float64) - theirs, axis=-1) / np.linalg.norm(theirs, axis=-1)
+    return float(distance.max())
 
 
 def within(errors: dict[str, float]) -> bool:
-    """Whether every error is below its limit; NaN is not."""
-    return all(errors[name] < limit for name, limit in LIMITS.items())
+    """Whether every error is below its limit, which NaN never is."""
+    limits = LIMITS | ({"input gradient": 0.05, "both in float64": 1e-6} if "both in float64" in errors else {})
+    return all(errors[name] < limit for name, limit in limits.items())
