@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from experiments.benchmarks import torch_models
 from mmdf_jax.encoders import spectrogram_cnn
 from mmdf_jax.encoders.spectrogram_cnn import VARIANTS, Model
+from mmdf_jax.pretrained import WeightsError
 from tests.mmdf_jax.encoders import twin
 
 KEY = jax.random.key(0, impl="rbg")  # compiles in a fifth of the default's time
@@ -128,3 +130,14 @@ def test_outputs_and_input_gradient_are_the_torch_twins(front_end, options, leng
 
 def test_constant_q_has_no_twin():
     assert torch_models.pair(Model(**{**SMALL, "front_end": "cqt"})) is None
+
+
+def test_a_twin_that_has_more_or_less_is_refused():
+    model = Model(**SMALL)
+    theirs = torch_models.original(model)
+    theirs.more = torch.nn.Linear(1, 1)
+    with pytest.raises(WeightsError, match=r"the model lacks \(2\): more/bias, more/weight"):
+        torch_models.variables(theirs, model)
+    del theirs.more, theirs.stem
+    with pytest.raises(WeightsError, match=r"the file lacks \(1\): params/stem/kernel"):
+        torch_models.variables(theirs, model)
