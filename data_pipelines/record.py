@@ -17,7 +17,7 @@ PIECES = ("audio", *IMAGES)  # what a clip's record is cut into, in this order
 PIECE = 16 << 10  # bytes: smaller examples would take as long to find, larger ones longer to read
 _WIDTH = np.dtype(ARRAYS["audio"]).itemsize
 
-Read = Callable[[int, Sequence[str]], dict[str, Sequence[bytes]]]  # some features of a split's example, by its number
+Read = Callable[[int, int, Sequence[str]], list[dict[str, Sequence[bytes]]]]  # some features of examples first to last
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,13 +93,14 @@ class Record(Mapping[str, Any]):
         stop = min(last * _WIDTH, length)
         start = min(first * _WIDTH, stop)
         parts = range(start // step, -(-stop // step))
-        pieces = [self._read(self._layout.starts[0] + part, ("audio",))["audio"][0] for part in parts]
+        begin = self._layout.starts[0]
+        pieces = [e["audio"][0] for e in self._read(begin + parts.start, begin + parts.stop, ("audio",))]
         skipped = parts.start * step
         return np.frombuffer(b"".join(pieces)[start - skipped : stop - skipped], ARRAYS["audio"])
 
     def _head(self) -> dict[str, Any]:
         arrays = {name: dtype for name, dtype in ARRAYS.items() if name != "audio"}
-        stored = self._read(self._layout.first, ("info", *arrays))
+        (stored,) = self._read(self._layout.first, self._layout.first + 1, ("info", *arrays))
         head = json.loads(stored["info"][0])
         head["clip"] = _clip(head["clip"])
         for name, dtype in arrays.items():
@@ -127,7 +128,8 @@ class Images(Sequence[bytes]):
             raise IndexError(f"image {i} of {self._length}")
         part, place = divmod(i % self._length, self._step)
         if part not in self._parts:
-            self._parts[part] = self._read(self._start + part, (self._name,))[self._name]
+            example = self._start + part
+            self._parts[part] = self._read(example, example + 1, (self._name,))[0][self._name]
         return self._parts[part][place]
 
     def __eq__(self, other: object) -> bool:

@@ -79,9 +79,9 @@ class Records:
             raise IndexError(f"record {i} of {len(self)} in split {self.split!r} of {self.folder}")
         return Record(self.index[i].layout, functools.partial(self._read, i))
 
-    def _read(self, i: int, example: int, names: Sequence[str]) -> dict[str, Sequence[bytes]]:
+    def _read(self, i: int, first: int, last: int, names: Sequence[str]) -> list[dict[str, Sequence[bytes]]]:
         try:
-            return self._source(example, names)
+            return self._source(first, last, names)
         except Exception as error:  # array_record raises bare RuntimeError and ValueError with Riegeli's words
             raise BadRecord(f"{self.folder}: record {i} of split {self.split!r} cannot be read ({error})") from error
 

@@ -1,6 +1,7 @@
 """Preparing clips and reading them back, also when things go wrong."""
 
 import dataclasses
+import functools
 import json
 import os
 import pickle
@@ -10,6 +11,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from data_pipelines import extract, faces, guard, media, record_files, records
 from data_pipelines.clip import Clip
@@ -367,14 +369,28 @@ def test_pieces_are_read_alone_and_make_up_the_whole(prepared, clips):
         assert len(record) == len({**record})
     read = []
     record = source[2]
-    reader, record._read = record._read, lambda example, names: (read.append(example), reader(example, names))[1]
+    reader, record._read = record._read, lambda *what: (read.append(what), reader(*what))[1]
     record["frames"][len(record["frames"]) // 2]
     record.sound(0, 100)
-    assert len(read) == 2
+    assert [last - first for first, last, _ in read] == [1, 1]
     with pytest.raises(IndexError, match="image 45 of 45"):
         record["frames"][45]
     with pytest.raises(KeyError):
         record["tracks"]
+
+
+def test_records_may_lie_in_several_files(tmp_path, clips, prepared, monkeypatch):
+    """As TFDS writes large ones; a clip's pieces then go on in the next file."""
+    builder = tfds.core.GeneratorBasedBuilder
+    shards = tfds.download.DownloadConfig(num_shards=3)
+    write = functools.partialmethod(builder.download_and_prepare, download_config=shards)
+    monkeypatch.setattr(builder, "download_and_prepare", write)
+    out = records.prepare(clips, tmp_path / "out", crops=CROPS, workers=2)
+    assert len([*out.glob("clips/*/*-train*")]) == 3
+    for one, other in zip(records.Records(out, "train"), records.Records(prepared, "train"), strict=True):
+        assert one["frames"] == other["frames"] and one["mouth"] == other["mouth"]
+        np.testing.assert_array_equal(one["audio"], other["audio"])
+        np.testing.assert_array_equal(one["times"], other["times"])
 
 
 def test_no_example_is_larger_than_needed(clips):
