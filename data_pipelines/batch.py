@@ -19,16 +19,17 @@ def zeros(config: Mapping[str, Any], rows: int) -> dict[str, np.ndarray]:
     Raises:
       ValueError: config.streams names an unknown stream.
     """
-    batch: dict[str, np.ndarray] = {}
+    return {name: np.ones(*of) if of[1] is bool else np.zeros(*of) for name, of in shapes(config, rows).items()}
+
+
+def shapes(config: Mapping[str, Any], rows: int) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Shape and type of each array of a batch of `rows` rows; errors as in `zeros`."""
+    of: dict[str, tuple[tuple[int, ...], type]] = {}
     for stream, options in config["streams"].items():
-        batch[stream] = np.zeros((rows, *_shape(stream, options, config["window"])), _dtype(stream))
-        batch[f"{stream}_mask"] = np.ones(rows, bool)
-    for label in LABELS:
-        batch[label] = np.zeros(rows, np.int32)
-    batch["clip_index"] = np.zeros(rows, np.int32)
-    batch["window_start"] = np.zeros(rows, np.float32)
-    batch["mask"] = np.ones(rows, bool)
-    return batch
+        of[stream] = (rows, *_shape(stream, options, config["window"])), _dtype(stream)
+        of[f"{stream}_mask"] = (rows,), bool
+    of |= dict.fromkeys((*LABELS, "clip_index"), ((rows,), np.int32))
+    return of | {"window_start": ((rows,), np.float32), "mask": ((rows,), bool)}
 
 
 def _dtype(stream: str) -> type:

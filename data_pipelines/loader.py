@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 import multiprocessing
 import os
@@ -19,9 +20,10 @@ from absl import flags, logging
 
 from data_pipelines import batch as batch_lib
 from data_pipelines import sampling, transforms
-from data_pipelines.windows import FPS, BadRecord, Example, Window
+from data_pipelines.windows import FPS, BadRecord, Example, Stored, Window
 
 MAX_ATTEMPTS = 100  # unreadable records in a row before training gives up
+ROWS_READ = 8  # before they are decoded
 FORGIVEN = 3  # unreadable clips before their share of the clips seen is looked at
 WORKER_GRACE = 30.0  # s that a worker outlives a SIGTERM, for its parent to finish the step and save
 ENDLESS = 2**62
@@ -207,7 +209,8 @@ def _close(iterators: list[grain.DatasetIterator]) -> None:
         iterators.pop().close()
 
 
-# Batches by number. They are filled in place: to stack examples would copy every picture once more.
+# Batches by number. They are filled in place: to stack examples would copy every picture once more. Their memory is not
+# cleared before, so every array of every example must be written.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,6 +228,17 @@ class _Share:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Visit:
+    """What was read for a place of the training stream."""
+
+    number: int
+    attempt: int  # how many records were left out before this one
+    index: int
+    stored: dict[str, Stored]
+    problems: list[str]  # of the records that were left out
+
+
+@dataclasses.dataclass(frozen=True)
 class _TrainingBatches:
     """Random access to the batches of the training stream."""
 
@@ -238,37 +252,54 @@ class _TrainingBatches:
         return ENDLESS
 
     def __getitem__(self, step: int) -> Example:
-        batch = self.window.zeros(self.share.rows)
-        problems = [p for number, example in self.share.examples(step, batch) for p in self._fill(example, number)]
+        batch = self.window.empty(self.share.rows)
+        rows = self.share.examples(step, batch)
+        problems = []
+        # Several rows are read before the first is decoded: decoding empties the processor's caches, and reading after
+        # each row would take up to four times as long. Not all of them, for what is read takes memory.
+        while some := list(itertools.islice(rows, ROWS_READ)):
+            visits = [self._visit(number, example) for number, example in some]
+            for (_, example), visit in zip(some, visits, strict=True):
+                problems += self._fill(example, visit)
         return batch | {"problems": "\n".join(problems)}
 
-    def _fill(self, example: Example, number: int) -> list[str]:
-        """Fills the example from the first readable record for its place -> what is wrong with those before it."""
-        problems = []
-        for attempt in range(MAX_ATTEMPTS):
+    def _visit(self, number: int, example: Example, tried: int = 0, problems: Sequence[str] = ()) -> _Visit:
+        """Reads the first readable record for a place after those `tried`, and writes all but its streams."""
+        problems = list(problems)
+        for attempt in range(tried, MAX_ATTEMPTS):
             index = self.order.row(number, skip=attempt)
+            row = self.records.index[index]
+            rng = functools.partial(sampling.example_rng, self.order.seed, number, attempt=attempt)
             try:
-                self._read(example, index, number, attempt)
-                return problems
+                record = _record(self.records, index, functools.partial(rng, part=1 + len(self.augment)))
+                first, last = self.window.starts(row, record)
+                start = int(rng(part=0).integers(first, last + 1)) / FPS
+                stored = {stream: self.window.read(stream, record, start) for stream in self.window.streams}
             except BadRecord as error:
                 problems.append(f"{index} {error}")
-                for array in example.values():
-                    array[...] = 0
+                continue
+            _fill_place(example, index, start, mask=True)
+            self.window.fill_labels(example, row.clip, start)
+            return _Visit(number, attempt, index, stored, problems)
         raise LoaderError(f"{MAX_ATTEMPTS} unreadable records in a row; the last: {problems[-1].split(' ', 1)[1]}")
 
-    def _read(self, example: Example, index: int, number: int, attempt: int) -> None:
-        row = self.records.index[index]
-        rng = functools.partial(sampling.example_rng, self.order.seed, number, attempt=attempt)
-        record = _record(self.records, index, functools.partial(rng, part=1 + len(self.augment)))
-        first, last = self.window.starts(row, record)
-        start = int(rng(part=0).integers(first, last + 1)) / FPS
-        _fill_place(example, index, start, mask=True)
-        self.window.fill_labels(example, row.clip, start)
-        for stream in self.window.streams:
-            self.window.fill(example, stream, record, start)
+    def _fill(self, example: Example, visit: _Visit) -> list[str]:
+        """Fills the streams, from the next readable record if need be -> what is wrong with those before it."""
+        while True:
+            try:
+                self._decode(example, visit)
+                return visit.problems
+            except BadRecord as error:
+                problems = [*visit.problems, f"{visit.index} {error}"]
+                visit = self._visit(visit.number, example, visit.attempt + 1, problems)
+
+    def _decode(self, example: Example, visit: _Visit) -> None:
+        for stream, stored in visit.stored.items():
+            self.window.fill(example, stream, stored)
         augmented = example
         for part, augment in enumerate(self.augment, start=1):
-            augmented = augment(augmented, rng(part=part))
+            rng = sampling.example_rng(self.order.seed, visit.number, part, visit.attempt)
+            augmented = augment(augmented, rng)
         for name, array in augmented.items():
             if array is not example[name]:
                 example[name][...] = array
@@ -288,13 +319,15 @@ class _EvaluationBatches:
         return self.steps
 
     def __getitem__(self, step: int) -> Example:
-        batch = self.window.zeros(self.share.rows)
+        batch = self.window.empty(self.share.rows)
         problems = []
         for number, example in self.share.examples(step, batch):
             index, place = divmod(number, self.windows)
             if index < len(self.records):
                 problems += self._fill(example, index, place)
             else:
+                for stream in self.window.streams:
+                    self.window.fill(example, stream, ())
                 _fill_place(example, -1, 0.0, mask=False)
                 for name in batch_lib.LABELS:
                     example[name][...] = -1
@@ -311,13 +344,13 @@ class _EvaluationBatches:
         share = place / (self.windows - 1) if self.windows > 1 else 0.5  # from the clip's start to its end
         start = (first + round(share * (last - first))) / FPS
         self.window.fill_labels(example, row.clip, start)
-        if record is not None:
-            for stream in self.window.streams:
-                try:
-                    self.window.fill(example, stream, record, start)
-                except BadRecord as error:
-                    problems.append(f"{index} {error}")
-                    example[stream][...] = 0
+        for stream in self.window.streams:
+            try:
+                stored = self.window.read(stream, record, start) if record is not None else ()
+                self.window.fill(example, stream, stored)
+            except BadRecord as error:
+                problems.append(f"{index} {error}")
+                self.window.fill(example, stream, ())
         _fill_place(example, index, start, mask=any(example[f"{stream}_mask"] for stream in self.window.streams))
         return problems
 

@@ -1,6 +1,7 @@
 """Cutting one time window out of a record: which frames and samples, decoded, and the window's own labels."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ LABELLED_OVERLAP = 0.2  # s: a window is fake where a fake span overlaps it by a
 _LOUDNESS_STEP = 160  # samples over which the level is measured that ends a leading silence
 
 Example = dict[str, Any]
+Stored = Sequence[tuple[int, bytes]] | np.ndarray  # of a stream: numbers and bytes of images, or samples
 
 
 class BadRecord(ValueError):
@@ -81,12 +83,10 @@ class Window:
         loud = np.flatnonzero(power > (32768 * 10 ** (self.trim_silence / 20)) ** 2)
         return int(loud[0]) * _LOUDNESS_STEP * FPS // SAMPLE_RATE if len(loud) else 0
 
-    def zeros(self, rows: int) -> Example:
-        """A batch (see batch.py) of `rows` examples of which no stream exists."""
-        batch = batch_lib.zeros({"streams": self.streams, "window": self.seconds}, rows)
-        for stream in self.streams:
-            batch[f"{stream}_mask"][:] = False
-        return batch
+    def empty(self, rows: int) -> Example:
+        """A batch (see batch.py) of `rows` examples, all of it still to be written."""
+        shapes = batch_lib.shapes({"streams": self.streams, "window": self.seconds}, rows)
+        return {name: np.empty(*of) for name, of in shapes.items()}
 
     def fill_labels(self, example: Example, clip: Any, start: float) -> None:
         """Writes the labels of the window that starts at `start` s: 0 real, 1 fake, -1 unknown.
@@ -108,40 +108,58 @@ class Window:
         example["video_label"][...] = video
         example["audio_label"][...] = audio
 
-    def fill(self, example: Example, stream: str, record: Mapping[str, Any], start: float) -> None:
-        """Writes one stream of the window at `start` s, and True to its mask, if the record has that stream.
+    def read(self, stream: str, record: Mapping[str, Any], start: float) -> Stored:
+        """What the window at `start` s shows of one stream: its samples, or numbers and bytes of its images.
 
-        Decodes only the frames it uses. Where the clip ends inside the window its last frame stays, and sound is
-        followed by zeros.
+        Fewer samples where the clip ends inside the window, whose last image then stays; nothing if the record does not
+        have the stream. Reads only this.
+
+        Raises:
+          BadRecord: the record is damaged.
+        """
+        if stream == "audio":
+            first = round(start * SAMPLE_RATE)
+            return _sound(record, first, first + round(self.seconds * SAMPLE_RATE))
+        images = record["mouth" if stream == "mouth" else "frames"]
+        last = len(images) - 1
+        if last < 0:
+            return ()
+        # Frame i shows from i / FPS to (i + 1) / FPS.
+        numbers = [min(int((start + offset) * FPS + 1e-6), last) for offset in self._offsets[stream]]
+        found = {number: images[number] for number in dict.fromkeys(numbers)}
+        return [(number, found[number]) for number in numbers]
+
+    @functools.cached_property
+    def _offsets(self) -> dict[str, list[float]]:
+        """Seconds from a window's start to each image of its streams."""
+        offsets = {}
+        for stream in self.streams.keys() - {"audio"}:
+            options = self.streams[stream]
+            count = options["frames"] if stream == "image" else round(self.seconds * options["fps"])
+            step = self.seconds / count if stream == "image" else 1 / options["fps"]
+            offsets[stream] = [(i + 0.5) * step for i in range(count)]
+        return offsets
+
+    def fill(self, example: Example, stream: str, stored: Stored) -> None:
+        """Writes one stream, from what `read` gives, and to its mask whether there was anything; the rest are zeros.
 
         Raises:
           BadRecord: an image cannot be decoded; part of the stream may have been written.
         """
         out = example[stream]
-        if stream == "audio":
-            first = round(start * SAMPLE_RATE)
-            samples = _sound(record, first, first + len(out))
-            out[: len(samples)] = samples
-            exists = len(samples) > 0
+        if not len(stored):
+            out[...] = 0
+        elif stream == "audio":
+            out[: len(stored)] = stored
+            out[len(stored) :] = 0
         else:
-            images = record["mouth" if stream == "mouth" else "frames"]
-            exists = len(images) > 0
-            self._fill_pictures(out, stream, images, start)
-        example[f"{stream}_mask"][...] = exists
-
-    def _fill_pictures(self, out: np.ndarray, stream: str, images: Sequence[bytes], start: float) -> None:
-        step = self.seconds / len(out) if stream == "image" else 1 / self.streams[stream]["fps"]
-        last = len(images) - 1
-        # Frame i shows from i / FPS to (i + 1) / FPS.
-        times = [start + (i + 0.5) * step for i in range(len(out))] if images else []
-        numbers = [min(int(time * FPS + 1e-6), last) for time in times]
-        stored = {number: images[number] for number in numbers}  # reading and decoding in turn takes longer
-        for i, number in enumerate(numbers):
-            if i and number == numbers[i - 1]:
-                out[i] = out[i - 1]
-            else:
-                what = f"image {number} of the {stream} stream"
-                decode(stored[number], out.shape[1], grey=stream == "mouth", what=what, out=out[i])
+            for i, (number, image) in enumerate(stored):
+                if i and number == stored[i - 1][0]:
+                    out[i] = out[i - 1]
+                else:
+                    what = f"image {number} of the {stream} stream"
+                    decode(image, out.shape[1], grey=stream == "mouth", what=what, out=out[i])
+        example[f"{stream}_mask"][...] = len(stored) > 0
 
 
 def _sound(record: Mapping[str, Any], first: int, last: int) -> np.ndarray:
