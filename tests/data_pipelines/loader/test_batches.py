@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from in_memory import CONFIG, RECORDS, assert_equal, take
+from in_memory import CONFIG, RECORDS, FakeRecords, assert_equal, clips, take
 
 from data_pipelines import batch as batch_lib
 from data_pipelines import loader
@@ -61,3 +61,20 @@ def test_evaluation_gives_every_process_as_many_batches():
     ]
     joined = [{name: np.concatenate([b[name] for b in step]) for name in step[0]} for step in zip(*parts, strict=True)]
     assert_equal(joined, whole)
+
+
+def test_nothing_is_left_of_what_was_in_memory(monkeypatch):
+    """Batches are not cleared before: streams that are absent, too short or unreadable must write zeros."""
+    config = CONFIG | {"threads": 0, "max_bad": 1.0, "balance": "none"}
+    sources = [
+        FakeRecords(clips(4, swap=3), frames=[50, 10, 50, 60, 30, 50, 50], unreadable={2}, undecodable={5}),
+        FakeRecords(clips(3), frames=0),
+        FakeRecords(clips(3), audio=False),
+    ]
+    made = []
+    for rest in (0, 1):
+        monkeypatch.setattr(np, "empty", lambda shape, dtype, rest=rest: np.full(shape, rest, dtype))
+        made.append([b for s in sources for b in take(loader.train_batches(s, config, seed=0), 2)])
+        made[-1] += [b for s in sources for b in loader.eval_batches(s, config, windows=2)]
+    monkeypatch.undo()
+    assert_equal(*made)
