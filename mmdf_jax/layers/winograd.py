@@ -52,8 +52,8 @@ def conv3d_winograd(x: Array, kernel: Array) -> Array:
         window = jax.lax.dynamic_slice(x, (index // t, index % t, 0, 0, 0), (1, kt, *x.shape[2:]))[0]
         inputs = _inputs(jnp.concatenate(list(window), axis=-1), tiles)
         # The taps along the height side by side in the product: XLA convolves to few channels on one core.
-        products = [(y.reshape(-1, kt * c) @ f).reshape(-1, tiles, kh, d) for y, f in zip(inputs, filters, strict=True)]
-        products = [sum(p[i : i + h, :, i] for i in range(kh)) for p in products]
+        products = (inputs @ filters).reshape(len(_FILTER), -1, tiles, kh, d)
+        products = sum(products[:, i : i + h, :, i] for i in range(kh))
         outputs = jnp.stack([_combine(row, products) for row in _OUTPUT], axis=2)
         return outputs.reshape(h, 4 * tiles, d)[:, :w]
 
@@ -74,30 +74,22 @@ conv3d_winograd.defvjp(_winograd_forward, _winograd_backward)
 
 
 def _kernel_gradient(x: Array, g: Array, size: tuple[int, int]) -> Array:
-    """Gradient with respect to the kernel [*size 3 c d]. Each frame of x meets the frames of g around it in kh matrix
-    products [c, h tiles] @ [h tiles, kt d] for each of the six filters."""
+    """Gradient with respect to the kernel [*size 3 c d]. Each frame of x meets the frames of g around it in a matrix
+    product [kt d, h tiles] @ [h tiles, kh c] for each of the six filters."""
     (kt, kh), (b, t, h, w, c), d = size, x.shape, g.shape[-1]
     tiles, x = _tiled(jnp.pad(x.reshape(b * t, h, w, c), ((0, 0), (kh // 2,) * 2, (0, 0), (0, 0))))
     g = jnp.pad(g, ((0, 0), (kt // 2,) * 2, (0, 0), (0, 4 * tiles - w), (0, 0)))
 
-    def add(index: Array, totals: tuple[tuple[Array, ...], ...]) -> tuple[tuple[Array, ...], ...]:
+    def add(index: Array, total: Array) -> Array:
         inputs = _inputs(jax.lax.dynamic_index_in_dim(x, index, keepdims=False), tiles)
-        # Behind the barrier the transpose stays in memory; XLA's product of an operand that it transposes is slow.
-        inputs = [jax.lax.optimization_barrier(y.reshape(-1, c).T) for y in inputs]
+        inputs = jnp.concatenate([inputs[:, i * tiles : (i + h) * tiles] for i in range(kh)], axis=-1)
         around = jax.lax.dynamic_slice(g, (index // t, index % t, 0, 0, 0), (1, kt, *g.shape[2:]))[0]
         around = jnp.concatenate(list(around[::-1]), axis=-1).reshape(h * tiles, 4, kt * d)
         outputs = [_combine(column, [around[:, i] for i in range(4)]) for column in zip(*_OUTPUT, strict=True)]
-        return tuple(
-            tuple(
-                total + jnp.matmul(y[:, i * tiles : (i + h) * tiles], dy, preferred_element_type=jnp.float32)
-                for i, total in enumerate(sums)
-            )
-            for sums, y, dy in zip(totals, inputs, outputs, strict=True)
-        )
+        return total + jnp.matmul(jnp.stack(outputs).swapaxes(1, 2), inputs, preferred_element_type=jnp.float32)
 
-    zero = jnp.zeros((c, kt * d), jnp.float32)
-    totals = jnp.array(jax.lax.fori_loop(0, b * t, add, ((zero,) * kh,) * 6)).reshape(6, kh, c, kt, d)
-    return jnp.einsum("fk,fhctd->thkcd", jnp.array(_FILTER, jnp.float32), totals)
+    total = jax.lax.fori_loop(0, b * t, add, jnp.zeros((len(_FILTER), kt * d, kh * c), jnp.float32))
+    return jnp.einsum("fk,ftdhc->thkcd", jnp.array(_FILTER, jnp.float32), total.reshape(-1, kt, d, kh, c))
 
 
 def _tiled(x: Array) -> tuple[int, Array]:
@@ -107,10 +99,13 @@ def _tiled(x: Array) -> tuple[int, Array]:
     return tiles, jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(1, 4 * tiles - w + 1), (0, 0)])
 
 
-def _inputs(x: Array, tiles: int) -> list[Array]:
-    """What the six filters see of a padded frame [h w c]: [h tiles c] each."""
+def _inputs(x: Array, tiles: int) -> Array:
+    """What the six filters see of a padded frame [h w c]: [6 h·tiles c].
+
+    One array, for one product with a batch of six: in six products XLA computes these sums anew for every use.
+    """
     columns = [x[:, i : i + 4 * (tiles - 1) + 1 : 4] for i in range(6)]
-    return [_combine(row, columns) for row in _INPUT]
+    return jnp.stack([_combine(row, columns) for row in _INPUT]).reshape(len(_INPUT), -1, x.shape[-1])
 
 
 def _combine(factors: Sequence[float], arrays: Sequence[Array]) -> Array:
