@@ -25,11 +25,13 @@ def conv3d(x: Array, kernel: Array, strides: Strides = (1, 1, 1)) -> Array:
     """
 
     def on_cpu(x: Array, kernel: Array) -> Array:
-        # Measured, forward and backward: few positions suit a matrix product; time alone has its own form; large maps
-        # without strides take Winograd's products, or frames one by one where the width has other taps; what is left
-        # runs as 2-D convolutions, one per tap in time on large maps, else one with that many times the channels.
+        # Measured, forward and backward: few positions suit a matrix product, the more the features for which what it
+        # reads is copied; time alone has its own form; large maps without strides take Winograd's products, or frames
+        # one by one where the width has other taps; what is left runs as 2-D convolutions, one per tap in time on
+        # large maps, else one with that many times the channels.
         h, w, c = x.shape[2:]
-        if -(-h // strides[1]) * -(-w // strides[2]) <= 16:
+        positions = -(-h // strides[1]) * -(-w // strides[2])
+        if positions <= (64 if kernel.shape[-1] >= 256 else 16):
             return conv3d_matmul(x, kernel, strides)
         if c < 16:
             return conv3d_folded(x, kernel, strides, separate=False)
