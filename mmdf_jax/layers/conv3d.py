@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax.layers.dense import rows_product
 from mmdf_jax.layers.temporal_conv import conv3d_temporal
 from mmdf_jax.layers.winograd import conv3d_winograd
 from mmdf_jax.typing import Array, Dtype
@@ -25,10 +26,12 @@ def conv3d(x: Array, kernel: Array, strides: Strides = (1, 1, 1)) -> Array:
     """
 
     def on_cpu(x: Array, kernel: Array) -> Array:
-        # Measured, forward and backward: few positions suit a matrix product, the more the features for which what it
-        # reads is copied; time alone has its own form; large maps without strides take Winograd's products, or frames
-        # one by one where the width has other taps; what is left runs as 2-D convolutions, one per tap in time on
-        # large maps, else one with that many times the channels.
+        # Measured, forward and backward: few positions suit a matrix product, and more of them where what it copies
+        # serves many features; time alone has its own form; large maps without strides take Winograd's products, or
+        # frames one by one where the width has other taps; what is left runs as 2-D convolutions, one per tap in time
+        # on large maps, else one with that many times the channels.
+        if kernel.shape[:3] == (1, 1, 1):
+            return conv3d_pointwise(x, kernel, strides)
         h, w, c = x.shape[2:]
         positions = -(-h // strides[1]) * -(-w // strides[2])
         if positions <= (64 if kernel.shape[-1] >= 256 else 16):
@@ -184,6 +187,13 @@ def _kernel_gradient(x: Array, g: Array, size: Strides) -> Array:
 def _pad_axes(x: Array, sides: dict[int, int]) -> Array:
     """Zeros on both sides of the given axes."""
     return jnp.pad(x, [(sides.get(axis, 0),) * 2 for axis in range(x.ndim)])
+
+
+def conv3d_pointwise(x: Array, kernel: Array, strides: Strides) -> Array:
+    """A kernel of one position: a dense layer over every one that the strides leave."""
+    st, sh, sw = strides
+    x = x[:, ::st, ::sh, ::sw]
+    return rows_product(x.reshape(-1, x.shape[-1]), kernel[0, 0, 0]).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def conv3d_matmul(x: Array, kernel: Array, strides: Strides) -> Array:
