@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmdf_jax.layers import spectrogram
+from mmdf_jax.layers.conv3d import Conv2D
 from mmdf_jax.layers.dense import Dense
 from mmdf_jax.layers.norm import GroupNorm
 from mmdf_jax.layers.pool import max_over
@@ -84,7 +85,7 @@ class Model(nn.Module):
             x = spec_augment(self.make_rng("dropout"), x, **self.augment)
         x = (x if mask is None else jnp.where(mask[..., None], x, 0)).astype(self.dtype)[..., None]
 
-        x = _conv(self.width, self.strides[0], self.dtype, "stem")(x)
+        x = Conv2D(self.width, (3, 3), self.strides[0], dtype=self.dtype, name="stem")(x)
         mask = _stride(mask, self.strides[0])
         x = nn.relu(_norm(x, mask, self.dtype, "stem_norm"))
         for i, (blocks, strides) in enumerate(zip(self.stage_sizes, self.strides[1:], strict=True)):
@@ -117,16 +118,12 @@ class Block(nn.Module):
     def __call__(self, x: Array, mask: Array | None, *, train: bool) -> Array:
         del train
         mask = _stride(mask, self.strides)
-        y = _conv(self.features, self.strides, self.dtype, "conv1")(x)
+        y = Conv2D(self.features, (3, 3), self.strides, dtype=self.dtype, name="conv1")(x)
         y = nn.relu(_norm(y, mask, self.dtype, "norm1"))
-        y = _norm(_conv(self.features, (1, 1), self.dtype, "conv2")(y), mask, self.dtype, "norm2")
+        y = _norm(Conv2D(self.features, (3, 3), dtype=self.dtype, name="conv2")(y), mask, self.dtype, "norm2")
         if x.shape != y.shape:
-            x = nn.Conv(self.features, (1, 1), self.strides, use_bias=False, dtype=self.dtype, name="skip")(x)
+            x = Conv2D(self.features, (1, 1), self.strides, dtype=self.dtype, name="skip")(x)
         return nn.relu(x + y)
-
-
-def _conv(features: int, strides: tuple[int, int], dtype: Dtype, name: str) -> nn.Conv:
-    return nn.Conv(features, (3, 3), tuple(strides), padding=1, use_bias=False, dtype=dtype, name=name)
 
 
 def _norm(x: Array, mask: Array | None, dtype: Dtype, name: str) -> Array:

@@ -1,4 +1,4 @@
-"""3-D convolution that is fast on every backend.
+"""3-D convolution, and 2-D convolution by it, that is fast on every backend.
 
 XLA's CPU backend has no fast 3-D convolution: its forward pass is several times slower than need be, its gradient with
 strides 30 times and more. There the convolution is written as 2-D convolutions or one matrix product.
@@ -227,3 +227,24 @@ class Conv3D(nn.Module):
         # He et al. 2015 on the fan-out, as torchvision initialises its video networks.
         kernel = self.param("kernel", nn.initializers.variance_scaling(2.0, "fan_out", "normal"), shape)
         return conv3d(x.astype(self.dtype), kernel.astype(self.dtype), self.strides)
+
+
+class Conv2D(nn.Module):
+    """Convolution of images as of clips of one frame, without bias, zero-padded by half the (odd) kernel.
+
+    [b h w c] -> [b h' w' features]. Parameters are named and shaped as flax.linen.Conv's.
+    """
+
+    features: int
+    kernel_size: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        if any(k % 2 == 0 for k in self.kernel_size):
+            raise ValueError(f"Conv2D: kernel sizes must be odd, got {self.kernel_size}")
+        shape = (*self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        return conv3d(x[:, None], kernel[None], (1, *self.strides))[:, 0]
