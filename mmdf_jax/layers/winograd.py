@@ -37,12 +37,27 @@ _OUTPUT = (
 )
 
 
-@jax.custom_vjp
+# Numbers of inputs and products up to which small frames are joined: products of few rows are slow, and so is memory.
+_JOINED = 1_500_000
+
+
 def conv3d_winograd(x: Array, kernel: Array) -> Array:
     """Convolution of x [b t h w c] with kernel [kt kh 3 c d], odd kt and kh, zero-padded to the same size [b t h w d].
 
-    One output frame after the other, so that what it is summed from stays in cache.
+    One output frame after the other, so that what it is summed from stays in cache. Without taps in time several small
+    frames go as one, below each other with the zeros of their padding between them.
     """
+    (kt, kh, _, _, d), (b, t, h, w, c) = kernel.shape, x.shape
+    numbers = len(_FILTER) * h * -(-w // 4) * (c + kh * d)
+    count = max(n for n in range(1, b * t + 1) if b * t % n == 0 and (n == 1 or n * numbers <= _JOINED))
+    if kt > 1 or count == 1:
+        return _convolve(x, kernel)
+    tall = jnp.pad(x, ((0, 0), (0, 0), (0, kh // 2), (0, 0), (0, 0))).reshape(b * t // count, 1, -1, w, c)
+    return _convolve(tall, kernel).reshape(b, t, -1, w, d)[:, :, :h]
+
+
+@jax.custom_vjp
+def _convolve(x: Array, kernel: Array) -> Array:
     kt, kh, _, c, d = kernel.shape
     b, t, h, w, _ = x.shape
     tiles, x = _tiled(jnp.pad(x, ((0, 0), (kt // 2,) * 2, (kh // 2,) * 2, (0, 0), (0, 0))))
@@ -61,16 +76,16 @@ def conv3d_winograd(x: Array, kernel: Array) -> Array:
 
 
 def _winograd_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return conv3d_winograd(x, kernel), (x, kernel)
+    return _convolve(x, kernel), (x, kernel)
 
 
 def _winograd_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    dx = conv3d_winograd(g, kernel[::-1, ::-1, ::-1].swapaxes(3, 4))
+    dx = _convolve(g, kernel[::-1, ::-1, ::-1].swapaxes(3, 4))
     return dx, _kernel_gradient(x, g, kernel.shape[:2]).astype(kernel.dtype)
 
 
-conv3d_winograd.defvjp(_winograd_forward, _winograd_backward)
+_convolve.defvjp(_winograd_forward, _winograd_backward)
 
 
 def _kernel_gradient(x: Array, g: Array, size: tuple[int, int]) -> Array:
