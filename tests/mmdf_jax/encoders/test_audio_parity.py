@@ -192,7 +192,7 @@ if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
     for name in sys.argv[1:] or (*FULL, *FULL_TWINS):
         if name in FULL_TWINS:
-            twin.main(name, FULL_TWINS[name], [(2, 64000), (2, 25600)], float64=True)
+            twin.main(name, FULL_TWINS[name], [(1, 64000), (1, 25600)], float64=True)
             continue
         with tempfile.TemporaryDirectory() as folder, jax.default_matmul_precision("highest"):
             errors = compare(*FULL[name], [[16000], [24000, 17000]], folder)

@@ -130,7 +130,7 @@ if __name__ == "__main__":
     for name in sys.argv[1:] or (*PUBLISHED, *FULL_TWINS):
         if name in FULL_TWINS:
             relu = not name.startswith("cnn_lstm")  # its image encoders are smooth
-            twin.main(name, FULL_TWINS[name], [(2, 16, 112, 112, 3), (2, 8, 128, 96, 3)], float64=relu)
+            twin.main(name, FULL_TWINS[name], [(1, 16, 112, 112, 3), (1, 8, 128, 96, 3)], float64=relu)
             continue
         with tempfile.TemporaryDirectory() as folder, jax.default_matmul_precision("highest"):
             errors = compare(name, 64, [(16, 112, 112), (8, 128, 96)], folder, float64=True)

@@ -1,9 +1,9 @@
 """Compares an encoder of ours with its plain torch twin (`experiments.benchmarks.torch_twins`), same random weights.
 
 The twin computes in float64. At published sizes some of the millions of ReLUs stand within fp32's rounding of zero, and
-some maxima over time of another, and the gradient depends on which side they fall to: there ours is judged in float64
-too. In fp32, where one of 512 maxima that moves may be some percent of the gradient, the limit is 0.05, and torch's own
-distance stands beside it.
+some maxima over time of another, and the gradient jumps with the side that one falls to, in torch as in ours: most
+gradients are within 2e-6, some are off by up to a percent. So there it is the median over several inputs that counts in
+fp32, with torch's own beside it, and every jump away in float64.
 """
 
 import copy
@@ -20,12 +20,14 @@ from flax import linen as nn
 from experiments.benchmarks import torch_models
 
 LIMITS = {"tokens": 1e-4, "pooled": 1e-4, "input gradient": 1e-3}
+DRAWS = 7
 
 
 def compare(model: nn.Module, shapes: Sequence[tuple[int, ...]], *, float64: bool = False) -> dict[str, float]:
     """Largest relative distance of any token, pooled vector, and gradient of <pooled, random> in an input sample.
 
-    shapes: of the inputs, float, [b s] or [b t h w 3]. `float64`: also torch's fp32 gradient, and ours in that.
+    shapes: of the inputs, float, [b s] or [b t h w 3]. `float64`: gradients are medians over several inputs, with
+    torch's fp32 gradient and ours in float64 beside them.
     """
     twin, variables = torch_models.pair(model)
     twin.eval()
@@ -33,21 +35,28 @@ def compare(model: nn.Module, shapes: Sequence[tuple[int, ...]], *, float64: boo
     rng = np.random.default_rng(0)
     errors: dict[str, float] = {}
     for shape in shapes:
-        x = (rng.normal(0, 0.1, shape) if len(shape) == 2 else rng.random(shape)).astype(np.float32)
-        z = torch_models.prepare(model, x)
-        weights = rng.normal(size=twin(z)[1].shape).astype(np.float32)
-        theirs = reference(exact, z, weights)
-        ours = outputs_and_gradient(model, variables, x, weights)
-        if len(shape) == 5:
-            ours["input gradient"] *= np.float32(getattr(model, "encoder", model).std)  # the twin's input is normalised
-        found = {name: relative(ours[name], theirs[name]) for name in ("tokens", "pooled")}
-        gradients = {"input gradient": ours["input gradient"]}
-        if float64:
-            gradients["torch's"] = reference(twin, z, weights)["input gradient"]
-            gradients["both in float64"] = gradient_in_float64(model, variables, z, weights)
-        for name, gradient in gradients.items():
-            found[name] = relative(*(x.reshape(len(x), -1) for x in (gradient, theirs["input gradient"])))
-        errors = {name: max(errors.get(name, 0.0), value) for name, value in found.items()}
+        found: dict[str, list[float]] = {}
+        for draw in range(DRAWS if float64 else 1):
+            x = (rng.normal(0, 0.1, shape) if len(shape) == 2 else rng.random(shape)).astype(np.float32)
+            z = torch_models.prepare(model, x)
+            weights = rng.normal(size=twin(z)[1].shape).astype(np.float32)
+            theirs = reference(exact, z, weights)
+            ours = outputs_and_gradient(model, variables, x, weights)
+            if len(shape) == 5:
+                ours["input gradient"] *= np.float32(getattr(model, "encoder", model).std)  # the twin's is normalised
+            pairs = {name: (ours[name], theirs[name]) for name in ("tokens", "pooled")}
+            gradients = {"input gradient": ours["input gradient"]}
+            if float64:
+                gradients["torch's"] = reference(twin, z, weights)["input gradient"]
+            if float64 and draw == 0:
+                gradients["both in float64"] = gradient_in_float64(model, variables, z, weights)
+            for name, gradient in gradients.items():
+                pairs[name] = tuple(x.reshape(len(x), -1) for x in (gradient, theirs["input gradient"]))
+            for name, pair in pairs.items():
+                found.setdefault(name, []).append(relative(*pair))
+        for name, values in found.items():
+            value = np.median(values) if name in ("input gradient", "torch's") else max(values)
+            errors[name] = max(errors.get(name, 0.0), float(value))
     return errors
 
 
@@ -103,5 +112,5 @@ def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 def within(errors: dict[str, float]) -> bool:
     """Whether every error is below its limit, which NaN never is."""
-    limits = LIMITS | ({"input gradient": 0.05, "both in float64": 1e-6} if "both in float64" in errors else {})
+    limits = LIMITS | ({"both in float64": 1e-6} if "both in float64" in errors else {})
     return all(errors[name] < limit for name, limit in limits.items())
