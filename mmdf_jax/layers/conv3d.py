@@ -43,9 +43,9 @@ def conv3d(x: Array, kernel: Array, strides: Strides = (1, 1, 1)) -> Array:
             return conv3d_strided(x, kernel, strides, large)
         if kernel.shape[1:3] == (1, 1):
             return conv3d_temporal(x, kernel)
-        # Winograd's sums cancel: in half precision too little would be left.
-        exact = jnp.finfo(x.dtype).bits >= 32
-        if exact and kernel.shape[2] == 3 and (large or (h * w >= 196 and c >= 64)):
+        # Winograd's sums cancel: in half precision too little would be left. Its tiles are four columns wide.
+        suits = jnp.finfo(x.dtype).bits >= 32 and kernel.shape[2] == 3 and 4 * -(-w // 4) <= 1.25 * w
+        if suits and (large or (h * w >= 196 and c >= 64)):
             return conv3d_winograd(x, kernel)
         return conv3d_framewise(x, kernel) if large else conv3d_folded(x, kernel, strides, separate=False)
 
