@@ -150,18 +150,18 @@ def compare(case: Case, folder: str, *, gradients: bool = True, batch: int = 1) 
             theirs = reference(original, case, (x - mean) / std, like)
         weights = {name: rng.standard_normal(value.shape).astype(np.float32) for name, value in theirs.items()}
 
-        def loss(x, weights=weights):
+        def loss(x, variables, weights=weights):
             out = model.apply(variables, x, train=False)
             return sum(jnp.vdot(out[name], weight) for name, weight in weights.items()), out
 
         if gradients:
             x01 = pixels.astype(np.float32) / np.float32(255)
-            (_, ours), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(x01)
+            (_, ours), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(x01, variables)
             sum((theirs[name] * torch.from_numpy(weight)).sum() for name, weight in weights.items()).backward()
             expected = x.grad.permute(0, 2, 3, 1).flatten(1)
             theirs["input gradient"], ours["input gradient"] = expected, gradient.reshape(batch, -1)
         else:
-            _, ours = jax.jit(loss)(pixels)
+            _, ours = jax.jit(loss)(pixels, variables)
         for name, value in theirs.items():
             assert ours[name].shape == value.shape
             errors[name] = max(errors.get(name, 0.0), per_token(ours[name], value))

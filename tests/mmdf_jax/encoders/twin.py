@@ -2,8 +2,8 @@
 
 The twin computes in float64. At published sizes some of the millions of ReLUs stand within fp32's rounding of zero, and
 some maxima over time of another, and the gradient jumps with the side that one falls to, in torch as in ours: most
-gradients are within 2e-6, some are off by up to a percent. So there it is the median over several inputs that counts in
-fp32, with torch's own beside it, and every jump away in float64.
+gradients are within 2e-6, up to half are off by 1e-3 to 1e-2. So there the least of several inputs counts in fp32, for
+an error of ours would be in all of them, with the largest and torch's largest beside it; in float64 nothing jumps.
 """
 
 import copy
@@ -26,8 +26,8 @@ DRAWS = 7
 def compare(model: nn.Module, shapes: Sequence[tuple[int, ...]], *, float64: bool = False) -> dict[str, float]:
     """Largest relative distance of any token, pooled vector, and gradient of <pooled, random> in an input sample.
 
-    shapes: of the inputs, float, [b s] or [b t h w 3]. `float64`: gradients are medians over several inputs, with
-    torch's fp32 gradient and ours in float64 beside them.
+    shapes: of the inputs, float, [b s] or [b t h w 3]. `float64`: the gradient's is the least of several inputs, with
+    the largest, the largest of torch's fp32 gradient, and that of ours in float64 beside it.
     """
     twin, variables = torch_models.pair(model)
     twin.eval()
@@ -47,16 +47,17 @@ def compare(model: nn.Module, shapes: Sequence[tuple[int, ...]], *, float64: boo
             pairs = {name: (ours[name], theirs[name]) for name in ("tokens", "pooled")}
             gradients = {"input gradient": ours["input gradient"]}
             if float64:
-                gradients["torch's"] = reference(twin, z, weights)["input gradient"]
+                gradients["torch's largest"] = reference(twin, z, weights)["input gradient"]
             if float64 and draw == 0:
                 gradients["both in float64"] = gradient_in_float64(model, variables, z, weights)
             for name, gradient in gradients.items():
                 pairs[name] = tuple(x.reshape(len(x), -1) for x in (gradient, theirs["input gradient"]))
             for name, pair in pairs.items():
                 found.setdefault(name, []).append(relative(*pair))
-        for name, values in found.items():
-            value = np.median(values) if name in ("input gradient", "torch's") else max(values)
-            errors[name] = max(errors.get(name, 0.0), float(value))
+        worst = {name: max(values) for name, values in found.items()}
+        if float64:
+            worst |= {"input gradient": min(found["input gradient"]), "largest": worst["input gradient"]}
+        errors = {name: max(errors.get(name, 0.0), value) for name, value in worst.items()}
     return errors
 
 
