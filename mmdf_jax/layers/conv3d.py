@@ -26,28 +26,28 @@ def conv3d(x: Array, kernel: Array, strides: Strides = (1, 1, 1)) -> Array:
     """
 
     def on_cpu(x: Array, kernel: Array) -> Array:
-        # Measured, forward and backward: few positions suit a matrix product, and more of them where what it copies
-        # serves many features; time alone has its own form; large maps without strides take Winograd's products, or
-        # frames one by one where the width has other taps; what is left runs as 2-D convolutions, one per tap in time
-        # on large maps, else one with that many times the channels.
+        # Measured, forward and backward: few positions suit a matrix product, more of them where taps in time make what
+        # it copies serve many features; time alone has its own form; channels enough and no strides take Winograd's
+        # products, or frames one by one where the width has other taps; what is left runs as 2-D convolutions.
         if kernel.shape[:3] == (1, 1, 1):
             return conv3d_pointwise(x, kernel, strides)
         h, w, c = x.shape[2:]
         positions = -(-h // strides[1]) * -(-w // strides[2])
-        if positions <= (64 if kernel.shape[-1] >= 256 else 16):
+        if positions <= (64 if kernel.shape[0] > 1 and kernel.shape[-1] >= 256 else 4):
             return conv3d_matmul(x, kernel, strides)
-        if c < 16:
-            return conv3d_folded(x, kernel, strides, separate=False)
-        large = h * w >= 512
         if strides != (1, 1, 1):
-            return conv3d_strided(x, kernel, strides, large)
+            many = kernel.shape[0] > 1 and c >= 64
+            return conv3d_strided(x, kernel, strides) if many else conv3d_folded(x, kernel, strides)
+        if c < 32:
+            return conv3d_folded(x, kernel, strides)
         if kernel.shape[1:3] == (1, 1):
             return conv3d_temporal(x, kernel)
+        large = h * w >= 512
         # Winograd's sums cancel: in half precision too little would be left. Its tiles are four columns wide.
         suits = jnp.finfo(x.dtype).bits >= 32 and kernel.shape[2] == 3 and 4 * -(-w // 4) <= 1.25 * w
         if suits and (large or (h * w >= 196 and c >= 64)):
             return conv3d_winograd(x, kernel)
-        return conv3d_framewise(x, kernel) if large else conv3d_folded(x, kernel, strides, separate=False)
+        return conv3d_framewise(x, kernel) if large else conv3d_folded(x, kernel, strides)
 
     return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=lambda x, kernel: conv3d_plain(x, kernel, strides))
 
@@ -63,9 +63,9 @@ def conv3d_plain(x: Array, kernel: Array, strides: Strides) -> Array:
     )
 
 
-def conv3d_folded(x: Array, kernel: Array, strides: Strides, *, separate: bool) -> Array:
-    """2-D convolutions with time folded into the batch: one per tap in time, summed, if `separate`; else a single one
-    over frames whose channels are those of all the taps."""
+def conv3d_folded(x: Array, kernel: Array, strides: Strides) -> Array:
+    """2-D convolutions with time folded into the batch: one per tap in time, summed; of few channels a single one over
+    frames whose channels are those of all the taps."""
     kt, kh, kw, c, d = kernel.shape
     b, t, h, w, _ = x.shape
     steps = -(-t // strides[0])
@@ -82,26 +82,26 @@ def conv3d_folded(x: Array, kernel: Array, strides: Strides, *, separate: bool) 
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
 
-    if separate:
+    if c >= 16:
         y = sum(convolve(tap, kernel[i]) for i, tap in enumerate(taps))
     else:
         y = convolve(jnp.concatenate(taps, axis=-1), kernel.transpose(1, 2, 0, 3, 4).reshape(kh, kw, kt * c, d))
     return y.reshape(b, steps, *y.shape[1:])
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def conv3d_strided(x: Array, kernel: Array, strides: Strides, separate: bool) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv3d_strided(x: Array, kernel: Array, strides: Strides) -> Array:
     """`conv3d_folded` with a kernel gradient that is fast where positions are skipped."""
-    return conv3d_folded(x, kernel, strides, separate=separate)
+    return conv3d_folded(x, kernel, strides)
 
 
-def _strided_forward(x: Array, kernel: Array, strides: Strides, separate: bool) -> tuple[Array, tuple[Array, Array]]:
-    return conv3d_folded(x, kernel, strides, separate=separate), (x, kernel)
+def _strided_forward(x: Array, kernel: Array, strides: Strides) -> tuple[Array, tuple[Array, Array]]:
+    return conv3d_folded(x, kernel, strides), (x, kernel)
 
 
-def _strided_backward(strides: Strides, separate: bool, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _strided_backward(strides: Strides, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    (dx,) = jax.linear_transpose(lambda x: conv3d_folded(x, kernel, strides, separate=separate), x)(g)
+    (dx,) = jax.linear_transpose(lambda x: conv3d_folded(x, kernel, strides), x)(g)
     return dx, _strided_kernel_gradient(x, g, kernel.shape[:3], strides).astype(kernel.dtype)
 
 

@@ -10,24 +10,26 @@ from mmdf_jax.layers.conv3d import Conv3D, conv3d, conv3d_plain
 from mmdf_jax.layers.winograd import conv3d_winograd
 
 CASES = [
-    ((2, 5, 9, 8, 3), (3, 3, 3), 4, (1, 1, 1)),
+    ((2, 5, 9, 8, 3), (3, 3, 3), 4, (1, 1, 1)),  # few channels
     ((2, 6, 9, 8, 4), (3, 3, 3), 6, (2, 2, 2)),
     ((1, 4, 10, 10, 3), (3, 7, 7), 4, (1, 2, 2)),
-    ((1, 4, 32, 16, 16), (3, 3, 3), 4, (2, 2, 2)),  # large and wide
-    ((2, 3, 16, 32, 16), (3, 3, 3), 5, (1, 1, 1)),  # Winograd's products
-    ((1, 2, 24, 30, 16), (3, 3, 3), 6, (1, 1, 1)),  # the same, the width no multiple of the tile
-    ((1, 2, 32, 16, 17), (1, 5, 3), 4, (1, 1, 1)),
-    ((3, 2, 14, 14, 64), (1, 3, 3), 5, (1, 1, 1)),  # frames joined
-    ((2, 3, 32, 16, 16), (3, 3, 1), 4, (1, 1, 1)),  # frame by frame
-    ((2, 4, 16, 33, 16), (3, 1, 1), 4, (1, 1, 1)),  # time alone
-    ((1, 3, 6, 5, 16), (5, 1, 1), 20, (1, 1, 1)),
-    ((2, 5, 6, 6, 16), (3, 3, 3), 5, (2, 2, 2)),  # strides
-    ((1, 4, 9, 7, 16), (3, 1, 1), 5, (2, 1, 1)),
-    ((1, 4, 9, 9, 16), (1, 1, 1), 5, (2, 2, 2)),
     ((2, 4, 7, 6, 4), (1, 3, 3), 5, (1, 2, 2)),
     ((2, 7, 6, 6, 4), (3, 1, 1), 5, (2, 1, 1)),
+    ((1, 4, 32, 16, 16), (3, 3, 3), 4, (2, 2, 2)),  # one convolution per tap in time
+    ((2, 5, 6, 6, 17), (3, 3, 3), 5, (1, 1, 1)),
+    ((1, 4, 32, 16, 64), (3, 3, 3), 4, (2, 2, 2)),  # many channels and strides
+    ((2, 5, 6, 6, 64), (3, 3, 3), 5, (1, 2, 2)),
+    ((1, 4, 9, 7, 64), (3, 1, 1), 5, (2, 1, 1)),
+    ((2, 3, 16, 32, 32), (3, 3, 3), 5, (1, 1, 1)),  # Winograd's products
+    ((1, 2, 24, 30, 32), (3, 3, 3), 6, (1, 1, 1)),  # the same, the width no multiple of the tile
+    ((1, 2, 32, 16, 33), (1, 5, 3), 4, (1, 1, 1)),
+    ((3, 2, 14, 14, 64), (1, 3, 3), 5, (1, 1, 1)),  # frames joined
+    ((2, 3, 32, 16, 32), (3, 3, 1), 4, (1, 1, 1)),  # frame by frame
+    ((2, 4, 16, 33, 32), (3, 1, 1), 4, (1, 1, 1)),  # time alone
+    ((1, 3, 6, 5, 32), (5, 1, 1), 20, (1, 1, 1)),
+    ((1, 4, 9, 9, 16), (1, 1, 1), 5, (2, 2, 2)),  # one position
     ((2, 5, 7, 6, 4), (1, 1, 1), 5, (2, 2, 2)),
-    ((2, 4, 3, 3, 8), (3, 3, 3), 8, (1, 1, 1)),  # few positions
+    ((2, 4, 2, 2, 8), (3, 3, 3), 8, (1, 1, 1)),  # few positions
     ((1, 4, 4, 4, 8), (3, 3, 3), 8, (1, 2, 2)),
     ((1, 2, 9, 9, 4), (3, 3, 3), 256, (1, 2, 2)),  # more of them, many features
     ((1, 1, 2, 1, 4), (3, 3, 3), 8, (2, 2, 2)),  # smaller than the kernel
@@ -49,7 +51,7 @@ def test_value_and_gradients_are_those_of_the_plain_convolution(shape, size, fea
 
 def test_convolution_over_time_in_several_blocks(monkeypatch):
     monkeypatch.setattr(temporal_conv, "_BLOCK", 1500)  # two rows of six
-    test_value_and_gradients_are_those_of_the_plain_convolution((2, 4, 6, 5, 16), (3, 1, 1), 12, (1, 1, 1))
+    test_value_and_gradients_are_those_of_the_plain_convolution((2, 4, 6, 5, 32), (3, 1, 1), 12, (1, 1, 1))
 
 
 @pytest.mark.parametrize(("size", "width"), [((3, 3, 3), 32), ((1, 3, 3), 30), ((3, 5, 3), 33)])
@@ -65,7 +67,7 @@ def test_winograds_arithmetic_is_exact(size, width):
 
 def test_half_precision_is_as_exact_as_the_plain_convolution():
     rng = np.random.default_rng(0)
-    x, kernel = rng.standard_normal((1, 3, 24, 24, 16), np.float32), rng.standard_normal((3, 3, 3, 16, 8), np.float32)
+    x, kernel = rng.standard_normal((1, 3, 24, 24, 32), np.float32), rng.standard_normal((3, 3, 3, 32, 8), np.float32)
     expected = np.asarray(conv3d_plain(x, kernel, (1, 1, 1)))
     half = np.asarray(conv3d(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)), np.float32)
     assert np.linalg.norm(half - expected) < 5e-3 * np.linalg.norm(expected)
