@@ -36,7 +36,7 @@ def conv3d(x: Array, kernel: Array, strides: Strides = (1, 1, 1)) -> Array:
         if positions <= (64 if kernel.shape[0] > 1 and kernel.shape[-1] >= 256 else 4):
             return conv3d_matmul(x, kernel, strides)
         if strides != (1, 1, 1):
-            many = kernel.shape[0] > 1 and c >= 64
+            many = c >= 64 and (kernel.shape[0] > 1 or positions >= 512)
             return conv3d_strided(x, kernel, strides) if many else conv3d_folded(x, kernel, strides)
         if c < 32:
             return conv3d_folded(x, kernel, strides)
