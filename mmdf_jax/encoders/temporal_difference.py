@@ -155,9 +155,9 @@ def neighbours(x: Array, span: int, mask: Array, other: Array | None = None) -> 
 def mix(module: nn.Module, x: Array, dtype: Dtype) -> Array:
     """Channel-wise convolution over three frames; starts as the identity."""
     taps = module.param("mix", lambda *_: jnp.zeros((3, x.shape[-1])).at[1].set(1)).astype(dtype)
-    none = jnp.zeros_like(x[:, :1])
-    before, after = jnp.concatenate([none, x[:, :-1]], axis=1), jnp.concatenate([x[:, 1:], none], axis=1)
-    return before * taps[0] + x * taps[1] + after * taps[2]
+    t = x.shape[1]
+    padded = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0), (0, 0)))
+    return sum(padded[:, i : i + t] * taps[i] for i in range(3))
 
 
 def normalize_frames(kind: str, x: Array, dtype: Dtype, name: str, *, train: bool) -> Array:
