@@ -26,14 +26,16 @@ def conv3d(x: Array, kernel: Array, strides: Strides = (1, 1, 1)) -> Array:
     """
 
     def on_cpu(x: Array, kernel: Array) -> Array:
-        # Measured, forward and backward: few positions suit a matrix product, more of them where taps in time make what
-        # it copies serve many features; time alone has its own form; channels enough and no strides take Winograd's
-        # products, or frames one by one where the width has other taps; what is left runs as 2-D convolutions.
+        # Measured, forward and backward: few positions suit a matrix product, more of them where what it copies serves
+        # many features and taps in time, or is little; time alone has its own form; channels enough and no strides take
+        # Winograd's products, or frames one by one where the width has other taps; what is left runs as 2-D
+        # convolutions.
         if kernel.shape[:3] == (1, 1, 1):
             return conv3d_pointwise(x, kernel, strides)
         h, w, c = x.shape[2:]
         positions = -(-h // strides[1]) * -(-w // strides[2])
-        if positions <= (64 if kernel.shape[0] > 1 and kernel.shape[-1] >= 256 else 4):
+        worth = kernel.shape[-1] >= 256 and (kernel.shape[0] > 1 or math.prod(x.shape[:2]) <= 8)
+        if positions <= (64 if worth else 4):
             return conv3d_matmul(x, kernel, strides)
         if strides != (1, 1, 1):
             many = c >= 64 and (kernel.shape[0] > 1 or positions >= 512)
