@@ -160,9 +160,10 @@ def prepare(
 
     Files are decoded in guarded children, `workers` of them (0: one per core); whatever is wrong with a file becomes
     its status in `prepare_report.csv`. The folder appears when it is complete; until then the work is in `OUT.partial`,
-    and a run that was killed goes on from there. Clips without a split get one (see splits.py). `finish` is called with
-    the complete folder just before it takes its name, to put more beside the records. `runner`: what decodes the files
-    instead of this machine's children (see beam.py).
+    and a run that was killed goes on from there. Clips without a split get one (see splits.py); those that would cross
+    splits are left out with the status `crosses_splits`. `finish` is called with the complete folder just before it
+    takes its name, to put more beside the records. `runner`: what decodes the files instead of this machine's children
+    (see beam.py).
 
     Raises ValueError if two clips have one clip_id, the folder cannot be written or holds something else, no clip gives
     a record, or more than the share `max_bad` of the clips ends with a bad status (`extract.BAD`); this or
@@ -174,9 +175,11 @@ def prepare(
     if twice := [clip_id for clip_id, count in ids.items() if count > 1]:
         raise ValueError(f"{len(twice)} clip_ids stand for several clips, the first is {twice[0]!r}")
     without = sum(not clip.split for clip in clips)
-    clips = splits.assign(clips)
+    given, clips = clips, splits.assign(clips)
     if is_fresh(out, clips, crops):
         return out
+    kept = {clip.clip_id for clip in clips}
+    crossing = [clip for clip in given if clip.clip_id not in kept]
     if out.exists() and not (out / "records.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out}: holds something else than records; choose another folder")
     if without:
@@ -188,7 +191,7 @@ def prepare(
         (work / "clips").mkdir(parents=True, exist_ok=True)
         with _alone(work / "lock"):
             if not is_fresh(out, clips, crops):
-                _prepare(clips, out, work, crops, workers, max_bad, limits, caps, finish, runner or run_here)
+                _prepare(clips, crossing, out, work, crops, workers, max_bad, limits, caps, finish, runner or run_here)
     except OSError as error:
         raise ValueError(f"{error.filename or out}: cannot write the records ({error.strerror or error})") from error
     return out
@@ -217,6 +220,7 @@ def read_report(folder: str | pathlib.Path) -> list[dict[str, str]]:
 
 def _prepare(
     clips: list[Clip],
+    crossing: list[Clip],
     out: pathlib.Path,
     work: pathlib.Path,
     crops: Crops,
@@ -239,7 +243,7 @@ def _prepare(
     new = work / "new"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
-    _assemble(clips, [_unspool(path) for path in spools], spools, new, crops, max_bad)
+    _assemble(clips, crossing, [_unspool(path) for path in spools], spools, new, crops, max_bad)
     if finish is not None:
         finish(new)
     if out.exists():
@@ -264,6 +268,7 @@ def run_here(jobs: Sequence[SpoolJob], workers: int, caps: guard.Caps) -> None:
 
 def _assemble(
     clips: list[Clip],
+    crossing: list[Clip],
     outcomes: list[dict[str, Any]],
     spools: list[pathlib.Path],
     new: pathlib.Path,
@@ -272,11 +277,14 @@ def _assemble(
 ) -> None:
     """Writes report, records, index, manifest and header into the folder `new`."""
     report = new / "prepare_report.csv"
-    rows = []
-    for clip, outcome in zip(clips, outcomes, strict=True):
+
+    def row_of(clip: Clip, outcome: dict[str, Any]) -> dict[str, Any]:
         size, mtime = _stamp(clip)
-        rows.append({**clip_lib.to_row(clip), **outcome, "bytes": size, "mtime_ns": mtime})
-    _write_csv(report, _REPORT, rows)
+        return {**clip_lib.to_row(clip), **outcome, "bytes": size, "mtime_ns": mtime}
+
+    rows = [row_of(clip, outcome) for clip, outcome in zip(clips, outcomes, strict=True)]
+    left_out = dataclasses.asdict(extract.Outcome("crosses_splits", "shows people of two splits")) | {"record": 0}
+    _write_csv(report, _REPORT, rows + [row_of(clip, left_out) for clip in crossing])
     bad = [row for row in rows if row["status"] in extract.BAD]
     kept = [i for i, outcome in enumerate(outcomes) if outcome["record"]]
     if bad and (len(bad) > max_bad * len(rows) or not kept):

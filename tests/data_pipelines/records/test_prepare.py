@@ -11,6 +11,8 @@ from prepared_clips import CROPS, clip_of, image
 
 from data_pipelines import extract, guard, record_files, records
 from data_pipelines.clip import Clip
+from experiments import prepare
+from experiments.figures import contact_sheet
 
 
 def test_a_second_time_nothing_is_done(prepared, clips, monkeypatch):
@@ -116,6 +118,16 @@ def test_too_many_bad_clips_are_an_error(tmp_path, clips):
     records.prepare([*clips, *missing], tmp_path / "out", crops=CROPS, workers=2, max_bad=0.5)
     with pytest.raises(ValueError, match="5 of 5 clips"):
         records.prepare(missing, tmp_path / "nothing", crops=CROPS, workers=2)
+
+
+def test_clips_left_out_for_crossing_splits_are_reported(tmp_path, clips, monkeypatch):
+    monkeypatch.setattr(records.splits, "assign", lambda clips: clips[:2])
+    out = records.prepare(clips[:3], tmp_path / "out", crops=CROPS, max_bad=0)
+    *_, crossing = report = records.read_report(out)
+    assert [row["status"] for row in report] == ["ok", "ok", "crosses_splits"]
+    assert (crossing["clip_id"], crossing["record"]) == (clips[2].clip_id, "0")
+    assert len(contact_sheet.write(out)) == 1
+    assert "crosses_splits 1" in prepare.summary(out)
 
 
 def test_one_clip_id_for_two_clips_is_an_error(tmp_path, clips):
