@@ -19,18 +19,21 @@ class Checkpoints:
 
     A save is atomic: a process killed half-way leaves the previous step in place. Orbax itself does not notice a
     flipped bit in a stored array; the digests do.
+
+    clean: removes what killed saves have left; for the run that trains there alone, since it would also remove what
+    another is about to save.
     """
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(self, folder: pathlib.Path, *, clean: bool = False) -> None:
         self._folder = folder
-        self._managers = {which: self._open(which) for which in _KEEP}
+        self._managers = {which: self._open(which, clean) for which in _KEEP}
         self._failed = False
 
-    def _open(self, which: Which) -> ocp.training.Checkpointer:
+    def _open(self, which: Which, clean: bool) -> ocp.training.Checkpointer:
         return ocp.training.Checkpointer(
             self._folder / which,
             preservation_policy=ocp.training.preservation_policies.LatestN(_KEEP[which]),
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=clean,
         )
 
     def step(self, which: Which) -> int | None:

@@ -40,13 +40,17 @@ def evaluate_run(workdir: pathlib.Path) -> None:
     run = trained.load(workdir, config, tuple(_ALLOW.value))
     val = score_table.read(workdir / "scores" / "val.csv")
     data, name = config["data"], _SPLIT.value
-    if _DATA.value or _ROOT.value or _MANIFEST.value:
+    foreign = bool(_DATA.value or _ROOT.value or _MANIFEST.value)
+    if foreign:
         given = {"root": _ROOT.value, "manifest": _MANIFEST.value, "out": "", "options": {}}
         data = {**data, **given, "name": _DATA.value or data["name"]}
         name = f"{data['name']}-{name}"
-        records = pseudo_fakes.add(Records(prepare.ensure(data), _SPLIT.value), data, training=False)
+    folder = prepare.ensure(data)
+    prepare.tell_without_record(folder)
+    if foreign:
+        records = pseudo_fakes.add(Records(folder, _SPLIT.value), data, training=False)
     else:
-        records = experiment.open_splits(config, prepare.ensure(data))[_SPLIT.value]
+        records = experiment.open_splits(config, folder)[_SPLIT.value]
     scored = run.score(records, title=f"scoring {name}")
     path = workdir / "scores" / f"{name}.csv"
     score_table.write(path, scored.rows)

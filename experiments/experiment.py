@@ -143,6 +143,6 @@ def draw_figures(
 def prepare_records(config: Mapping[str, Any]) -> pathlib.Path:
     """The folder of the config's records, made by the primary process if it is missing."""
     if distributed.is_primary():
-        prepare.ensure(config["data"])
+        prepare.tell_without_record(prepare.ensure(config["data"]))
     distributed.barrier("records")
     return prepare.ensure(config["data"])

@@ -45,6 +45,15 @@ def ensure(
     )
 
 
+def tell_without_record(folder: pathlib.Path) -> None:
+    """Warns of the clips of a prepared folder that gave no record: they are missing in every table that follows."""
+    report = records.read_report(folder)
+    if without := collections.Counter(row["status"] for row in report if row["record"] != "1"):
+        named = ", ".join(f"{status} {count}" for status, count in without.items())
+        told = f"{without.total()} of {len(report)} clips have no record, so no score either ({named})"
+        logging.warning("%s; each with its reason in %s", told, folder / "prepare_report.csv")
+
+
 def audit(data: Mapping[str, Any], *, workers: int = 0) -> tuple[str, bool]:
     """What is wrong with the dataset that a config's `data` asks for: the report, and whether there is a leak.
 

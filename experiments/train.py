@@ -134,7 +134,7 @@ def train(
         return new, metrics
 
     # ----------------------------------------------------------------------------------------------- resume
-    saved = checkpoints.Checkpoints(workdir / "checkpoints")
+    saved = checkpoints.Checkpoints(workdir / "checkpoints", clean=True)
     abstract_state = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated),
         jax.eval_shape(make_state, abstract),

@@ -1,5 +1,6 @@
 """A trained run, ready to score: its best checkpoint in its own model, and the figures that need the model."""
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -55,9 +56,8 @@ def load(workdir: pathlib.Path, config: Mapping[str, Any], allow: Sequence[str] 
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=distributed.replicated(mesh)),
         {"params": abstract["params"], "batch_stats": abstract["batch_stats"]},
     )
-    saved = checkpoints.Checkpoints(workdir / "checkpoints")
-    variables, info = saved.load("best", placed)
-    saved.close()
+    with contextlib.closing(checkpoints.Checkpoints(workdir / "checkpoints")) as saved:
+        variables, info = saved.load("best", placed)
     return Trained(config, mesh, model, scoring.make_predict(model, task, mesh), variables, info["best_step"])
 
 

@@ -87,9 +87,11 @@ def test_a_full_disk_is_one_line_and_the_step_before_is_safe(folder, monkeypatch
     assert Checkpoints(folder).step("latest") == 3
 
 
-def test_what_a_killed_save_left_is_cleaned_up(folder):
+def test_what_a_killed_save_left_is_cleaned_up_by_training_only(folder):
     (folder / "latest" / "9.orbax-checkpoint-tmp").mkdir()
-    saved = Checkpoints(folder)
-    assert saved.step("latest") == 3
-    saved.close()
+    for clean in (False, True):
+        assert list(folder.glob("latest/*tmp*"))
+        saved = Checkpoints(folder, clean=clean)
+        assert saved.step("latest") == 3
+        saved.close()
     assert not list(folder.glob("latest/*tmp*"))

@@ -27,7 +27,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-def start(cache, workdir, *flags, devices=1, config=CONFIG, compile_again=False):
+def start(cache, workdir, *flags, devices=1, command="main", config=CONFIG, compile_again=False):
     environment = {
         **os.environ,
         "MMDF_JAX_CACHE": str(cache),
@@ -41,9 +41,10 @@ def start(cache, workdir, *flags, devices=1, config=CONFIG, compile_again=False)
             "JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_COMPILATION_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
-    command = [sys.executable, "-m", "experiments.main", f"--config={config}", f"--workdir={workdir}", *flags]
+    flags = [f"--workdir={workdir}", *([f"--config={config}"] if command == "main" else []), *flags]
+    line = [sys.executable, "-m", f"experiments.{command}", *flags]
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
@@ -115,6 +116,21 @@ def test_a_finished_run_is_not_trained_again(cache, reference):
     out = finish(start(cache, workdir))
     assert "finished" in out and (workdir / "report.txt").read_text().strip() in out
     assert (reproducible(workdir), (workdir / "results.csv").stat().st_mtime_ns) == before
+
+
+def test_evaluating_the_test_split_again_gives_the_same_bits(cache, reference):
+    workdir, _ = reference
+    before = reproducible(workdir)
+    out = finish(start(cache, workdir, command="evaluate"))
+    assert "AUC" in out and "voice_clone" in out
+    assert reproducible(workdir) == before
+
+
+def test_evaluating_an_unfinished_run_is_one_line(cache, reference, tmp_path):
+    for name in ("config.json", "scores"):
+        (tmp_path / name).symlink_to(reference[0] / name)
+    out = finish(start(cache, tmp_path, command="evaluate"), code=1)
+    assert out == f"error: {tmp_path}/checkpoints/best: no checkpoint there; train first\n"
 
 
 def test_folds_over_cached_features(cache, tmp_path):

@@ -45,13 +45,15 @@ def data(table, **fields):
     return ConfigDict(known | fields)
 
 
-def test_ensure_prepares_once(manifest, tmp_path, monkeypatch):
+def test_ensure_prepares_once(manifest, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("MMDF_JAX_CACHE", str(tmp_path / "cache"))
     folder = prepare.ensure(data(manifest), workers=2)
     assert folder.parent == tmp_path / "cache" / "records"
     assert folder.name.startswith("folder-")
     splits = {split: len(records.Records(folder, split)) for split in ("train", "val", "test")}
     assert splits == {"train": 2, "val": 2, "test": 2}
+    prepare.tell_without_record(folder)
+    assert "1 of 7 clips have no record, so no score either (undecodable 1)" in caplog.text
     monkeypatch.setattr(records, "_prepare", None)
     assert prepare.ensure(data(manifest)) == folder
     with pytest.raises(TypeError):  # other crops are other records
