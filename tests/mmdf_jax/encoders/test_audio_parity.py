@@ -190,6 +190,8 @@ def test_published_sizes(module, variant, parameters):
 
 if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
+    if unknown := set(sys.argv[1:]) - {*FULL, *FULL_TWINS}:
+        sys.exit(f"unknown: {', '.join(sorted(unknown))}; known are {', '.join([*FULL, *FULL_TWINS])}")
     for name in sys.argv[1:] or (*FULL, *FULL_TWINS):
         if name in FULL_TWINS:
             twin.main(name, FULL_TWINS[name], [(1, 64000), (1, 25600)], float64=True)

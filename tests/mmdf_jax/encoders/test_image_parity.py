@@ -178,6 +178,8 @@ def test_outputs_and_input_gradient(name, tmp_path):
 
 if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
+    if unknown := set(sys.argv[1:]) - {*FULL}:
+        sys.exit(f"unknown: {', '.join(sorted(unknown))}; known are {', '.join([*FULL])}")
     for name in sys.argv[1:] or FULL:
         with tempfile.TemporaryDirectory() as folder, jax.default_matmul_precision("highest"):
             errors = compare(FULL[name], folder, gradients="_g14" not in name)

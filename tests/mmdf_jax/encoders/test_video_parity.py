@@ -127,6 +127,8 @@ def test_published_sizes(name):
 
 
 if __name__ == "__main__":
+    if unknown := set(sys.argv[1:]) - {*PUBLISHED, *FULL_TWINS}:
+        sys.exit(f"unknown: {', '.join(sorted(unknown))}; known are {', '.join([*PUBLISHED, *FULL_TWINS])}")
     for name in sys.argv[1:] or (*PUBLISHED, *FULL_TWINS):
         if name in FULL_TWINS:
             relu = not name.startswith("cnn_lstm")  # its image encoders are smooth
