@@ -27,9 +27,9 @@ def conv3d(x: Array, kernel: Array, strides: Strides = (1, 1, 1)) -> Array:
 
     def on_cpu(x: Array, kernel: Array) -> Array:
         # Measured, forward and backward: few positions suit a matrix product, more of them where what it copies serves
-        # many features and taps in time, or is little; time alone has its own form; channels enough and no strides take
-        # Winograd's products, or frames one by one where the width has other taps; what is left runs as 2-D
-        # convolutions.
+        # many features and taps in time, or is little; strides have a kernel gradient of their own for many channels,
+        # and for a wide network's stem; time alone has its own form; channels enough and no strides take Winograd's
+        # products, or frames one by one where the width has other taps; what is left runs as 2-D convolutions.
         if kernel.shape[:3] == (1, 1, 1):
             return conv3d_pointwise(x, kernel, strides)
         h, w, c = x.shape[2:]
@@ -38,8 +38,10 @@ def conv3d(x: Array, kernel: Array, strides: Strides = (1, 1, 1)) -> Array:
         if positions <= (64 if worth else 4):
             return conv3d_matmul(x, kernel, strides)
         if strides != (1, 1, 1):
-            many = c >= 64 and (kernel.shape[0] > 1 or positions >= 512)
-            return conv3d_strided(x, kernel, strides) if many else conv3d_folded(x, kernel, strides)
+            kt, _, kw, _, d = kernel.shape
+            stem = c < 32 and strides[0] == 1 and kw * c >= 9 and d > 32 and positions >= 512
+            many = c >= 64 and (kt > 1 or positions >= 512)
+            return (conv3d_strided if stem or many else conv3d_folded)(x, kernel, strides)
         if c < 32:
             return conv3d_folded(x, kernel, strides)
         if kernel.shape[1:3] == (1, 1):
@@ -104,7 +106,11 @@ def _strided_forward(x: Array, kernel: Array, strides: Strides) -> tuple[Array, 
 def _strided_backward(strides: Strides, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
     (dx,) = jax.linear_transpose(lambda x: conv3d_folded(x, kernel, strides), x)(g)
-    return dx, _strided_kernel_gradient(x, g, kernel.shape[:3], strides).astype(kernel.dtype)
+    if x.shape[-1] < 32 and strides[0] == 1:
+        dk = _kernel_gradient(x, g, kernel.shape[:3], strides[1:])
+    else:
+        dk = _strided_kernel_gradient(x, g, kernel.shape[:3], strides)
+    return dx, dk.astype(kernel.dtype)
 
 
 conv3d_strided.defvjp(_strided_forward, _strided_backward)
@@ -164,26 +170,33 @@ def _framewise_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Ar
 conv3d_framewise.defvjp(_framewise_forward, _framewise_backward)
 
 
-def _kernel_gradient(x: Array, g: Array, size: Strides) -> Array:
-    """Gradient with respect to the kernel [*size c d]. Each frame of x meets the frames of g around it in kh matrix
-    products [kw c, h w] @ [h w, kt d], less than half the time of XLA's convolution with a window of a whole frame."""
-    (kt, kh, kw), (b, t, h, w, c), d = size, x.shape, g.shape[-1]
-    x = _pad_axes(x.reshape(b * t, h, w, c), {1: kh // 2, 2: kw // 2})
+def _kernel_gradient(x: Array, g: Array, size: Strides, strides: tuple[int, int] = (1, 1)) -> Array:
+    """Gradient with respect to the kernel [*size c d], strides (sh, sw) in space. Each frame of x meets the frames of g
+    around it in kh matrix products [kw c, h w] @ [h w, kt d], less than half the time of XLA's convolution with a
+    window of a whole frame. Strides along the width make sw columns one of sw c channels, which copies nothing."""
+    (kt, kh, kw), (sh, sw), (b, t, h, w, d), c = size, strides, g.shape, x.shape[-1]
+    before = -(-(kw // 2) // sw)  # folded columns left of the first output's own
+    first = before * sw - kw // 2  # column of the kernel's first tap
+    taps = -(-(first + kw) // sw)
+    columns = (before * sw, (w + taps - 1 - before) * sw - x.shape[3])
+    x = jnp.pad(x.reshape(b * t, *x.shape[2:]), ((0, 0), (kh // 2, kh // 2 + sh - 1), columns, (0, 0)))
+    x = x.reshape(*x.shape[:2], -1, sw * c)
     g = _pad_axes(g, {1: kt // 2})
 
     def add(index: Array, totals: tuple[Array, ...]) -> tuple[Array, ...]:
         frame = jax.lax.dynamic_index_in_dim(x, index, keepdims=False)
-        shifted = jnp.concatenate([frame[:, i : i + w] for i in range(kw)], axis=-1)
+        shifted = jnp.concatenate([frame[:, i : i + w] for i in range(taps)], axis=-1)
         around = jax.lax.dynamic_slice(g, (index // t, index % t, 0, 0, 0), (1, kt, h, w, d))[0]
         around = jnp.concatenate([around[kt - 1 - i] for i in range(kt)], axis=-1).reshape(h * w, kt * d)
+        rows = [shifted[i : i + (h - 1) * sh + 1 : sh].reshape(h * w, -1) for i in range(kh)]
         return tuple(
-            total + jnp.matmul(shifted[i : i + h].reshape(h * w, kw * c).T, around, preferred_element_type=jnp.float32)
-            for i, total in enumerate(totals)
+            total + jnp.matmul(row.T, around, preferred_element_type=jnp.float32)
+            for row, total in zip(rows, totals, strict=True)
         )
 
-    zero = jnp.zeros((kw * c, kt * d), jnp.float32)
-    total = jnp.stack(jax.lax.fori_loop(0, b * t, add, (zero,) * kh))
-    return total.reshape(kh, kw, c, kt, d).transpose(3, 0, 1, 2, 4)
+    zero = jnp.zeros((taps * sw * c, kt * d), jnp.float32)
+    total = jnp.stack(jax.lax.fori_loop(0, b * t, add, (zero,) * kh)).reshape(kh, taps * sw, c, kt, d)
+    return total[:, first : first + kw].transpose(3, 0, 1, 2, 4)
 
 
 def _pad_axes(x: Array, sides: dict[int, int]) -> Array:

@@ -30,11 +30,65 @@ class Norm(nn.Module):
         raise ValueError(f"Norm: kind must be 'batch' or 'group', not {self.kind!r}")
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def normalize_groups(x: Array, count: Array, scale: Array, bias: Array, size: int, eps: float) -> Array:
+    """Each sample of x [b … c] to zero mean and unit variance over its positions and groups of `size` channels, times
+    scale [c] plus bias [c], in the dtype of x.
+
+    count: [b] positions of each sample that count; the others must be 0.
+    """
+    return _groups_forward(x, count, scale, bias, size, eps)[0]
+
+
+def _position_sum(x: Array) -> Array:
+    return x.sum(tuple(range(1, x.ndim - 1)))
+
+
+def _group_sum(x: Array, size: int) -> Array:
+    """x [b c], every channel the sum of its group's."""
+    total = x.reshape(len(x), -1, size).sum(-1, keepdims=True)
+    return jnp.broadcast_to(total, (*total.shape[:2], size)).reshape(x.shape)
+
+
+def _along(x: Array, like: Array) -> Array:
+    """x [b c] beside the positions of `like` [b … c]."""
+    return x.reshape(len(x), *[1] * (like.ndim - 2), x.shape[-1])
+
+
+def _groups_forward(
+    x: Array, count: Array, scale: Array, bias: Array, size: int, eps: float
+) -> tuple[Array, tuple[Array, ...]]:
+    values = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    members = (count * size)[:, None]
+    mean = _group_sum(_position_sum(values), size) / members
+    var = jnp.maximum(_group_sum(_position_sum(values * values), size) / members - mean * mean, 0.0)
+    inverse = jax.lax.rsqrt(var + eps)
+    gain = inverse * scale
+    y = values * _along(gain, x) + _along(bias - mean * gain, x)
+    return y.astype(x.dtype), (x, members, scale, mean, inverse)
+
+
+def _groups_backward(size: int, eps: float, saved: tuple[Array, ...], g: Array) -> tuple[Array | None, ...]:
+    x, members, scale, mean, inverse = saved
+    values, g = (v.astype(jnp.promote_types(x.dtype, jnp.float32)) for v in (x, g))
+    total = _position_sum(g)
+    weighted = (_position_sum(g * values) - mean * total) * inverse
+    # dx = inverse (g scale - mean(g scale) - x^ mean(g scale x^)), x^ the normalised x, one multiply-add per operand
+    slope = -_group_sum(weighted * scale, size) / members * inverse * inverse
+    shift = -_group_sum(total * scale, size) / members * inverse - mean * slope
+    dx = g * _along(inverse * scale, x) + (values * _along(slope, x) + _along(shift, x))
+    return dx.astype(x.dtype), None, weighted.sum(0).astype(scale.dtype), total.sum(0).astype(scale.dtype)
+
+
+normalize_groups.defvjp(_groups_forward, _groups_backward)
+
+
 class GroupNorm(nn.Module):
     """Normalises each sample over its positions and a group of channels; statistics in fp32, or float64 of float64.
 
     Groups have `group_size` channels, or the largest divisor of the channels below that. Sums are taken per channel
-    first, which a CPU does three times as fast as linen's reduction over a split channel axis.
+    first, which a CPU does three times as fast as linen's reduction over a split channel axis; the gradient is in
+    closed form.
     """
 
     group_size: int = 8
@@ -44,24 +98,16 @@ class GroupNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array, mask: Array | None = None) -> Array:
         """x [b … c]; mask: bool, broadcastable to x without channels, False is left out of the statistics."""
-        b, c = x.shape[0], x.shape[-1]
+        c = x.shape[-1]
         size = next(n for n in range(min(self.group_size, c), 0, -1) if c % n == 0)
-        gain = self.param("scale", nn.initializers.ones, (c,))
+        scale = self.param("scale", nn.initializers.ones, (c,))
         bias = self.param("bias", nn.initializers.zeros, (c,))
-
-        axes = tuple(range(1, x.ndim - 1))
-        values = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        count = jnp.float32(x[0, ..., 0].size)
+        count = jnp.full(len(x), x[0, ..., 0].size, jnp.float32)
         if mask is not None:
             mask = jnp.broadcast_to(mask, x.shape[:-1])
-            values = jnp.where(mask[..., None], values, 0.0)
-            count = jnp.maximum(mask.sum(axes), 1).astype(jnp.float32)[:, None, None]
-        sums = jnp.stack([values.sum(axes), (values**2).sum(axes)])
-        mean, square = sums.reshape(2, b, c // size, size).sum(-1, keepdims=True) / (count * size)
-        scale = jax.lax.rsqrt(jnp.maximum(square - mean**2, 0.0) + self.eps) * gain.reshape(-1, size)
-        shift = bias.reshape(-1, size) - mean * scale
-        per_sample = (b, *[1] * len(axes), c)
-        return (values * scale.reshape(per_sample) + shift.reshape(per_sample)).astype(self.dtype)
+            x = jnp.where(mask[..., None], x, 0)
+            count = jnp.maximum(mask.sum(range(1, mask.ndim)), 1).astype(jnp.float32)
+        return normalize_groups(x, count, scale, bias, size, self.eps).astype(self.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))

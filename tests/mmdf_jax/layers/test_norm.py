@@ -11,19 +11,22 @@ from mmdf_jax.layers.norm import GroupNorm, LayerNorm, Norm
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 16), (3, 4, 6, 5, 32), (1, 7, 3, 4)])
-def test_group_norm_is_torchs(shape):
-    x = np.random.default_rng(0).normal(2.0, 3.0, shape).astype(np.float32)
-    c = shape[-1]
-    variables = {"params": {"scale": jnp.linspace(0.5, 2, c), "bias": jnp.linspace(-1, 1, c)}}
-    theirs = torch.nn.functional.group_norm(
-        torch.from_numpy(np.moveaxis(x, -1, 1).copy()),
-        max(c // 8, 1),
-        torch.from_numpy(np.array(variables["params"]["scale"])),
-        torch.from_numpy(np.array(variables["params"]["bias"])),
-    )
-    np.testing.assert_allclose(
-        GroupNorm().apply(variables, x), np.moveaxis(theirs.numpy(), 1, -1), rtol=1e-4, atol=1e-5
-    )
+def test_group_norm_and_its_gradients_are_torchs(shape):
+    rng = np.random.default_rng(0)
+    x, g = (rng.normal(2.0, 3.0, shape).astype(np.float32) for _ in range(2))
+    scale, bias = (rng.normal(1.0, 0.5, shape[-1]).astype(np.float32) for _ in range(2))
+
+    def ours(x, scale, bias):
+        return GroupNorm().apply({"params": {"scale": scale, "bias": bias}}, x)
+
+    value, pull = jax.vjp(ours, x, scale, bias)
+    tensors = [torch.from_numpy(v).requires_grad_() for v in (np.moveaxis(x, -1, 1).copy(), scale, bias)]
+    theirs = torch.nn.functional.group_norm(tensors[0], max(shape[-1] // 8, 1), *tensors[1:])
+    theirs.backward(torch.from_numpy(np.moveaxis(g, -1, 1).copy()))
+    np.testing.assert_allclose(value, np.moveaxis(theirs.detach().numpy(), 1, -1), rtol=1e-4, atol=1e-5)
+    expected = [np.moveaxis(tensors[0].grad.numpy(), 1, -1), *(t.grad.numpy() for t in tensors[1:])]
+    for found, wanted in zip(pull(g), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
 
 
 def test_masked_positions_do_not_count():
@@ -33,6 +36,13 @@ def test_masked_positions_do_not_count():
     variables = GroupNorm().init(jax.random.key(0), x)
     alone = GroupNorm().apply(variables, x[:, :4])
     np.testing.assert_allclose(GroupNorm().apply(variables, x, mask)[:, :4], alone, rtol=1e-5, atol=1e-6)
+
+    def loss(x, mask=None):
+        return (GroupNorm().apply(variables, x, mask)[:, :4] ** 3).sum()
+
+    gradient = jax.grad(loss)(x, mask)
+    np.testing.assert_allclose(gradient[:, :4], jax.grad(loss)(x[:, :4]), rtol=1e-4, atol=1e-6)
+    assert not gradient[:, 4:].any()
 
 
 def test_batch_norm_uses_running_averages_in_evaluation_only():
