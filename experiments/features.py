@@ -164,7 +164,11 @@ def _compute(
                     arrays[name][start : start + len(values)] = values[: total - start]
         for array in arrays.values():
             array.flush()
-        partial.rename(folder)
+        try:
+            partial.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # otherwise another run has made the same features meanwhile
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -55,6 +55,15 @@ def test_training_batches_follow_the_loaders_order_and_can_start_anywhere(setup)
     np.testing.assert_array_equal(half["clip_index"], first[0]["clip_index"][4:])
 
 
+def test_two_runs_that_compute_the_same_features_at_once_both_go_on(setup):
+    config, model, variables, splits, _, folder = setup
+    there = folder / "features" / features._key(config, variables, splits["val"])
+    before = {path.name: path.stat().st_ino for path in there.iterdir()}
+    features._compute(config, model, variables, splits["val"], there)  # the other run was faster
+    assert {path.name: path.stat().st_ino for path in there.iterdir()} == before
+    assert sorted(path.name for path in there.parent.iterdir() if "." in path.name) == []
+
+
 def test_other_weights_clips_or_windows_are_another_cache(setup):
     config, _, variables, splits, _, folder = setup
     key = functools.partial(features._key, config, variables, splits["val"])
