@@ -19,17 +19,16 @@ import importlib.util
 import json
 import os
 import pathlib
-import platform
 import shlex
 import shutil
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any
 
 from absl import app, flags
 from ml_collections import config_flags
 
+from data_pipelines import guard
 from experiments import command
 
 STANDARD = (
@@ -65,10 +64,12 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     with command.errors():
+        typed = {"command": shlex.join(["python", "-m", "experiments.benchmark", *sys.argv[1:]])}
         if _WHAT.value != "models":
+            from experiments import environment
             from experiments.benchmarks import data
 
-            about = {**environment(), "device": cpu_name()}
+            about = {**environment.current(), "device": environment.cpu_name(), **typed}
             return data.report(_WHAT.value, _RECORDS.value, _REPEATS.value, _BATCH.value, _JSON.value, about)
         if flags.FLAGS["config"].present:
             file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
@@ -85,8 +86,11 @@ def main(argv: list[str]) -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         if _JSON.value:
             pathlib.Path(_JSON.value).touch()  # better to fail now than after an hour
-        about = environment()
-        print(describe(about), flush=True)
+        from experiments import environment
+
+        packages = ("jax", "jaxlib", "flax", *(("torch", "transformers") if _REFERENCE.value else ()))
+        about = {**environment.current(packages), **typed}
+        print(f"{environment.describe(about)}\n{about['command']}\n", flush=True)
         print(line(titles(_REFERENCE.value)), flush=True)
         rows = []
         for row in [measure_config()] if _CONFIG.value else (measure_encoder(*spec) for spec in encoders):
@@ -154,7 +158,7 @@ def measure_encoder(name: str, variant: str) -> dict[str, Any]:
         prepared = torch_models.prepare(model, x)
         for reference in _REFERENCE.value:
             contenders[reference] = programs.torch_encoder(
-                original, prepared, target, dtype=dtype, compiled=reference == "torch.compile", threads=threads()
+                original, prepared, target, dtype=dtype, compiled=reference == "torch.compile", threads=guard.cores()
             )
     return _time(row, contenders)
 
@@ -238,41 +242,6 @@ def _time(row: dict[str, Any], contenders: dict[str, Any]) -> dict[str, Any]:
         if peak and row["flops"]:
             row["mfu"][what] = row["flops"][what] * rates["ours"].median / peak
     return row
-
-
-def environment() -> dict[str, Any]:
-    """Device, threads, versions and command: what a figure means nothing without."""
-    import jax
-
-    packages = ("jax", "jaxlib", "flax", *(("torch", "transformers") if _REFERENCE.value else ()))
-    device = jax.devices()[0]
-    return {
-        "device": cpu_name() if device.platform == "cpu" else device.device_kind,
-        "platform": device.platform,
-        "threads": threads(),
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
-        "command": shlex.join(["python", "-m", "experiments.benchmark", *sys.argv[1:]]),
-    }
-
-
-def cpu_name() -> str:
-    """As the system calls the processor."""
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "CPU"
-
-
-def threads() -> int:
-    """Cores that this process may use: XLA takes as many threads, and torch is given as many."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def describe(about: dict[str, Any]) -> str:
-    """The lines above the table."""
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    return f"{about['device']}, {about['threads']} threads; {versions}\n{about['command']}\n"
 
 
 COLUMNS = ("GFLOP", "compile s", "memory GB", "forward /s", "step /s", "MFU %")

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from data_pipelines import loader
 from data_pipelines.records import Records
-from experiments import checkpoints, distributed, features, modeling
+from experiments import checkpoints, distributed, environment, features, modeling
 from experiments.evaluators import scoring
 from experiments.metrics_log import MetricsLog
 from experiments.run_directory import log
@@ -50,7 +50,8 @@ def train(
     mesh = distributed.make_mesh()
     replicated = distributed.replicated(mesh)
     primary = distributed.is_primary()
-    log.info("%d %s device(s), %d process(es)", jax.device_count(), jax.default_backend(), jax.process_count())
+    if primary:
+        environment.settle(workdir)
 
     # ------------------------------------------------------------------------------------------------- data
     train_records, val_records = splits["train"], splits["val"]
