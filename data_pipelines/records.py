@@ -218,6 +218,13 @@ def read_report(folder: str | pathlib.Path) -> list[dict[str, str]]:
     return _read_csv(pathlib.Path(folder) / "prepare_report.csv")
 
 
+def read_without_record(folder: str | pathlib.Path, split: str) -> list[tuple[Clip, str]]:
+    """(clip, status) of the clips of a split that gave no record, in the manifest's order."""
+    status = {row["clip_id"]: row["status"] for row in read_report(folder) if row["record"] != "1"}
+    clips = map(clip_lib.from_row, _read_csv(pathlib.Path(folder) / "manifest.csv"))
+    return [(clip, status[clip.clip_id]) for clip in clips if clip.split == split and clip.clip_id in status]
+
+
 def _prepare(
     clips: list[Clip],
     crossing: list[Clip],

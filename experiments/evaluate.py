@@ -33,6 +33,7 @@ def evaluate_run(workdir: pathlib.Path) -> None:
     from data_pipelines import pseudo_fakes
     from data_pipelines.records import Records
     from experiments import experiment, prepare, results, run_directory, score_table, trained
+    from experiments.evaluators import scoring
     from experiments.report import terminal
 
     run_directory.start_log(None, primary=True)
@@ -51,13 +52,15 @@ def evaluate_run(workdir: pathlib.Path) -> None:
         records = pseudo_fakes.add(Records(folder, _SPLIT.value), data, training=False)
     else:
         records = experiment.open_splits(config, folder)[_SPLIT.value]
-    scored = run.score(records, title=f"scoring {name}")
+    rows = run.score(records, title=f"scoring {name}").rows
+    if foreign or not config["folds"]:  # which deal out the records alone
+        rows += scoring.without_record(folder, _SPLIT.value)
     path = workdir / "scores" / f"{name}.csv"
-    score_table.write(path, scored.rows)
+    score_table.write(path, rows)
     target = config["task"]["target"]
-    judged = [score_table.judged_by(rows, target) for rows in (val, scored.rows)]
+    judged = [score_table.judged_by(table, target) for table in (val, rows)]
     row = results.summarise(*judged, {"model": workdir.name, "modality": name})
-    methods = results.per_method(scored.rows, row["Threshold"])
+    methods = results.per_method(rows, row["Threshold"])
     run_directory.log.info(terminal.render(row, methods, [path], target=target))
 
 

@@ -1,5 +1,6 @@
 """One experiment from its config to its verdict: prepare, train, evaluate, and leave tables and figures behind."""
 
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from experiments import (
     train,
     trained,
 )
+from experiments.evaluators import scoring
 from experiments.figures import attention, style
 from experiments.figures import run as figures_of_run
 from experiments.report import terminal
@@ -68,24 +70,28 @@ def _do(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str]) 
 
 
 def _train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str]) -> None:
-    splits = open_splits(config, prepare_records(config))
+    folder = prepare_records(config)
+    splits = open_splits(config, folder)
     training = train.train(config, workdir, splits, allow)
     best = trained.load(workdir, config, allow)
-    tables = {}
+    tables, speed = {}, math.nan
     for split in ("val", "test"):
-        tables[split] = best.score(splits[split], title=f"scoring {split}")
+        scores = best.score(splits[split], title=f"scoring {split}")
+        tables[split], speed = scores.rows, scores.ms_per_window
+        if not config["folds"]:  # which deal out the records alone
+            tables[split] += scoring.without_record(folder, split)
         if distributed.is_primary():
-            score_table.write(workdir / "scores" / f"{split}.csv", tables[split].rows)
+            score_table.write(workdir / "scores" / f"{split}.csv", tables[split])
     if not distributed.is_primary():
         return
-    test, target = tables["test"].rows, config["task"]["target"]
-    judged = {split: score_table.judged_by(table.rows, target) for split, table in tables.items()}
+    test, target = tables["test"], config["task"]["target"]
+    judged = {split: score_table.judged_by(rows, target) for split, rows in tables.items()}
     costs = {
         "model": _short_name(config["model"]),
         "modality": " + ".join(sorted(config["data"]["streams"])),
         "parameters_m": training["parameters"] / 1e6,
         "train_minutes": training["train_minutes"],
-        "inference_ms": tables["test"].ms_per_window * config["evaluate"]["windows"],
+        "inference_ms": speed * config["evaluate"]["windows"],
         "peak_memory_gb": training["peak_memory_gb"],
     }
     samples = config["evaluate"]["bootstrap"]

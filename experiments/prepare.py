@@ -46,7 +46,7 @@ def ensure(
 
 
 def tell_without_record(folder: pathlib.Path) -> None:
-    """Warns of the clips of a prepared folder that gave no record: they are missing in every table that follows."""
+    """Warns of the clips of a prepared folder that gave no record: they have no score in any table that follows."""
     report = records.read_report(folder)
     if without := collections.Counter(row["status"] for row in report if row["record"] != "1"):
         named = ", ".join(f"{status} {count}" for status, count in without.items())

@@ -1,6 +1,7 @@
 """Scores every clip of a split with a model: windows -> per-clip means -> rows of the score table."""
 
 import dataclasses
+import pathlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +12,8 @@ from flax import linen as nn
 from tqdm import tqdm
 
 from data_pipelines import loader
-from data_pipelines.records import Records
+from data_pipelines.clip import Clip
+from data_pipelines.records import Records, read_without_record
 from experiments import distributed, modeling
 from experiments.features import Features
 from experiments.score_table import OK, ScoreRow
@@ -85,25 +87,32 @@ def _mean_per_clip(values: np.ndarray, index: np.ndarray, clips: int) -> np.ndar
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
+def without_record(folder: pathlib.Path, split: str) -> list[ScoreRow]:
+    """Rows without a score for the clips of a split that could not be prepared, so that they count as abstained from;
+    their status is that of `prepare_report.csv`."""
+    return [_row(clip, float("nan"), status, {}) for clip, status in read_without_record(folder, split)]
+
+
 def _rows(records: Records, per_clip: dict[str, np.ndarray]) -> list[ScoreRow]:
     rows = []
     for i, entry in enumerate(records.index):
-        clip = entry.clip
         extra = {name: float(values[i]) for name, values in per_clip.items()}
         score = extra.pop("score")
-        rows.append(
-            ScoreRow(
-                clip_id=clip.clip_id,
-                label=clip.label,
-                score=score,
-                dataset=clip.dataset,
-                split=clip.split,
-                identity=clip.identity,
-                method=clip.method,
-                video_label=clip.video_label,
-                audio_label=clip.audio_label,
-                status=ABSTAINED if np.isnan(score) else OK,
-                extra={"partial": float(bool(clip.video_segments or clip.audio_segments)), **extra},
-            )
-        )
+        rows.append(_row(entry.clip, score, ABSTAINED if np.isnan(score) else OK, extra))
     return rows
+
+
+def _row(clip: Clip, score: float, status: str, extra: Mapping[str, float]) -> ScoreRow:
+    return ScoreRow(
+        clip_id=clip.clip_id,
+        label=clip.label,
+        score=score,
+        dataset=clip.dataset,
+        split=clip.split,
+        identity=clip.identity,
+        method=clip.method,
+        video_label=clip.video_label,
+        audio_label=clip.audio_label,
+        status=status,
+        extra={"partial": float(bool(clip.video_segments or clip.audio_segments)), **extra},
+    )

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -124,6 +125,23 @@ def test_evaluating_the_test_split_again_gives_the_same_bits(cache, reference):
     out = finish(start(cache, workdir, command="evaluate"))
     assert "AUC" in out and "voice_clone" in out
     assert reproducible(workdir) == before
+
+
+def test_a_clip_that_cannot_be_read_counts_as_abstained_from(cache, reference, tmp_path):
+    workdir, manifest = tmp_path / "run", tmp_path / "clips.csv"
+    shutil.copytree(reference[0], workdir)
+    clips = [row for row in table(next(cache.glob("records/*/manifest.csv"))) if row["split"] == "test"]
+    (tmp_path / "broken.mp4").write_text("no film")
+    clips.append({**clips[0], "clip_id": "broken", "path": tmp_path / "broken.mp4", "landmarks_path": ""})
+    with open(manifest, "w", newline="") as file:
+        writer = csv.DictWriter(file, clips[0])
+        writer.writeheader()
+        writer.writerows(clips)
+    out = finish(start(cache, workdir, "--data=folder", f"--manifest={manifest}", command="evaluate"))
+    *scored, last = table(workdir / "scores" / "folder-test.csv")
+    assert len(scored) == len(clips) - 1 and all(row["status"] == "ok" for row in scored)
+    assert (last["status"], last["score"], last["label"]) == ("undecodable", "", clips[-1]["label"])
+    assert "Abstained from 1 more" in out
 
 
 def test_evaluating_an_unfinished_run_is_one_line(cache, reference, tmp_path):
