@@ -64,9 +64,10 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     with command.errors():
+        from experiments import environment
+
         typed = {"command": shlex.join(["python", "-m", "experiments.benchmark", *sys.argv[1:]])}
         if _WHAT.value != "models":
-            from experiments import environment
             from experiments.benchmarks import data
 
             about = {**environment.current(), "device": environment.cpu_name(), **typed}
@@ -86,8 +87,6 @@ def main(argv: list[str]) -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         if _JSON.value:
             pathlib.Path(_JSON.value).touch()  # better to fail now than after an hour
-        from experiments import environment
-
         packages = ("jax", "jaxlib", "flax", *(("torch", "transformers") if _REFERENCE.value else ()))
         about = {**environment.current(packages), **typed}
         print(f"{environment.describe(about)}\n{about['command']}\n", flush=True)

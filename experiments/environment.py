@@ -44,7 +44,11 @@ def describe(found: dict[str, Any]) -> str:
 
 
 def settle(workdir: pathlib.Path) -> None:
-    """Logs where a run computes; writes `environment.json`, or warns of what has changed since the run began."""
+    """Logs where a run computes; writes `environment.json`, or warns of what has changed since the run began.
+
+    Raises:
+      ValueError: the `environment.json` there is not JSON.
+    """
     here, path = current(), workdir / "environment.json"
     log.info(
         "%d %s device(s), %d process(es): %s", here["devices"], here["platform"], here["processes"], describe(here)
@@ -52,7 +56,10 @@ def settle(workdir: pathlib.Path) -> None:
     if not path.exists():
         files.write_text(path, json.dumps(here, indent=2) + "\n")
         return
-    before, now = flatten(json.loads(path.read_text())), flatten(here)
+    try:
+        before, now = flatten(json.loads(path.read_text())), flatten(here)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error}); delete it, and it is written anew") from None
     changed = [name for name in now if before.get(name) != now[name]]
     if changed:
         shown = "; ".join(f"{name}: {before.get(name)} there, {now[name]} now" for name in changed)

@@ -106,7 +106,7 @@ def _strided_forward(x: Array, kernel: Array, strides: Strides) -> tuple[Array, 
 def _strided_backward(strides: Strides, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
     (dx,) = jax.linear_transpose(lambda x: conv3d_folded(x, kernel, strides), x)(g)
-    if x.shape[-1] < 32 and strides[0] == 1:
+    if x.shape[-1] < 32 and strides[0] == 1:  # a stem, whose taps are too short to be copied one by one
         dk = _kernel_gradient(x, g, kernel.shape[:3], strides[1:])
     else:
         dk = _strided_kernel_gradient(x, g, kernel.shape[:3], strides)
@@ -173,7 +173,7 @@ conv3d_framewise.defvjp(_framewise_forward, _framewise_backward)
 def _kernel_gradient(x: Array, g: Array, size: Strides, strides: tuple[int, int] = (1, 1)) -> Array:
     """Gradient with respect to the kernel [*size c d], strides (sh, sw) in space. Each frame of x meets the frames of g
     around it in kh matrix products [kw c, h w] @ [h w, kt d], less than half the time of XLA's convolution with a
-    window of a whole frame. Strides along the width make sw columns one of sw c channels, which copies nothing."""
+    window of a whole frame. Strides along the width make sw columns one of sw c channels, a mere reshape."""
     (kt, kh, kw), (sh, sw), (b, t, h, w, d), c = size, strides, g.shape, x.shape[-1]
     before = -(-(kw // 2) // sw)  # folded columns left of the first output's own
     first = before * sw - kw // 2  # column of the kernel's first tap

@@ -1,35 +1,41 @@
 """A run says where it computes, and tells when it goes on elsewhere."""
 
 import json
-import logging
+
+import pytest
 
 from data_pipelines import guard
 from experiments import environment
-from experiments.run_directory import log
 
 
-def _messages(workdir, monkeypatch):
-    heard = []
-    monkeypatch.setattr(log, "handlers", [logging.NullHandler()])
-    monkeypatch.setattr(log, "level", logging.INFO)
-    monkeypatch.setattr(log.handlers[0], "handle", lambda record: heard.append((record.levelname, record.getMessage())))
-    environment.settle(workdir)
-    return heard
+@pytest.fixture
+def heard(monkeypatch):
+    """(level, message) of everything that is logged."""
+    said = []
+    for level in ("info", "warning"):
+        say = lambda message, *values, level=level: said.append((level, message % values))  # noqa: E731
+        monkeypatch.setattr(environment.log, level, say)
+    return said
 
 
-def test_the_same_place_is_told_once_and_another_one_warned_of(tmp_path, monkeypatch):
-    (level, message), *others = _messages(tmp_path, monkeypatch)
-    assert level == "INFO"
-    assert "cpu device(s), 1 process(es)" in message
-    assert not others
+def test_the_same_place_is_told_once_and_another_one_warned_of(heard, tmp_path, monkeypatch):
+    environment.settle(tmp_path)
     saved = json.loads((tmp_path / "environment.json").read_text())
     assert saved["threads"] == guard.cores()
-    assert saved["versions"]["jax"] in message
-    assert len(_messages(tmp_path, monkeypatch)) == 1
+    environment.settle(tmp_path)
+    assert [level for level, _ in heard] == ["info", "info"]
+    assert "cpu device(s), 1 process(es)" in heard[0][1] and f"jax {saved['versions']['jax']}" in heard[0][1]
 
     monkeypatch.setattr(guard, "cores", lambda: saved["threads"] + 3)
-    _, (level, message) = _messages(tmp_path, monkeypatch)
-    assert level == "WARNING"
+    environment.settle(tmp_path)
+    level, message = heard[-1]
+    assert level == "warning"
     assert f"threads: {saved['threads']} there, {saved['threads'] + 3} now" in message
     assert "versions" not in message
     assert json.loads((tmp_path / "environment.json").read_text()) == saved
+
+
+def test_a_damaged_file_is_one_line(heard, tmp_path):
+    (tmp_path / "environment.json").write_text("{")
+    with pytest.raises(ValueError, match=r"environment\.json: not JSON .*delete it"):
+        environment.settle(tmp_path)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from flax import linen as nn
+from jax.test_util import check_grads
 
 from mmdf_jax.layers.norm import GroupNorm, LayerNorm, Norm
 
@@ -43,6 +44,12 @@ def test_masked_positions_do_not_count():
     gradient = jax.grad(loss)(x, mask)
     np.testing.assert_allclose(gradient[:, :4], jax.grad(loss)(x[:, :4]), rtol=1e-4, atol=1e-6)
     assert not gradient[:, 4:].any()
+
+    with jax.enable_x64(True):  # what is made of masked positions depends on the statistics too
+        weights, x = np.random.default_rng(1).normal(size=x.shape), np.asarray(x, np.float64)
+        check_grads(
+            lambda x: (GroupNorm(dtype=jnp.float64).apply(variables, x, mask) * weights).sum(), (x,), 1, ["rev"]
+        )
 
 
 def test_batch_norm_uses_running_averages_in_evaluation_only():
