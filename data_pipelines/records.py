@@ -174,16 +174,17 @@ def prepare(
     ids = collections.Counter(clip.clip_id for clip in clips)
     if twice := [clip_id for clip_id, count in ids.items() if count > 1]:
         raise ValueError(f"{len(twice)} clip_ids stand for several clips, the first is {twice[0]!r}")
-    without = sum(not clip.split for clip in clips)
     given, clips = clips, splits.assign(clips)
     if is_fresh(out, clips, crops):
         return out
     kept = {clip.clip_id for clip in clips}
     crossing = [clip for clip in given if clip.clip_id not in kept]
+    official = {clip.clip_id: clip.split for clip in given}
+    dealt = sum(clip.split != official[clip.clip_id] for clip in clips)
     if out.exists() and not (out / "records.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out}: holds something else than records; choose another folder")
-    if without:
-        logging.info("%d of %d clips have no split: dealt out by identity, see manifest.csv", without, len(clips))
+    if dealt:
+        logging.info("%d of %d clips are dealt to splits by identity, see manifest.csv", dealt, len(given))
     if out.exists():
         logging.info("%s holds records of other clips, files or crops, which are replaced", out)
     work = out.with_name(out.name + ".partial")

@@ -1,36 +1,47 @@
-"""Splits for clips that have none: no identity, donor or original on two sides, labels in proportion."""
+"""Splits for clips that have none: no identity, donor or original on two sides, methods in proportion."""
 
 import collections
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from absl import logging
 
 from data_pipelines.clip import SPLITS, Clip
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
+VALIDATION = {"train": 0.90, "val": 0.10}  # of the training clips, where there is no validation part
 _TIED, _PEOPLE = 0.6, 10  # share of the clips, and people, from which one group is too many to stay together
 
 
 def assign(clips: Sequence[Clip]) -> list[Clip]:
-    """The clips, each with a split; those that have one keep it.
+    """The clips, each with a split; those that have one keep it, but where training has no validation part.
 
-    Where swaps tie nearly everybody to everybody (FakeAVCeleb, KoDF), there are no groups to divide. Then identities
-    and originals alone are kept together, and clips with people of two sides are left out, which the log says.
+    Then a tenth of the training clips becomes that part. Where swaps tie nearly everybody to everybody (FakeAVCeleb,
+    KoDF, Celeb-DF), there are no groups to divide. Then identities and originals alone are kept together, and clips
+    with people of two of the sides dealt out are left out, which the log says.
 
     Clips that share an identity, a donor or an original stay together (a clip that names none of them stands alone).
     Such a group goes where one of its clips is already; the others are dealt out in the order of a hash of their
-    names, each to the split that lacks most of the group's labels. The same clips in any order give the same splits.
+    names, each to the split that lacks most of the group's methods. The same clips in any order give the same splits.
     """
+    parts = {clip.split for clip in clips}
+    if "train" not in parts or not parts <= {"train", "test"}:
+        return _deal(clips, SHARES)
+    train = [dataclasses.replace(clip, split="") for clip in clips if clip.split == "train"]
+    dealt = {clip.clip_id: clip for clip in _deal(train, VALIDATION)}
+    return [dealt.get(clip.clip_id, clip) for clip in clips if clip.split == "test" or clip.clip_id in dealt]
+
+
+def _deal(clips: Sequence[Clip], shares: Mapping[str, float]) -> list[Clip]:
     groups = _groups(clips, donors=True)
     if tied := _are_tied(groups, clips):
         groups = _groups(clips, donors=False)
     have: dict[str, collections.Counter] = {split: collections.Counter() for split in SPLITS}
     for clip in clips:
         if clip.split:
-            have[clip.split][clip.label] += 1
-    total = collections.Counter(clip.label for clip in clips)
+            have[clip.split][_kind(clip)] += 1
+    total = collections.Counter(map(_kind, clips))
     chosen: dict[str, str] = {}
     for name in sorted(groups, key=_hash):
         members = groups[name]
@@ -39,18 +50,22 @@ def assign(clips: Sequence[Clip]) -> list[Clip]:
         if fixed:
             split = max(SPLITS, key=lambda split: fixed[split])
         else:
-            need = collections.Counter(clip.label for clip in open_)
+            need = collections.Counter(map(_kind, open_))
             split = max(
-                SPLITS,
+                shares,
                 key=lambda split: sum(
-                    count * (1 - have[split][label] / (SHARES[split] * total[label])) for label, count in need.items()
+                    count * (1 - have[split][kind] / (shares[split] * total[kind])) for kind, count in need.items()
                 ),
             )
         for clip in open_:
             chosen[clip.clip_id] = split
-            have[split][clip.label] += 1
+            have[split][_kind(clip)] += 1
     assigned = [clip if clip.split else dataclasses.replace(clip, split=chosen[clip.clip_id]) for clip in clips]
     return _without_crossing(assigned, chosen) if tied else assigned
+
+
+def _kind(clip: Clip) -> tuple[int, str]:
+    return clip.label, clip.method
 
 
 def _are_tied(groups: dict[str, list[Clip]], clips: Sequence[Clip]) -> bool:
@@ -60,8 +75,8 @@ def _are_tied(groups: dict[str, list[Clip]], clips: Sequence[Clip]) -> bool:
     return len(largest) > _TIED * len(clips) and len({clip.identity for clip in largest}) >= _PEOPLE
 
 
-def _without_crossing(clips: Sequence[Clip], chosen: dict[str, str]) -> list[Clip]:
-    """The clips but those with dealt splits into which people of another side were put.
+def _without_crossing(clips: Sequence[Clip], chosen: Collection[str]) -> list[Clip]:
+    """The clips but those `chosen`, by clip_id, into which people of another side were put.
 
     A person is on the side where clips show them, or else where they are put into most clips.
     """

@@ -3,7 +3,6 @@
 import collections
 import csv
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -17,7 +16,6 @@ from data_pipelines.clip import Clip, Segment
 VIDEO = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"))
 AUDIO = frozenset((".wav", ".flac", ".mp3", ".ogg", ".m4a"))
 IMAGES = frozenset((".png", ".jpg", ".jpeg"))
-VAL_SHARE = 0.1  # of the training groups, where a dataset comes without a validation part
 _DEPTH = 2  # folders below the given root in which the dataset may lie
 _SHOWN = 3  # names that a message gives
 
@@ -156,20 +154,6 @@ def finish(
     if not clips:
         raise ValueError(f"{tree.root}: no clips of {tree.dataset} in this folder; found {listing(tree.root)}")
     return sorted(clips, key=lambda clip: clip.clip_id)
-
-
-def hold_out(clips: Sequence[Clip], group: Callable[[Clip], str]) -> list[Clip]:
-    """The clips, a tenth of the groups in `train` moved to `val`; for datasets without a validation part.
-
-    Which groups is decided by a hash of their names, so it does not depend on the order of the clips.
-    """
-    names = {group(clip) for clip in clips if clip.split == "train"}
-    ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode(errors="surrogateescape")).digest())
-    held = set(ranked[: max(1, round(VAL_SHARE * len(ranked)))] if len(ranked) > 1 else ())
-    return [
-        dataclasses.replace(clip, split="val") if clip.split == "train" and group(clip) in held else clip
-        for clip in clips
-    ]
 
 
 def check(option: str, value: Any, known: Iterable[Any]) -> None:

@@ -23,8 +23,7 @@ def read(root: str, *, val_as_test: bool = False) -> list[Clip]:
     Args:
       root: the folder with train and val, or one above it. Labels come from <part>_metadata.json, else from the files
         below <part>_metadata/, else from those beside the videos (++).
-      val_as_test: the labels of the test parts are hidden; this makes val the test set, and a tenth of the people in
-        train val.
+      val_as_test: the labels of the test parts are hidden; this makes val the test set.
     """
     marks = [name for part in _PARTS for name in (f"{part}_metadata.json", f"{part}_metadata", f"{part}/id*/*")]
     tree = _layout.find("av_deepfake1m", root, *marks, *(f"{part}/{name}" for part in _PARTS for name in _SETS))
@@ -47,7 +46,6 @@ def read(root: str, *, val_as_test: bool = False) -> list[Clip]:
             logging.info("av_deepfake1m: the labels of %s are not published: it gives no clips", part)
     if val_as_test:
         clips = [dataclasses.replace(clip, split="test") if clip.split == "val" else clip for clip in clips]
-        clips = _layout.hold_out(clips, lambda clip: clip.identity)
     return _layout.finish(tree, clips, {})
 
 

@@ -20,7 +20,7 @@ _NAMES = {
 
 
 def read(root: str, *, version: int = 2) -> list[Clip]:
-    """All videos; the listed ones are test, a tenth of the other people val, the rest train.
+    """All videos; the listed ones are test, the others train.
 
     root: the folder with Celeb-real, YouTube-real and Celeb-synthesis, or one above it. version: 1 or 2, for the
     expected numbers and, so that clips of both versions differ, the dataset's name. ValueError if the test list is
@@ -49,7 +49,6 @@ def read(root: str, *, version: int = 2) -> list[Clip]:
     _layout.tell_missing(tree.dataset, _LIST, test, videos)
     expected = dict(_EXPECTED[version])
     _layout.tell_count(tree.dataset, "test list", len(test), expected.pop("test list", None))
-    clips = _layout.hold_out(clips, lambda clip: clip.identity or clip.clip_id)
     return _layout.finish(tree, clips, expected, lambda clip: clip.clip_id.split("/")[1])
 
 

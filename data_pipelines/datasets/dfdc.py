@@ -15,7 +15,7 @@ _MARKS = (
 
 
 def read(root: str) -> list[Clip]:
-    """All videos that a list in their folder labels; a tenth of the train originals, with their fakes, is val.
+    """All videos that a list in their folder labels.
 
     root: the folder with train/dfdc_train_part_* or dfdc_train_part_*, with test/, or one such part. A fake may be one
     of face, voice or both; the dataset does not say which, so fakes have no video and audio label.
@@ -48,7 +48,6 @@ def read(root: str) -> list[Clip]:
     if parts:
         _layout.tell_count("dfdc", "train parts", len(parts), _PARTS)
     expected = {f"test {kind}": count for kind, count in _TEST.items()} if any(c.split == "test" for c in clips) else {}
-    clips = _layout.hold_out(clips, lambda clip: clip.original or clip.clip_id)
     return _layout.finish(tree, clips, expected, lambda clip: f"{clip.split} {'fake' if clip.label else 'real'}")
 
 

@@ -10,7 +10,7 @@ _NAMES = {0: re.compile(r"(?P<target>\d+)_.+"), 1: re.compile(r"(?P<donor>\d+)_(
 
 
 def read(root: str) -> list[Clip]:
-    """The videos of dataset.json; a tenth of the people in `train` is val. root: its folder, or one above it.
+    """The videos of dataset.json, with its train and test sets. root: its folder, or one above it.
 
     A fake may be one of face, voice or both; the dataset does not say which.
     """
@@ -34,5 +34,4 @@ def read(root: str) -> list[Clip]:
         facts |= {"identity": target, "donors": (donor,) if donor and label else ()}
         known = -1 if label else 0
         clips.append(tree.clip(relative, label, split=split, video_label=known, audio_label=known, **facts))
-    clips = _layout.hold_out(clips, lambda clip: clip.identity or clip.clip_id)
     return _layout.finish(tree, clips, {})

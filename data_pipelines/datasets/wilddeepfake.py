@@ -8,7 +8,7 @@ _EXPECTED = {"real_train": 3805 - 396, "fake_train": 3509 - 410, "real_test": 39
 
 
 def read(root: str) -> list[Clip]:
-    """All sequences, each a folder of numbered pictures; a tenth of the train archives' sequences is val.
+    """All sequences, each a folder of numbered pictures; the archive stands for the person, whom all of it may show.
 
     root: the folder with real_train, fake_train, real_test and fake_test (or `real train`, as the archives come), or
     one above it. The pictures are shown 25 a second: the dataset does not say how fast they were taken.
@@ -21,13 +21,8 @@ def read(root: str) -> list[Clip]:
         label, split = _PARTS[part]
         for folder in tree.sequences(spelling):
             relative = part + folder[len(part) :]
-            clips.append(tree.clip(relative, label, file=folder, split=split, video_label=label))
+            archive = "/".join(relative.split("/")[:2])
+            clips.append(tree.clip(relative, label, file=folder, split=split, video_label=label, identity=archive))
     packed = tree.files(*spellings, suffixes=(".tar", ".gz", ".tgz", ".zip"))
     _layout.tell_unused("wilddeepfake", "are archives, each to be unpacked into a folder of its name,", packed)
-    clips = _layout.hold_out(clips, _archive)
     return _layout.finish(tree, clips, _EXPECTED, lambda clip: clip.clip_id.split("/")[1])
-
-
-def _archive(clip: Clip) -> str:
-    """Part and archive: sequences of one archive may show one person."""
-    return "/".join(clip.clip_id.split("/")[1:3])

@@ -1,5 +1,6 @@
-"""Celeb-DF: the inverted test list, names of target and source, a validation part by person."""
+"""Celeb-DF: the inverted test list, names of target and source, a validation part of people and donors apart."""
 
+from data_pipelines import splits
 from data_pipelines.datasets import celeb_df
 
 LIST = "List_of_testing_videos.txt"
@@ -22,12 +23,18 @@ def test_labels_splits_and_people(tree, fields):
     assert fields(real, "label", "video_label", "method", "identity", "donors") == (0, 0, "real", "id0", ())
     assert fields(clips["YouTube-real/00170.mp4"], "label", "split", "identity") == (0, "test", "")
     assert sum(clip.split == "test" for clip in clips.values()) == 2
-    people = {split: {c.identity for c in clips.values() if c.split == split} - {""} for split in ("train", "val")}
-    assert people["val"]
-    assert not people["train"] & people["val"]
     assert "celeb_df: Celeb-synthesis: found 20, expected 5639, missing 5619" in tree.told
     assert "celeb_df: test list: found 3, expected 518, missing 515" in tree.told
     assert f"1 of the 3 files in {LIST} are not on disk: Celeb-real/id99_0000.mp4" in tree.told
+
+
+def test_the_validation_part_shares_nobody_with_training(tree):
+    make(tree)
+    clips = splits.assign(list(tree.read(celeb_df).values()))
+    train, val = ([clip for clip in clips if clip.split == split] for split in ("train", "val"))
+    people, held_out = ({name for c in part for name in (c.identity, *c.donors)} - {""} for part in (train, val))
+    assert people and held_out and not people & held_out
+    assert sum(clip.split == "test" for clip in clips) == 2
 
 
 def test_version_1_has_other_counts_and_another_name(tree):

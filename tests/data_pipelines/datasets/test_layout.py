@@ -5,7 +5,6 @@ import os
 
 import pytest
 
-from data_pipelines.clip import Clip
 from data_pipelines.datasets import _layout
 
 
@@ -51,16 +50,6 @@ def test_the_inventory(tree, caplog):
     ]
     with pytest.raises(ValueError, match="no clips of some in this folder; found nothing"):
         _layout.finish(found, [], {})
-
-
-def test_a_tenth_of_the_training_groups_is_held_out():
-    clips = [Clip(f"{i}", "", 0, identity=f"p{i % 30}", split="test" if i >= 90 else "train") for i in range(120)]
-    held = _layout.hold_out(clips, lambda clip: clip.identity)
-    assert len({clip.identity for clip in held if clip.split == "val"}) == 3
-    assert not {c.identity for c in held if c.split == "val"} & {c.identity for c in held if c.split == "train"}
-    assert sum(clip.split == "test" for clip in held) == 30
-    assert _layout.hold_out(clips[::-1], lambda clip: clip.identity)[::-1] == held
-    assert _layout.hold_out(clips[:1], lambda clip: clip.identity) == clips[:1]
 
 
 def test_segments():

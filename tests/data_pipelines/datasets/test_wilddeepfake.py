@@ -2,6 +2,7 @@
 
 import pytest
 
+from data_pipelines import splits
 from data_pipelines.datasets import wilddeepfake
 
 
@@ -21,9 +22,12 @@ def test_sequences_are_clips(tree, fields, blank):
     assert fields(fake, "label", "video_label", "audio_label", "split", "method") == (1, 1, -1, "test", "")
     assert fake.path == str(tree.root / f"fake{blank}test/0/fake/7")
     assert clips["real_test/0/real/7"].label == 0
+    assert {clip.split for clip in clips.values()} == {"train", "test"}
+    dealt = {clip.clip_id.removeprefix("wilddeepfake/"): clip.split for clip in splits.assign(list(clips.values()))}
     for i in range(10):
-        assert len({clips[f"real_train/{i}/real/{k}"].split for k in range(2)}) == 1
-    assert {clip.split for clip in clips.values()} == {"train", "val", "test"}
+        assert clips[f"real_train/{i}/real/0"].identity == f"real_train/{i}"
+        assert dealt[f"real_train/{i}/real/0"] == dealt[f"real_train/{i}/real/1"]
+    assert set(dealt.values()) == {"train", "val", "test"}
     assert "real_train: found 20, expected 3409, missing 3389" in tree.told
     assert "fake_test: found 1, expected 410, missing 409" in tree.told
     assert "1 files on disk are archives, each to be unpacked into a folder of its name, and give no" in tree.told

@@ -60,7 +60,7 @@ def test_a_killed_run_goes_on(tmp_path, clips, monkeypatch):
 
 
 def test_bad_clips_cost_themselves_only(tmp_path, talking_clip, write_media):
-    good = [clip_of(talking_clip(tmp_path, name), split="train") for name in "ab"]
+    good = [clip_of(talking_clip(tmp_path, name), split="test") for name in "ab"]
     silent = write_media(tmp_path / "silent.mp4", times=np.arange(25) / 25, rate=0)
     np.savez(silent.with_suffix(".npz"), **np.load(good[0].landmarks_path))
     write_media(tmp_path / "sound.wav", audio_codec="pcm_s16le")
@@ -78,8 +78,8 @@ def test_bad_clips_cost_themselves_only(tmp_path, talking_clip, write_media):
     odd = tmp_path / os.fsdecode("line\nbreak 😀 \xff'.mp4".encode("latin-1", "ignore") + b"\xfe.mp4")
     os.link(good[0].path, odd)
     names = ["silent.mp4", "sound.wav", "blank.mp4", "cut.mp4", "text.mp4", "empty.mp4", "none.mp4", "lost.mp4"]
-    others = [clip_of(tmp_path / name, split="train") for name in names]
-    strange = Clip("t/odd", str(odd), 0, landmarks_path=good[0].landmarks_path, split="train")
+    others = [clip_of(tmp_path / name, split="test") for name in names]
+    strange = Clip("t/odd", str(odd), 0, landmarks_path=good[0].landmarks_path, split="test")
     out = records.prepare([good[0], *others, strange, good[1]], tmp_path / "out", crops=CROPS, workers=2)
     status = {os.path.basename(row["path"]): row["status"] for row in records.read_report(out)}
     assert status == {
@@ -96,7 +96,7 @@ def test_bad_clips_cost_themselves_only(tmp_path, talking_clip, write_media):
         "b.mp4": "ok",
     }
     assert all(row["reason"] and "\n" not in row["reason"] for row in records.read_report(out) if row["status"] != "ok")
-    source = records.Records(out, "train")
+    source = records.Records(out, "test")
     kept = {os.path.basename(row.clip.path): i for i, row in enumerate(source.index)}
     assert list(kept) == ["a.mp4", "silent.mp4", "sound.wav", "blank.mp4", "cut.mp4", odd.name, "b.mp4"]
     presence = {name: (source[i]["video_present"], source[i]["audio_present"]) for name, i in kept.items()}
