@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from data_pipelines.clip import SPLITS, Clip
-from data_pipelines.records import Records, Selection, read_index
+from data_pipelines.records import Records, Selection, read_index, read_without_record
 
 
 def divide(clips: Sequence[Clip], folds: int, fold: int) -> dict[str, list[int]]:
@@ -61,8 +61,28 @@ class _Joined:
 
 
 def open_fold(folder: pathlib.Path, folds: int, fold: int) -> dict[str, Selection]:
-    """{"train", "val", "test"}: the records in `folder`, divided anew. ValueError as `divide`."""
+    """{"train", "val", "test"}: the records in `folder`, divided anew, as if every clip had one.
+
+    ValueError as `divide`, or if a side has no record.
+    """
     there = {split for split, _ in read_index(folder)}
     joined = _Joined([Records(folder, split) for split in SPLITS if split in there])
-    sides = divide([entry.clip for entry in joined.index], folds, fold)
-    return {name: Selection(joined, rows) for name, rows in sides.items()}
+    clips = [entry.clip for entry in joined.index]
+    sides = divide([*clips, *(clip for clip, _ in _missing(folder))], folds, fold)
+    opened = {name: Selection(joined, [i for i in rows if i < len(clips)]) for name, rows in sides.items()}
+    if empty := [name for name, selection in opened.items() if not len(selection)]:
+        raise ValueError(
+            f"config.folds={folds}: fold {fold} has no clip with a record to be its {empty[0]} part; take fewer folds"
+        )
+    return opened
+
+
+def without_record(folder: pathlib.Path, folds: int, fold: int, side: str) -> list[tuple[Clip, str]]:
+    """(clip, status) of the clips on a side of a fold that gave no record. ValueError as `divide`."""
+    missing = _missing(folder)
+    clips = [clip for clip, _ in missing] + [entry.clip for _, entry in read_index(folder)]
+    return [missing[i] for i in divide(clips, folds, fold)[side] if i < len(missing)]
+
+
+def _missing(folder: pathlib.Path) -> list[tuple[Clip, str]]:
+    return [clip for split in SPLITS for clip in read_without_record(folder, split)]

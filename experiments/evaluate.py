@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
 def evaluate_run(workdir: pathlib.Path) -> None:
     """Scores what the flags ask for; writes scores and methods tables into the run and prints the report."""
     from data_pipelines import pseudo_fakes
-    from data_pipelines.records import Records
+    from data_pipelines.records import Records, read_without_record
     from experiments import experiment, prepare, results, run_directory, score_table, trained
     from experiments.evaluators import scoring
     from experiments.report import terminal
@@ -50,11 +50,11 @@ def evaluate_run(workdir: pathlib.Path) -> None:
     prepare.tell_without_record(folder)
     if foreign:
         records = pseudo_fakes.add(Records(folder, _SPLIT.value), data, training=False)
+        missing = read_without_record(folder, _SPLIT.value)
     else:
         records = experiment.open_splits(config, folder)[_SPLIT.value]
-    rows = run.score(records, title=f"scoring {name}").rows
-    if foreign or not config["folds"]:  # which deal out the records alone
-        rows += scoring.without_record(folder, _SPLIT.value)
+        missing = experiment.without_record(config, folder, _SPLIT.value)
+    rows = run.score(records, title=f"scoring {name}").rows + scoring.without_score(missing)
     path = workdir / "scores" / f"{name}.csv"
     score_table.write(path, rows)
     target = config["task"]["target"]

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_pipelines import folds, pseudo_fakes
-from data_pipelines.clip import SPLITS
-from data_pipelines.records import Records
+from data_pipelines.clip import SPLITS, Clip
+from data_pipelines.records import Records, read_without_record
 from experiments import (
     cross_validation,
     distributed,
@@ -78,8 +78,7 @@ def _train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, allow:
     for split in ("val", "test"):
         scores = best.score(splits[split], title=f"scoring {split}")
         tables[split], ms_per_window = scores.rows, scores.ms_per_window  # that of test stays
-        if not config["folds"]:  # which deal out the records alone
-            tables[split] += scoring.without_record(folder, split)
+        tables[split] += scoring.without_score(without_record(config, folder, split))
         if distributed.is_primary():
             score_table.write(workdir / "scores" / f"{split}.csv", tables[split])
     if not distributed.is_primary():
@@ -124,6 +123,13 @@ def open_splits(config: Mapping[str, Any], folder: pathlib.Path) -> dict[str, An
     return {
         split: pseudo_fakes.add(records, config["data"], training=split == "train") for split, records in opened.items()
     }
+
+
+def without_record(config: Mapping[str, Any], folder: pathlib.Path, split: str) -> list[tuple[Clip, str]]:
+    """(clip, status) of the clips that would be in `open_splits(config, folder)[split]`, had they given a record."""
+    if config["folds"]:
+        return folds.without_record(folder, config["folds"], config["fold"], split)
+    return read_without_record(folder, split)
 
 
 def draw_figures(

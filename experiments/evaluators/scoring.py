@@ -1,9 +1,8 @@
 """Scores every clip of a split with a model: windows -> per-clip means -> rows of the score table."""
 
 import dataclasses
-import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +12,7 @@ from tqdm import tqdm
 
 from data_pipelines import loader
 from data_pipelines.clip import Clip
-from data_pipelines.records import Records, read_without_record
+from data_pipelines.records import Records
 from experiments import distributed, modeling
 from experiments.features import Features
 from experiments.score_table import OK, ScoreRow
@@ -87,10 +86,9 @@ def _mean_per_clip(values: np.ndarray, index: np.ndarray, clips: int) -> np.ndar
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def without_record(folder: pathlib.Path, split: str) -> list[ScoreRow]:
-    """Rows without a score for the clips of a split that could not be prepared, so that they count as abstained from;
-    their status is that of `prepare_report.csv`."""
-    return [_row(clip, float("nan"), status, {}) for clip, status in read_without_record(folder, split)]
+def without_score(clips: Sequence[tuple[Clip, str]]) -> list[ScoreRow]:
+    """Rows for clips, each with its status, that could not be prepared, so that they count as abstained from."""
+    return [_row(clip, float("nan"), status, {}) for clip, status in clips]
 
 
 def _rows(records: Records, per_clip: dict[str, np.ndarray]) -> list[ScoreRow]:

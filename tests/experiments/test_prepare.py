@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from data_pipelines import records
+from data_pipelines import folds, records
 from experiments import prepare
 
 ROOT = pathlib.Path(prepare.__file__).parent.parent
@@ -60,6 +60,28 @@ def test_ensure_prepares_once(manifest, tmp_path, monkeypatch, caplog):
     assert prepare.ensure(data(manifest)) == folder
     with pytest.raises(TypeError):  # other crops are other records
         prepare.ensure(data(manifest, crops={"face_size": 40}))
+
+
+def test_folds_deal_out_the_clips_without_a_record_too(manifest, tmp_path):
+    folder = prepare.ensure(data(manifest, out=str(tmp_path / "out")), workers=2)
+    opened = [folds.open_fold(folder, 3, fold) for fold in (1, 2, 3)]
+    for side in ("train", "val", "test"):
+        for fold, sides in enumerate(opened, 1):
+            people = {entry.clip.identity for entry in sides[side].index}
+            missing = folds.without_record(folder, 3, fold, side)
+            assert [(clip.identity, status) for clip, status in missing] == [("p0", "undecodable")] * ("p0" in people)
+    assert sum(len(sides["test"]) for sides in opened) == 6
+
+
+def test_a_fold_without_any_record_is_told(manifest, tmp_path):
+    folder = manifest.parent
+    rows = [f"{folder}/{i}.mp4,{i % 2},p{i // 2},{folder}/{i}.npz" for i in range(4)]
+    (tmp_path / "clips.csv").write_text(
+        "\n".join(["path,label,identity,landmarks_path", *rows, f"{folder}/bad.mp4,0,p2,"])
+    )
+    out = prepare.ensure(data(tmp_path / "clips.csv", out=str(tmp_path / "out")), workers=2)
+    with pytest.raises(ValueError, match=r"config\.folds=3: fold 1 has no clip with a record to be its .* part"):
+        folds.open_fold(out, 3, 1)
 
 
 def test_ensure_takes_finished_records_as_they_are(manifest, tmp_path):
