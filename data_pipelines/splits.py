@@ -15,15 +15,16 @@ _TIED, _PEOPLE = 0.6, 10  # share of the clips, and people, from which one group
 
 
 def assign(clips: Sequence[Clip]) -> list[Clip]:
-    """The clips, each with a split; those that have one keep it, but where training has no validation part.
-
-    Then a tenth of the training clips becomes that part. Where swaps tie nearly everybody to everybody (FakeAVCeleb,
-    KoDF, Celeb-DF), there are no groups to divide. Then identities and originals alone are kept together, and clips
-    with people of two of the sides dealt out are left out, which the log says.
+    """The clips, each with a split. Those that have one keep it; where there is none for validation, a tenth of the
+    training clips becomes that part.
 
     Clips that share an identity, a donor or an original stay together (a clip that names none of them stands alone).
     Such a group goes where one of its clips is already; the others are dealt out in the order of a hash of their
     names, each to the split that lacks most of the group's methods. The same clips in any order give the same splits.
+
+    Where swaps tie nearly everybody to everybody (FakeAVCeleb, KoDF, Celeb-DF), there are no groups to divide. Then
+    identities and originals alone are kept together, and clips with people of two of the sides dealt out are left out,
+    which the log says.
     """
     parts = {clip.split for clip in clips}
     if "train" not in parts or not parts <= {"train", "test"}:
