@@ -72,7 +72,8 @@ def open_fold(folder: pathlib.Path, folds: int, fold: int) -> dict[str, Selectio
     opened = {name: Selection(joined, [i for i in rows if i < len(clips)]) for name, rows in sides.items()}
     if empty := [name for name, selection in opened.items() if not len(selection)]:
         raise ValueError(
-            f"config.folds={folds}: fold {fold} has no clip with a record to be its {empty[0]} part; take fewer folds"
+            f"config.folds={folds}: fold {fold} has no clip with a record to be its {empty[0]} part: "
+            f"take fewer folds, or mend the files that {folder / 'prepare_report.csv'} tells of"
         )
     return opened
 
@@ -85,4 +86,4 @@ def without_record(folder: pathlib.Path, folds: int, fold: int, side: str) -> li
 
 
 def _missing(folder: pathlib.Path) -> list[tuple[Clip, str]]:
-    return [clip for split in SPLITS for clip in read_without_record(folder, split)]
+    return [item for split in SPLITS for item in read_without_record(folder, split)]

@@ -49,7 +49,7 @@ def write(workdir: pathlib.Path, runs: Sequence[pathlib.Path], target: str, *, s
                 methods,
                 [os.path.relpath(workdir / name) for name in ("folds.csv", "results.csv", "methods.csv", "scores")],
                 target=target,
-                title=f"out of {len(runs)} folds by identity",
+                title=f"out of fold ({len(runs)} folds)",
             ),
         ]
     )

@@ -47,7 +47,8 @@ def test_each_fold_their_mean_and_spread(tmp_path, runs):
     assert eces[3] == pytest.approx(np.mean(eces[:3])) and eces[4] == pytest.approx(np.std(eces[:3], ddof=1))
     (row,) = read(tmp_path / "results.csv")
     assert row["Model"] == "clip" and float(row["Training time (min)"]) == 1 and row["Clips"] == "24"
-    assert "3 folds, grouped by identity" in (tmp_path / "report.txt").read_text()
+    report = (tmp_path / "report.txt").read_text()
+    assert "3 folds, grouped by identity" in report and "out of fold (3 folds): 24 clips of 6 identities" in report
 
 
 def test_scores_of_different_models_enter_as_ranks(tmp_path, runs):

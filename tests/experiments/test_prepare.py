@@ -11,7 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from data_pipelines import folds, records
-from experiments import prepare
+from experiments import experiment, prepare
 
 ROOT = pathlib.Path(prepare.__file__).parent.parent
 
@@ -68,7 +68,7 @@ def test_folds_deal_out_the_clips_without_a_record_too(manifest, tmp_path):
     for side in ("train", "val", "test"):
         for fold, sides in enumerate(opened, 1):
             people = {entry.clip.identity for entry in sides[side].index}
-            missing = folds.without_record(folder, 3, fold, side)
+            missing = experiment.without_record({"folds": 3, "fold": fold}, folder, side)
             assert [(clip.identity, status) for clip, status in missing] == [("p0", "undecodable")] * ("p0" in people)
     assert sum(len(sides["test"]) for sides in opened) == 6
 
@@ -80,7 +80,9 @@ def test_a_fold_without_any_record_is_told(manifest, tmp_path):
         "\n".join(["path,label,identity,landmarks_path", *rows, f"{folder}/bad.mp4,0,p2,"])
     )
     out = prepare.ensure(data(tmp_path / "clips.csv", out=str(tmp_path / "out")), workers=2)
-    with pytest.raises(ValueError, match=r"config\.folds=3: fold 1 has no clip with a record to be its .* part"):
+    with pytest.raises(
+        ValueError, match=r"config\.folds=3: fold 1 has no clip with a record to be its .* part: .*prepare_report"
+    ):
         folds.open_fold(out, 3, 1)
 
 
