@@ -1,9 +1,10 @@
 """Spectral front ends computed on the device: log-mel, MFCC, LFCC and constant-Q, equal to librosa's.
 
 All take audio `x [b s]` in [-1, 1] and return features over time `[b t d]` (librosa returns them transposed). With
-`center=True` frame i is centred on sample i * hop and there are 1 + s // hop frames. Filter banks are constants
-computed in float64 when the function is traced; frames go through a real FFT, which on a CPU is four times as fast as a
-product with the DFT basis.
+`center=True` frame i is centred on sample i * hop and there are 1 + s // hop frames. Everything linear is a product
+with a constant computed in float64 when the function is traced. Also the Fourier transform: XLA's FFT on CPUs (jaxlib
+0.11) waits for threads of the pool that it runs in, and hangs where as many FFTs run at once as the pool has threads:
+those of one program, or of several devices.
 """
 
 import dataclasses
@@ -55,8 +56,12 @@ def power_spectrogram(
     window = np.pad(window, (left, n_fft - len(window) - left)).astype(np.float32)
     if center:
         x = _center(x, n_fft, pad_mode)
-    z = jnp.fft.rfft(_frames(x, n_fft, hop) * window)
-    return z.real**2 + z.imag**2
+    # Samples n and n_fft - n have the same cosine, and sines of opposite sign: one product serves both.
+    n = np.arange(left, n_fft // 2 + 1)
+    first, second = (_frames(x, n_fft, hop, part) * window[part] for part in (n, -n % n_fft))
+    phase = 2 * np.pi / n_fft * (np.outer(n, np.arange(n_fft // 2 + 1)) % n_fft)
+    cosine = np.where(n == -n % n_fft, 0.5, 1.0)[:, None] * np.cos(phase)
+    return _project(first + second, cosine) ** 2 + _project(first - second, np.sin(phase)) ** 2
 
 
 def power_to_db(power: Array, *, amin: float = 1e-10, top_db: float | None = 80.0) -> Array:
@@ -155,10 +160,8 @@ def cqt(
         if lengths is not None:
             lengths = (lengths + octave.factor // 2) // octave.factor
             x = jnp.where(jnp.arange(x.shape[-1]) < lengths, x, 0.0)
-        z = jnp.fft.rfft(_frames(_center(x, octave.n_fft, pad_mode), octave.n_fft, octave.hop))
-        real = _project(z.real, octave.basis.real) - _project(z.imag, octave.basis.imag)
-        imag = _project(z.real, octave.basis.imag) + _project(z.imag, octave.basis.real)
-        bands.append(real**2 + imag**2)
+        frames = _frames(_center(x, octave.n_fft, pad_mode), octave.n_fft, octave.hop)
+        bands.append(_project(frames, octave.wavelets.real) ** 2 + _project(frames, octave.wavelets.imag) ** 2)
     frames = min(band.shape[1] for band in bands)
     power = jnp.concatenate([band[:, :frames] for band in reversed(bands)], axis=-1)
     if scale == "power":
@@ -181,22 +184,29 @@ def decimate(x: Array, factor: int) -> Array:
     if factor == 1:
         return x
     samples, stages = x.shape[-1], round(math.log2(factor))
-    half_band = _windowed_sinc(np.arange(-15, 16), 0.5, beta=13.25, half_width=17.23).astype(np.float32)
+    half_band = _windowed_sinc(np.arange(-15, 16), 0.5, beta=13.25, half_width=17.23)
     for _ in range(stages - 1):
         # What the filter smears before the start is dropped, what it smears past the end is not.
-        x = jax.lax.conv_general_dilated(
-            x[:, None], half_band[None, None], (2,), ((15, 30),), precision=jax.lax.Precision.HIGHEST
-        )[:, 0]
-    # An FFT with room for half the filter (see _low_pass), of a length with small prime factors.
-    room = x.shape[-1] + 256
-    step = 1 << (room.bit_length() - 4)
-    length = -(-room // step) * step
-    # The filter stops all that would be aliased: leaving out the upper half of the spectrum takes every other sample.
-    response = _low_pass(length, stages) / 2
-    y = jnp.fft.irfft(jnp.fft.rfft(x, length)[:, : len(response)] * response, length // 2)
+        x = _halve(x, half_band, x.shape[-1] // 2 + 8)
     # soxr rounds the number of samples, and librosa rounds it up, with a zero.
     kept = (samples + factor // 2) // factor
-    return jnp.pad(y[:, :kept], ((0, 0), (0, -(-samples // factor) - kept)))
+    return jnp.pad(_halve(x, _low_pass(stages), kept), ((0, 0), (0, -(-samples // factor) - kept)))
+
+
+def _halve(x: Array, taps: np.ndarray, count: int) -> Array:
+    """x, silent beyond its ends, through a filter of an odd number of taps; of every second sample the first `count`.
+
+    As products of overlapping frames, each of which gives as many samples as the filter has taps.
+    """
+    reach, block = len(taps) // 2, len(taps)
+    length = 2 * (block - 1) + len(taps)
+    rows = -(-count // block)
+    ends = 2 * block * (rows - 1) + length
+    x = jnp.pad(x, ((0, 0), (reach, max(0, ends - reach - x.shape[-1]))))[:, :ends]
+    basis = np.zeros((length, block))
+    for i in range(block):
+        basis[2 * i : 2 * i + len(taps), i] = taps
+    return _project(_frames(x, length, 2 * block), basis).reshape(x.shape[0], -1)[:, :count]
 
 
 @functools.lru_cache(maxsize=16)
@@ -239,12 +249,12 @@ def _center(x: Array, n_fft: int, pad_mode: str) -> Array:
     return jnp.pad(x, ((0, 0), (n_fft // 2, n_fft // 2)), mode=pad_mode)
 
 
-def _frames(x: Array, length: int, hop: int) -> Array:
-    """Overlapping frames: [b s] -> [b t length]."""
+def _frames(x: Array, length: int, hop: int, part: np.ndarray | None = None) -> Array:
+    """Overlapping frames, of each the samples of these numbers (None: all): [b s] -> [b t length]."""
     if x.shape[-1] < length:
         raise ValueError(f"spectrogram: {x.shape[-1]} samples are fewer than one frame of {length}")
     starts = np.arange(0, x.shape[-1] - length + 1, hop)
-    return x[:, starts[:, None] + np.arange(length)]
+    return x[:, starts[:, None] + (np.arange(length) if part is None else part)]
 
 
 def _triangles(edges: np.ndarray, sample_rate: int, n_fft: int) -> np.ndarray:
@@ -276,7 +286,7 @@ class _Octave:
     factor: int
     hop: int
     n_fft: int
-    basis: np.ndarray  # spectra [n_fft//2+1 bins], complex64
+    wavelets: np.ndarray  # [n_fft bins] complex, without negative frequencies
 
 
 @functools.lru_cache(maxsize=4)
@@ -313,24 +323,21 @@ def _cqt_octaves(
             wave *= length / n_fft / np.abs(wave).sum() / np.sqrt(length)
             left = (n_fft - len(t)) // 2
             wavelets[left : left + len(t), i] = wave
-        basis = np.fft.fft(wavelets, axis=0)[: n_fft // 2 + 1].astype(np.complex64)
-        octaves.append(_Octave(factor, hop, n_fft, basis))
+        positive = np.fft.fft(wavelets, axis=0)[: n_fft // 2 + 1]
+        octaves.append(_Octave(factor, hop, n_fft, np.fft.fft(positive, n_fft, axis=0)))
         factor = 2 if hop % 2 == 0 else 1
     return octaves
 
 
-@functools.lru_cache(maxsize=16)
-def _low_pass(length: int, stages: int) -> np.ndarray:
-    """Response of the filter before the last halving, over the lower half of an FFT of `length`: [length//4+1].
+def _low_pass(stages: int) -> np.ndarray:
+    """Taps of the filter before the last of `stages` halvings.
 
     Its stop band begins at the new Nyquist frequency; its pass band ends at 0.9137 of that. soxr's HQ attenuates by
     126 dB, and by 20 log10(stages) more; window and length are fitted to its impulse responses, and equal them to 1e-6.
     """
     beta = 13.0402 + 0.969 * math.log(stages)
-    half_width = 2 * math.ceil(7.38 * beta) + 0.5  # 389 taps for one stage
-    lags = np.minimum(np.arange(length), np.arange(length, 0, -1))
-    taps = _windowed_sinc(lags, 0.4784359, beta=beta, half_width=half_width)
-    return np.fft.rfft(taps)[: length // 4 + 1].real.astype(np.float32)
+    reach = 2 * math.ceil(7.38 * beta)  # 389 taps for one stage
+    return _windowed_sinc(np.arange(-reach, reach + 1), 0.4784359, beta=beta, half_width=reach + 0.5)
 
 
 def _windowed_sinc(lags: np.ndarray, cutoff: float, *, beta: float, half_width: float) -> np.ndarray:

@@ -128,6 +128,11 @@ def test_cqt_of_a_padded_sound_is_that_of_the_sound_alone(bins, length):
     close(padded[1:, : alone.shape[1]], np.swapaxes(alone, 1, 2), rtol=1e-5)
 
 
+@pytest.mark.parametrize("front_end", [spectrogram.log_mel, spectrogram.mfcc, spectrogram.lfcc, spectrogram.cqt])
+def test_no_front_end_takes_xlas_fft_which_can_hang_on_cpus(front_end):
+    assert "fft" not in jax.jit(lambda x: front_end(x)).lower(voice(20000)).as_text()
+
+
 def test_dct_basis_is_orthonormal():
     basis = spectrogram.dct_basis(32, 32).astype(np.float64)
     np.testing.assert_allclose(basis.T @ basis, np.eye(32), atol=1e-6)
