@@ -17,7 +17,7 @@ from data_pipelines import sampling, transforms
 from data_pipelines.windows import FPS, BadRecord, Example, Stored, Window
 
 MAX_ATTEMPTS = 100  # unreadable records in a row before training gives up
-ROWS_READ = 8  # before the first of them is decoded
+ROWS_READ = 16  # before the first of them is decoded
 ENDLESS = 2**62
 
 
@@ -106,8 +106,9 @@ class TrainingBatches:
                 visit = self._visit(visit.number, example, visit.attempt + 1, problems)
 
     def _decode(self, example: Example, visit: _Visit) -> None:
+        decoded: dict[int, np.ndarray] = {}
         for stream, stored in visit.stored.items():
-            self.window.fill(example, stream, stored)
+            self.window.fill(example, stream, stored, decoded)
         augmented = example
         for part, augment in enumerate(self.augment, start=1):
             rng = sampling.example_rng(self.order.seed, visit.number, part, visit.attempt)
@@ -139,7 +140,7 @@ class EvaluationBatches:
                 problems += self._fill(example, index, place)
             else:
                 for stream in self.window.streams:
-                    self.window.fill(example, stream, ())
+                    self.window.fill(example, stream, (), {})
                 _fill_place(example, -1, 0.0, mask=False)
                 for name in batch_lib.LABELS:
                     example[name][...] = -1
@@ -156,13 +157,14 @@ class EvaluationBatches:
         share = place / (self.windows - 1) if self.windows > 1 else 0.5  # from the clip's start to its end
         start = (first + round(share * (last - first))) / FPS
         self.window.fill_labels(example, row.clip, start)
+        decoded: dict[int, np.ndarray] = {}
         for stream in self.window.streams:
             try:
                 stored = self.window.read(stream, record, start) if record is not None else ()
-                self.window.fill(example, stream, stored)
+                self.window.fill(example, stream, stored, decoded)
             except BadRecord as error:
                 problems.append(f"{index} {error}")
-                self.window.fill(example, stream, ())
+                self.window.fill(example, stream, (), decoded)
         _fill_place(example, index, start, mask=any(example[f"{stream}_mask"] for stream in self.window.streams))
         return problems
 

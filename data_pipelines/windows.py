@@ -140,8 +140,11 @@ class Window:
             offsets[stream] = [(i + 0.5) * step for i in range(count)]
         return offsets
 
-    def fill(self, example: Example, stream: str, stored: Stored) -> None:
+    def fill(self, example: Example, stream: str, stored: Stored, decoded: dict[int, np.ndarray]) -> None:
         """Writes one stream, from what `read` gives, and to its mask whether there was anything; the rest are zeros.
+
+        decoded: one dict for all streams of an example, empty at first. The image stream leaves its pictures there, by
+          number, for the video stream, which shows some of the same.
 
         Raises:
           BadRecord: an image cannot be decoded; part of the stream may have been written.
@@ -156,9 +159,13 @@ class Window:
             for i, (number, image) in enumerate(stored):
                 if i and number == stored[i - 1][0]:
                     out[i] = out[i - 1]
-                else:
-                    what = f"image {number} of the {stream} stream"
-                    decode(image, out.shape[1], grey=stream == "mouth", what=what, out=out[i])
+                    continue
+                pixels = decoded.get(number) if stream == "video" else None
+                if pixels is None:
+                    pixels = _pixels(image, grey=stream == "mouth", what=f"image {number} of the {stream} stream")
+                if stream == "image" and "video" in self.streams:
+                    decoded[number] = pixels
+                _resized(pixels, out.shape[1], out=out[i])
         example[f"{stream}_mask"][...] = len(stored) > 0
 
 
@@ -167,25 +174,35 @@ def _sound(record: Mapping[str, Any], first: int, last: int) -> np.ndarray:
     return record.sound(first, last) if hasattr(record, "sound") else record["audio"][first:last]
 
 
-def decode(image: bytes, size: int, *, grey: bool, what: str, out: np.ndarray | None = None) -> np.ndarray:
+def decode(image: bytes, size: int, *, grey: bool, what: str) -> np.ndarray:
     """Image file bytes -> `[size size 3]` RGB or `[size size 1]` grey, uint8; size 0: as it is.
-
-    out: where it is written too; resizing then makes no array of its own.
 
     Raises:
       BadRecord: the bytes are no image; the message calls it `what`.
     """
+    return _resized(_pixels(image, grey=grey, what=what), size)
+
+
+def _pixels(image: bytes, *, grey: bool, what: str) -> np.ndarray:
     try:
         pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR_RGB)
     except cv2.error:
         pixels = None
     if pixels is None:
         raise BadRecord(f"{what} cannot be decoded")
+    return pixels[..., None] if grey else pixels
+
+
+def _resized(pixels: np.ndarray, size: int, out: np.ndarray | None = None) -> np.ndarray:
+    """Pixels [h w c] as [size size c], or as they are where size is 0.
+
+    out: where they are written too; resizing then makes no array of its own.
+    """
     if size and pixels.shape[:2] != (size, size):
         how = _interpolation(min(pixels.shape[:2]), size)
         pixels = cv2.resize(pixels, (size, size), dst=out, interpolation=how)
     elif out is not None:
-        out[...] = pixels[..., None] if grey else pixels
+        out[...] = pixels
     return pixels.reshape(*pixels.shape[:2], -1)
 
 

@@ -183,8 +183,9 @@ def numbers(stream: str, options: Mapping[str, Any], start: float, frames: int) 
 def measure_loader(folder: pathlib.Path, title: str, streams: Streams, *, rounds: int, batch: int) -> dict[str, Any]:
     """One row: windows per second of the loader and of others on the same windows, and how they compare.
 
-    Contenders: `ours`; `decode`, the images alone, out of memory, at their stored size; `read`, their bytes alone;
-    `torch`, a DataLoader over the same records; all with one thread. `ours, n workers` and `torch, n workers` likewise.
+    Contenders: `ours`; `decode`, the images alone, each once, out of memory, at their stored size; `read`, their bytes
+    alone; `torch`, a DataLoader over the same records; all with one thread. `ours, n workers` and `torch, n workers`
+    likewise.
 
     Raises:
       ValueError: the loader's arrays are not equal to those of torch, so that nothing was timed.
@@ -208,11 +209,14 @@ def measure_loader(folder: pathlib.Path, title: str, streams: Streams, *, rounds
     def images() -> Iterator[tuple[Callable[[], bytes], int]]:
         for row, start in places:
             record = source[row]
+            shown = {}  # each once, though image and video may show the same
             for stream, options in streams.items():
-                if stream != "audio" and (stored := record["mouth" if stream == "mouth" else "frames"]):
-                    grey = cv2.IMREAD_GRAYSCALE if stream == "mouth" else cv2.IMREAD_COLOR_RGB
-                    for number in dict.fromkeys(numbers(stream, options, start, len(stored))):
-                        yield (lambda s=stored, n=number: s[n]), grey
+                if stream != "audio":
+                    name = "mouth" if stream == "mouth" else "frames"
+                    shown |= {(name, n): None for n in numbers(stream, options, start, len(record[name])) if n >= 0}
+            for name, number in shown:
+                grey = cv2.IMREAD_GRAYSCALE if name == "mouth" else cv2.IMREAD_COLOR_RGB
+                yield (lambda stored=record[name], n=number: stored[n]), grey
 
     encoded = [(np.frombuffer(get(), np.uint8), grey) for get, grey in images()]
     contenders = {"ours": lambda: _times(ours(), BATCHES)}

@@ -1,5 +1,6 @@
 """What a window shows: the same moment in all streams, short and silent clips, labels."""
 
+import cv2
 import numpy as np
 import pytest
 from in_memory import CONFIG, RECORDS, FakeRecords, clips, take
@@ -64,6 +65,24 @@ def test_clip_shorter_than_the_window_repeats_its_last_frame_and_ends_in_silence
 def test_frames_are_resized_to_the_stream():
     (batch,) = loader.eval_batches(FakeRecords(clips(1), size=50), CONFIG, windows=1)
     assert batch["image"].shape == (8, 4, 16, 16, 3) and batch["image"][0, 0, 8, 8, 2] == 7
+
+
+@pytest.mark.parametrize("size", [16, 50], ids=["as stored", "resized"])
+def test_a_frame_that_image_and_video_show_is_decoded_once(size, monkeypatch):
+    streams = {"image": {"frames": 4, "size": 16}, "video": {"fps": 12.5, "size": 8}}
+    records = FakeRecords(clips(1), size=size)
+
+    def batch_of(*names):
+        config = CONFIG | {"balance": "none", "augment": (), "streams": {name: streams[name] for name in names}}
+        return take(loader.train_batches(records, config | {"threads": 0}, seed=0), 1)[0]
+
+    alone = batch_of("image") | batch_of("video")
+    decoded, decode = [], cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *args: decoded.append(args) or decode(*args))
+    together = batch_of("image", "video")
+    assert len(decoded) == 8 * 12  # the video's; all four images are among them
+    for stream in streams:
+        np.testing.assert_array_equal(together[stream], alone[stream])
 
 
 def test_absent_streams_are_zero_and_masked():
