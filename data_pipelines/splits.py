@@ -20,7 +20,8 @@ def assign(clips: Sequence[Clip]) -> list[Clip]:
 
     Clips that share an identity, a donor or an original stay together (a clip that names none of them stands alone).
     Such a group goes where one of its clips is already; the others are dealt out in the order of a hash of their
-    names, each to the split that lacks most of the group's methods. The same clips in any order give the same splits.
+    clip_ids, each to the split that lacks most of the group's methods. The same clips give the same splits, in any
+    order and wherever their files lie.
 
     Where swaps tie nearly everybody to everybody (FakeAVCeleb, KoDF, Celeb-DF), there are no groups to divide. Then
     identities and originals alone are kept together, and clips with people of two of the sides dealt out are left out,
@@ -95,7 +96,7 @@ def _without_crossing(clips: Sequence[Clip], chosen: Collection[str]) -> list[Cl
 
 
 def _groups(clips: Sequence[Clip], donors: bool) -> dict[str, list[Clip]]:
-    """Connected groups of clips, each under its smallest name."""
+    """Connected groups of clips, each under its smallest clip_id: a path would give other splits in another place."""
     parent: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -117,7 +118,7 @@ def _groups(clips: Sequence[Clip], donors: bool) -> dict[str, list[Clip]]:
     groups: dict[str, list[Clip]] = {}
     for clip in clips:
         groups.setdefault(find(names(clip)[0]), []).append(clip)
-    return groups
+    return {min(clip.clip_id for clip in members): members for members in groups.values()}
 
 
 def _hash(name: str) -> bytes:

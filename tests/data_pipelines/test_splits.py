@@ -26,11 +26,13 @@ def test_shares_and_labels():
         assert sum(labels) * 2 == len(labels)
 
 
-def test_order_does_not_matter():
-    clips = clips_of(20)
+def test_neither_order_nor_place_matters():
+    clips = [*clips_of(20), *(Clip(f"{i}", f"/{i}", i % 2) for i in range(20))]
     shuffled = random.Random(0).sample(clips, len(clips))
+    moved = [dataclasses.replace(clip, path=f"/moved{clip.path}") for clip in clips]
     by_id = {clip.clip_id: clip.split for clip in splits.assign(clips)}
     assert by_id == {clip.clip_id: clip.split for clip in splits.assign(shuffled)}
+    assert by_id == {clip.clip_id: clip.split for clip in splits.assign(moved)}
 
 
 def test_identity_donor_and_original_stay_together():
