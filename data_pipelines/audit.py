@@ -118,10 +118,9 @@ def _shared_people(clips: Sequence[Clip]) -> list[Leak]:
 
 
 def _shared_sources(clips: Sequence[Clip]) -> list[Leak]:
-    by_path = {clip.path: clip.clip_id for clip in clips}
     groups = collections.defaultdict(list)
     for clip in clips:
-        groups[by_path.get(clip.original, clip.original) or clip.clip_id].append(clip)
+        groups[clip.original or clip.clip_id].append(clip)
     return [Leak("source video", name, tuple(members)) for name, members in groups.items() if _spread(members)]
 
 

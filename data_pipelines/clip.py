@@ -35,7 +35,7 @@ class Clip:
     video_segments: tuple[Segment, ...] = ()  # fake spans in seconds; () with video_label 1 means all of it
     audio_segments: tuple[Segment, ...] = ()
     compression: str = ""
-    original: str = ""  # clip_id or path of the real clip that this one was made from
+    original: str = ""  # clip_id of the real clip that this one was made from; a manifest may give its path
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Clip))
@@ -76,7 +76,8 @@ def read_manifest(path: str | pathlib.Path, dataset: str = "") -> list[Clip]:
     """The clips of a CSV manifest, in its order.
 
     Columns are Clip's field names; `path,label` suffice. Paths are relative to the manifest's folder. Lists are
-    JSON, or items with `;` between them (segments then as `0.4-1.2;3-4.5`). An empty `clip_id` becomes the dataset
+    JSON, or items with `;` between them (segments then as `0.4-1.2;3-4.5`). An `original` that is another clip's path
+    becomes its clip_id; one that no clip has ties those that name it. An empty `clip_id` becomes the dataset
     and the relative path; an empty `dataset` becomes the argument. A column that Clip does not know is told in the
     log and left out.
 
@@ -121,7 +122,7 @@ def read_manifest(path: str | pathlib.Path, dataset: str = "") -> list[Clip]:
         clips.append(clip)
     if not clips:
         raise ValueError(f"{path}: the manifest lists no clip")
-    return clips
+    return _with_originals(clips, path.parent)
 
 
 def write_manifest(path: str | pathlib.Path, clips: Iterable[Clip]) -> None:
@@ -141,6 +142,15 @@ def _resolve(clip: Clip, folder: pathlib.Path) -> Clip:
     paths = {name: os.path.abspath(os.path.join(folder, value)) for name in _PATHS if (value := getattr(clip, name))}
     clip_id = clip.clip_id or (f"{clip.dataset}/{relative}" if clip.dataset else relative)
     return dataclasses.replace(clip, clip_id=clip_id, **paths)
+
+
+def _with_originals(clips: list[Clip], folder: pathlib.Path) -> list[Clip]:
+    """The clips with the clip_id of each original that is given as a path from the manifest's folder."""
+    ids = {clip.clip_id for clip in clips}
+    by_path = {clip.path: clip.clip_id for clip in clips}
+    named = {clip.original for clip in clips if clip.original and clip.original not in ids}
+    found = {original: by_path.get(os.path.abspath(os.path.join(folder, original)), original) for original in named}
+    return [dataclasses.replace(clip, original=found.get(clip.original, clip.original)) for clip in clips]
 
 
 def _label(name: str, cell: str) -> int:

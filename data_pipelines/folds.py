@@ -1,11 +1,10 @@
 """Cross-validation: clips of all splits dealt into folds by identity, each fold the test part once."""
 
-import collections
-import hashlib
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from data_pipelines import splits
 from data_pipelines.clip import SPLITS, Clip
 from data_pipelines.records import Records, Selection, read_index, read_without_record
 
@@ -13,29 +12,28 @@ from data_pipelines.records import Records, Selection, read_index, read_without_
 def divide(clips: Sequence[Clip], folds: int, fold: int) -> dict[str, list[int]]:
     """Indices of the clips on each side when fold `fold` (1 … folds) is the test part and the next one validation.
 
-    All clips of an identity lie in one fold; a clip without one goes with its original, or stands alone. The clips'
+    Clips that share an identity or an original lie in one fold (a clip that names neither stands alone). The clips'
     own splits do not matter. From training and validation are left out the clips into which the face or voice of
     somebody in a later side was put (validation or test; test): they would show the detector people that it is to be
     judged on.
 
     Raises:
-      ValueError: fewer than 3 folds, a fold that does not exist, or fewer people than folds.
+      ValueError: fewer than 3 folds, a fold that does not exist, or fewer groups of such clips than folds.
     """
     if folds < 3:
         raise ValueError(f"config.folds={folds}: expected 3 or more: to train, to select and to test on")
     if not 1 <= fold <= folds:
         raise ValueError(f"config.fold={fold}: expected 1 to config.folds={folds}, or 0 for all of them in turn")
-    members: dict[str, list[int]] = collections.defaultdict(list)
-    for i, clip in enumerate(clips):
-        members[f"person {clip.identity}" if clip.identity else f"clip {clip.original or clip.clip_id}"].append(i)
-    if len(members) < folds:
-        raise ValueError(f"config.folds={folds}: the clips show only {len(members)} people, fewer than there are folds")
-    sizes = [0] * folds
+    groups = splits.groups(clips, donors=False)
+    if len(groups) < folds:
+        raise ValueError(
+            f"config.folds={folds}: the clips show only {len(groups)} people, fewer than there are folds (whose clips "
+            f"have an original in common count as one): take fewer folds"
+        )
+    number = {clip.clip_id: i for i, clip in enumerate(clips)}
     parts: list[list[int]] = [[] for _ in range(folds)]
-    for name in sorted(members, key=lambda name: (-len(members[name]), hashlib.sha256(name.encode()).digest())):
-        smallest = sizes.index(min(sizes))
-        parts[smallest] += members[name]
-        sizes[smallest] += len(members[name])
+    for members in sorted(groups, key=len, reverse=True):
+        min(parts, key=len).extend(number[clip.clip_id] for clip in members)
     test, val = sorted(parts[fold - 1]), sorted(parts[fold % folds])
     train = sorted(i for k, part in enumerate(parts) if k not in (fold - 1, fold % folds) for i in part)
     tested = {clips[i].identity for i in test}

@@ -36,17 +36,16 @@ def assign(clips: Sequence[Clip]) -> list[Clip]:
 
 
 def _deal(clips: Sequence[Clip], shares: Mapping[str, float]) -> list[Clip]:
-    groups = _groups(clips, donors=True)
-    if tied := _are_tied(groups, clips):
-        groups = _groups(clips, donors=False)
+    grouped = groups(clips, donors=True)
+    if tied := _are_tied(grouped, clips):
+        grouped = groups(clips, donors=False)
     have: dict[str, collections.Counter] = {split: collections.Counter() for split in SPLITS}
     for clip in clips:
         if clip.split:
             have[clip.split][_kind(clip)] += 1
     total = collections.Counter(map(_kind, clips))
     chosen: dict[str, str] = {}
-    for name in sorted(groups, key=_hash):
-        members = groups[name]
+    for members in grouped:
         fixed = collections.Counter(clip.split for clip in members if clip.split)
         open_ = [clip for clip in members if not clip.split]
         if fixed:
@@ -70,9 +69,9 @@ def _kind(clip: Clip) -> tuple[int, str]:
     return clip.label, clip.method
 
 
-def _are_tied(groups: dict[str, list[Clip]], clips: Sequence[Clip]) -> bool:
+def _are_tied(grouped: Sequence[Sequence[Clip]], clips: Sequence[Clip]) -> bool:
     """Whether one group without a split holds most clips, and of so many people that it should be divided."""
-    free = [members for members in groups.values() if not any(clip.split for clip in members)]
+    free = [members for members in grouped if not any(clip.split for clip in members)]
     largest = max(free, key=len, default=[])
     return len(largest) > _TIED * len(clips) and len({clip.identity for clip in largest}) >= _PEOPLE
 
@@ -95,8 +94,11 @@ def _without_crossing(clips: Sequence[Clip], chosen: Collection[str]) -> list[Cl
     return kept
 
 
-def _groups(clips: Sequence[Clip], donors: bool) -> dict[str, list[Clip]]:
-    """Connected groups of clips, each under its smallest clip_id: a path would give other splits in another place."""
+def groups(clips: Sequence[Clip], *, donors: bool) -> list[list[Clip]]:
+    """The clips in connected groups, which share no identity, original or file, and with `donors` no donor either.
+
+    In the order of a hash of each group's smallest clip_id; a path would give another order in another place.
+    """
     parent: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -115,10 +117,10 @@ def _groups(clips: Sequence[Clip], donors: bool) -> dict[str, list[Clip]]:
         for other in others:
             a, b = sorted((find(first), find(other)))
             parent[b] = a
-    groups: dict[str, list[Clip]] = {}
+    connected: dict[str, list[Clip]] = {}
     for clip in clips:
-        groups.setdefault(find(names(clip)[0]), []).append(clip)
-    return {min(clip.clip_id for clip in members): members for members in groups.values()}
+        connected.setdefault(find(names(clip)[0]), []).append(clip)
+    return sorted(connected.values(), key=lambda members: _hash(min(clip.clip_id for clip in members)))
 
 
 def _hash(name: str) -> bytes:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import audit, media, records, windows
+from data_pipelines import clip as clip_lib
 from data_pipelines.clip import Clip
 from data_pipelines.datasets import talking_heads
 
@@ -29,9 +30,15 @@ def test_a_shared_identity_donor_and_source_are_found():
     lent_twice = [named("d", "test", donors=("w",)), named("e", "val", donors=("w", "v"))]
     assert found(clean + lent_twice) == [("donor", "w", {"d", "e"})]
     assert found([*clean, named("d", "test", original="a")]) == [("source video", "a", {"a", "d"})]
-    assert found([*clean, named("d", "test", original="/d/a.mp4")]) == [("source video", "a", {"a", "d"})]
     unlisted = [named("d", "test", original="gone"), named("e", "val", original="gone")]
     assert found(clean + unlisted) == [("source video", "gone", {"d", "e"})]
+
+
+def test_an_original_that_a_manifest_gives_as_a_path_is_found(tmp_path):
+    (tmp_path / "m.csv").write_text("path,label,split,original\na.mp4,0,train,\nd.mp4,1,test,a.mp4\n")
+    assert found(clip_lib.read_manifest(tmp_path / "m.csv", "mine")) == [
+        ("source video", "mine/a.mp4", {"mine/a.mp4", "mine/d.mp4"})
+    ]
 
 
 def test_people_of_two_datasets_are_two_people():

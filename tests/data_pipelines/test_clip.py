@@ -48,6 +48,15 @@ def test_every_field_survives_writing_and_reading(tmp_path):
     assert clip_lib.read_manifest(tmp_path / "m.csv") == clips
 
 
+def test_an_original_given_as_a_path_becomes_its_clip_id(tmp_path):
+    (tmp_path / "sub").mkdir()
+    given = {"a.mp4": "", "b.mp4": "../a.mp4", "c.mp4": str(tmp_path / "a.mp4"), "d.mp4": "a.mp4"}
+    rows = "".join(f"../{path},1,{original}\n" for path, original in given.items())
+    clips = clip_lib.read_manifest(manifest(tmp_path / "sub", "path,label,original\n" + rows), dataset="mine")
+    first = clips[0].clip_id
+    assert [clip.original for clip in clips] == ["", first, first, "a.mp4"]  # the last is none of these
+
+
 def test_lists_in_short(tmp_path):
     text = "label,path,donors,video_segments\n1,x.mp4,a; b,0.5-1.2;3-4\n1,y.mp4,,\n"
     first, second = clip_lib.read_manifest(manifest(tmp_path, text))

@@ -47,6 +47,14 @@ def test_a_clip_without_identity_goes_with_its_original():
         assert {i % 9 for i in test if i < 9} == {i % 9 for i in test if i >= 9}
 
 
+def test_also_where_the_original_alone_tells_who_is_shown():
+    named = [Clip(f"r{i}", f"r{i}.mp4", 0, identity=f"p{i}") for i in range(9)]
+    named += [Clip(f"f{i}", f"f{i}.mp4", 1, original=f"r{i}") for i in range(9)]
+    for fold in (1, 2, 3):
+        test = divide(named, 3, fold)["test"]
+        assert {i % 9 for i in test if i < 9} == {i % 9 for i in test if i >= 9}
+
+
 @pytest.mark.parametrize(("folds", "fold", "message"), [(2, 1, "3 or more"), (5, 6, "1 to"), (12, 1, "only 11 people")])
 def test_mistakes_are_told(folds, fold, message):
     with pytest.raises(ValueError, match=message):
