@@ -200,7 +200,7 @@ def _halve(x: Array, taps: np.ndarray, count: int) -> Array:
     """
     reach, block = len(taps) // 2, len(taps)
     length = 2 * (block - 1) + len(taps)
-    rows = -(-count // block)
+    rows = max(1, -(-count // block))
     ends = 2 * block * (rows - 1) + length
     x = jnp.pad(x, ((0, 0), (reach, max(0, ends - reach - x.shape[-1]))))[:, :ends]
     basis = np.zeros((length, block))
@@ -281,7 +281,7 @@ def _mel_to_hz(m: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class _Octave:
-    """One octave of the constant-Q transform: `factor` to decimate by first, then hop, FFT length and wavelets."""
+    """One octave of the constant-Q transform: `factor` to decimate by first, then hop, frame length and wavelets."""
 
     factor: int
     hop: int
@@ -323,6 +323,8 @@ def _cqt_octaves(
             wave *= length / n_fft / np.abs(wave).sum() / np.sqrt(length)
             left = (n_fft - len(t)) // 2
             wavelets[left : left + len(t), i] = wave
+        # librosa multiplies half spectra, of a frame and of each wavelet: as much as the frame times the wavelet's
+        # positive frequencies, transformed once more.
         positive = np.fft.fft(wavelets, axis=0)[: n_fft // 2 + 1]
         octaves.append(_Octave(factor, hop, n_fft, np.fft.fft(positive, n_fft, axis=0)))
         factor = 2 if hop % 2 == 0 else 1

@@ -94,6 +94,14 @@ def test_decimate_is_librosas_soxr_hq(factor, samples):
     assert error[:, 100:].max() < 1e-5
 
 
+@pytest.mark.parametrize("samples", [1, 2, 3, 5, 20])
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_decimate_of_less_than_the_filter_is_long(factor, samples):
+    x = np.random.default_rng(0).normal(size=(2, samples)).astype(np.float32)
+    theirs = librosa.resample(x, orig_sr=factor, target_sr=1, res_type="soxr_hq")
+    np.testing.assert_allclose(spectrogram.decimate(x, factor), theirs, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("hop", "samples", "pad_mode"),
     [
