@@ -13,8 +13,9 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from data_pipelines import extract, guard, media, records, windows
 from data_pipelines.clip import SPLITS, Clip
+from data_pipelines.loading import windows
+from data_pipelines.prepare import child_processes, extract, media, records
 
 # What is looked for, and what a clip must have to be compared.
 CHECKS = {
@@ -157,7 +158,7 @@ def of_files(clips: Sequence[Clip], *, workers: int = 0) -> dict[str, Fingerprin
     """Fingerprints of the clips' own files, decoded in guarded children; of those that can be read."""
     prints = {}
     with tqdm.tqdm(total=len(clips), desc="comparing files", unit="clip", leave=False) as bar:
-        for i, outcome in guard.run(of_file, clips, workers=workers):
+        for i, outcome in child_processes.run(of_file, clips, workers=workers):
             if isinstance(outcome, Fingerprint):
                 prints[clips[i].clip_id] = outcome
             bar.update()

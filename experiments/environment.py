@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from data_pipelines import guard
+from data_pipelines.prepare import child_processes
 from experiments import files
 from experiments.run_directory import flatten, log
 
@@ -23,7 +23,7 @@ def current(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
         "platform": device.platform,
         "devices": jax.device_count(),
         "processes": jax.process_count(),
-        "threads": guard.cores(),  # XLA takes as many on a CPU, and torch is given as many
+        "threads": child_processes.cores(),  # XLA takes as many on a CPU, and torch is given as many
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
     }
 

@@ -10,7 +10,7 @@ import pathlib
 
 from absl import app, flags
 
-from experiments import command
+from experiments import command_line
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The trained run.")
 _DATA = flags.DEFINE_string("data", "", "Another dataset: a reader in data_pipelines/datasets; default: the run's own.")
@@ -24,21 +24,21 @@ def main(argv: list[str]) -> None:
     """Runs the evaluation of the flags."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    with command.errors():
+    with command_line.errors():
         evaluate_run(pathlib.Path(_WORKDIR.value))
 
 
 def evaluate_run(workdir: pathlib.Path) -> None:
     """Scores what the flags ask for; writes scores and methods tables into the run and prints the report."""
-    from data_pipelines import pseudo_fakes
-    from data_pipelines.records import Records, read_without_record
-    from experiments import experiment, prepare, results, run_directory, score_table, trained
+    from data_pipelines.fakes import pseudo_fakes
+    from data_pipelines.prepare.records import Records, read_without_record
+    from experiments import best_model, experiment, prepare, results, run_directory, score_table
     from experiments.evaluators import scoring
     from experiments.report import terminal
 
     run_directory.start_log(None, primary=True)
     config = run_directory.read_config(workdir)
-    run = trained.load(workdir, config, tuple(_ALLOW.value))
+    run = best_model.load(workdir, config, tuple(_ALLOW.value))
     val = score_table.read(workdir / "scores" / "val.csv")
     data, name = config["data"], _SPLIT.value
     foreign = bool(_DATA.value or _ROOT.value or _MANIFEST.value)
@@ -66,4 +66,4 @@ def evaluate_run(workdir: pathlib.Path) -> None:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("workdir")
-    app.run(main, flags_parser=command.parse_flags)
+    app.run(main, flags_parser=command_line.parse_flags)

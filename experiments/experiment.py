@@ -6,10 +6,12 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data_pipelines import folds, pseudo_fakes
 from data_pipelines.clip import SPLITS, Clip
-from data_pipelines.records import Records, read_without_record
+from data_pipelines.fakes import pseudo_fakes
+from data_pipelines.prepare import folds
+from data_pipelines.prepare.records import Records, read_without_record
 from experiments import (
+    best_model,
     cross_validation,
     distributed,
     files,
@@ -19,7 +21,6 @@ from experiments import (
     run_directory,
     score_table,
     train,
-    trained,
 )
 from experiments.evaluators import scoring
 from experiments.figures import attention, style
@@ -73,7 +74,7 @@ def _train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, allow:
     folder = prepare_records(config)
     splits = open_splits(config, folder)
     training = train.train(config, workdir, splits, allow)
-    best = trained.load(workdir, config, allow)
+    best = best_model.load(workdir, config, allow)
     tables, ms_per_window = {}, math.nan
     for split in ("val", "test"):
         scores = best.score(splits[split], title=f"scoring {split}")
@@ -133,7 +134,7 @@ def without_record(config: Mapping[str, Any], folder: pathlib.Path, split: str) 
 
 
 def draw_figures(
-    best: trained.Trained, workdir: pathlib.Path, records: Records, test: Sequence[ScoreRow], threshold: float
+    best: best_model.Trained, workdir: pathlib.Path, records: Records, test: Sequence[ScoreRow], threshold: float
 ) -> list[pathlib.Path]:
     """Everything that one would show of a run, as PNG files under `figures/`; returns their paths."""
     folder = workdir / "figures"
@@ -146,7 +147,7 @@ def draw_figures(
         title=workdir.name,
         samples=best.config["evaluate"]["bootstrap"],
     )
-    if maps := trained.attention_maps(best, records, test):
+    if maps := best_model.attention_maps(best, records, test):
         paths.append(folder / "attention.png")
         style.save(attention.draw(maps, title=f"{workdir.name}: where the fused decision looks"), paths[-1])
     return paths

@@ -20,7 +20,8 @@ import numpy as np
 from tqdm import tqdm
 
 from data_pipelines import batch as batch_lib
-from data_pipelines import cache, loader, sampling
+from data_pipelines import cache
+from data_pipelines.loading import loader, sampling
 from experiments.run_directory import log
 from mmdf_jax.models.multimodal import encode
 

@@ -12,7 +12,7 @@ import pathlib
 from absl import app, flags
 from ml_collections import config_flags
 
-from experiments import command
+from experiments import command_line
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, with arguments after a colon.", lock_config=True
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
     """Runs the experiment of the flags."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    with command.errors():
+    with command_line.errors():
         config_flag = config_flags.get_config_filename(flags.FLAGS["config"])
         if not pathlib.Path(config_flag.partition(":")[0]).is_file():
             known = ", ".join(sorted(str(path) for path in pathlib.Path("configs").glob("[!_]*.py")))
@@ -45,4 +45,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    app.run(main, flags_parser=command.parse_flags)
+    app.run(main, flags_parser=command_line.parse_flags)

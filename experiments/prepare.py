@@ -17,7 +17,8 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from data_pipelines import beam, cache, clip, record_files, records, splits
+from data_pipelines import cache, clip
+from data_pipelines.prepare import beam, record_files, records, splits
 from experiments.figures import contact_sheet
 
 _LABELS = {"0": "real", "1": "fake"}
@@ -59,7 +60,7 @@ def audit(data: Mapping[str, Any], *, workers: int = 0) -> tuple[str, bool]:
 
     Reads the records if they are made already, and writes `audit.csv` beside them; otherwise the clips' files.
     """
-    from experiments import audit as audit_lib
+    from experiments.report import audit as audit_lib
 
     folder = _finished(data)
     if folder is None:
@@ -96,7 +97,7 @@ def _options(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_clips(name: str, options: Mapping[str, Any]) -> list[clip.Clip]:
     """What the reader `name` finds with these options. ValueError if there is no such reader or option."""
-    folder = pathlib.Path(records.__file__).parent / "datasets"
+    folder = pathlib.Path(records.__file__).parents[1] / "datasets"
     known = sorted(path.stem for path in folder.glob("[a-z]*.py"))
     if name not in known:
         raise ValueError(f"there is no dataset {name!r}; known: {', '.join(known)}")
@@ -174,7 +175,9 @@ def define_flags() -> None:
     flags.DEFINE_string("runner", "", "Prepare on Apache Beam: direct, or any runner's name, such as DataflowRunner.")
     flags.DEFINE_string("pipeline_options", "{}", "Beam's options as JSON, as '{\"direct_num_workers\": 4}'.")
     flags.DEFINE_string("max_bad", "100%", "Share of unusable clips that is an error, as 0.01 or 1%.")
-    flags.DEFINE_string("crops", "{}", "Fields of data_pipelines.records.Crops as JSON, as '{\"face_size\": 224}'.")
+    flags.DEFINE_string(
+        "crops", "{}", "Fields of data_pipelines.prepare.records.Crops as JSON, as '{\"face_size\": 224}'."
+    )
     flags.DEFINE_string("yunet", "", "ONNX file of OpenCV's YuNet, to find faces with it instead of dlib.")
     flags.DEFINE_string("options", "{}", "Options of the dataset's reader as JSON.")
     flags.DEFINE_bool("audit", False, "Audit splits and shortcuts instead of preparing; exit code 1 on a leak.")

@@ -18,9 +18,9 @@ import optax
 from clu import parameter_overview
 from tqdm import tqdm
 
-from data_pipelines import loader
-from data_pipelines.records import Records
-from experiments import checkpoints, distributed, environment, features, modeling
+from data_pipelines.loading import loader
+from data_pipelines.prepare.records import Records
+from experiments import checkpoints, distributed, environment, features, model_from_config
 from experiments.evaluators import scoring
 from experiments.metrics_log import MetricsLog
 from experiments.run_directory import log
@@ -59,10 +59,10 @@ def train(
 
     # --------------------------------------------------------------------------------- model and optimizer
     options, steps = config["train"], config["train"]["steps"]
-    model, task = modeling.make_model(config, allow), modeling.make_task(config, allow)
+    model, task = model_from_config.make_model(config, allow), model_from_config.make_task(config, allow)
     init_key, train_key = jax.random.split(jax.random.key(config["seed"]))
-    abstract = jax.eval_shape(functools.partial(modeling.init, model, config), init_key)
-    rates = modeling.learning_rates(config, abstract["params"])
+    abstract = jax.eval_shape(functools.partial(model_from_config.init, model, config), init_key)
+    rates = model_from_config.learning_rates(config, abstract["params"])
     optimizer, learning_rate = optim.make(config["optimizer"], abstract["params"], steps, rates)
 
     def make_state(variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,10 +72,10 @@ def train(
     def eval_variables(state: Mapping[str, Any]) -> dict[str, Any]:
         return {"params": state.get("ema", state["params"]), "batch_stats": state["batch_stats"]}
 
-    parameters = modeling.count_parameters(abstract["params"])
+    parameters = model_from_config.count_parameters(abstract["params"])
     log.info("%s: %.2f M parameters", config["model"]["name"], parameters / 1e6)
     if len(set(jax.tree.leaves(rates))) > 1:
-        log.info("%s", modeling.what_trains(abstract["params"], rates))
+        log.info("%s", model_from_config.what_trains(abstract["params"], rates))
 
     # ------------------------------------------------------------------------------------------- train step
     def micro_gradients(state: Mapping[str, Any], stats: Any, batch: Any, key: jax.Array) -> tuple[Any, Any, Any]:
@@ -145,12 +145,17 @@ def train(
         state, info = saved.load("latest", abstract_state)
         log.info("resuming from step %d of %d", start, steps)
     else:
-        start, variables = 0, modeling.init_state(functools.partial(modeling.init, model, config), init_key, replicated)
+        start, variables = (
+            0,
+            model_from_config.init_state(
+                functools.partial(model_from_config.init, model, config), init_key, replicated
+            ),
+        )
         if any(spec["source"] for spec in config["pretrained"].values()):
             variables = distributed.put_replicated(
-                modeling.load_pretrained(config, model, jax.device_get(variables)), mesh
+                model_from_config.load_pretrained(config, model, jax.device_get(variables)), mesh
             )
-        state = modeling.init_state(make_state, variables, replicated)
+        state = model_from_config.init_state(make_state, variables, replicated)
         overview = parameter_overview.get_parameter_overview(jax.device_get(state["params"]), include_stats="global")
         log.debug("parameters\n%s", overview)
 

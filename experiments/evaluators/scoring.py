@@ -10,10 +10,10 @@ import numpy as np
 from flax import linen as nn
 from tqdm import tqdm
 
-from data_pipelines import loader
 from data_pipelines.clip import Clip
-from data_pipelines.records import Records
-from experiments import distributed, modeling
+from data_pipelines.loading import loader
+from data_pipelines.prepare.records import Records
+from experiments import distributed, model_from_config
 from experiments.features import Features
 from experiments.score_table import OK, ScoreRow
 
@@ -32,7 +32,7 @@ def make_predict(model: nn.Module, task: Any, mesh: jax.sharding.Mesh) -> Callab
     """A compiled (variables, batch) -> {name: [b]} whose outputs lie whole on every process."""
 
     def predict(variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        scores = task.scores(modeling.apply(model, variables, batch), batch)
+        scores = task.scores(model_from_config.apply(model, variables, batch), batch)
         return {"clip_index": batch["clip_index"], "mask": batch["mask"], **scores}
 
     return jax.jit(predict, out_shardings=distributed.replicated(mesh))

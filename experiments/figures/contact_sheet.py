@@ -5,7 +5,7 @@ import pathlib
 import cv2
 import numpy as np
 
-from data_pipelines import records
+from data_pipelines.prepare import records
 
 _COLUMNS = 8  # crops per clip
 _TILE = 96

@@ -13,7 +13,7 @@ import pytest
 
 from configs import common
 from data_pipelines import batch as batch_lib
-from experiments import modeling
+from experiments import model_from_config
 from mmdf_jax import optim
 
 FOLDER = pathlib.Path(__file__).parents[2] / "configs"
@@ -60,11 +60,13 @@ def random_batch(config):
 
 def take_steps(config, count):
     """The losses of `count` training steps on one random batch."""
-    model, task = modeling.make_model(config), modeling.make_task(config)
+    model, task = model_from_config.make_model(config), model_from_config.make_task(config)
     batch = random_batch(config)
-    variables = modeling.init_state(functools.partial(modeling.init, model, config), jax.random.key(0), None)
+    variables = model_from_config.init_state(
+        functools.partial(model_from_config.init, model, config), jax.random.key(0), None
+    )
     settings = {**config["optimizer"], "learning_rate": 1e-3, "warmup_steps": 0}
-    rates = modeling.learning_rates(config, variables["params"])
+    rates = model_from_config.learning_rates(config, variables["params"])
     optimizer, _ = optim.make(settings, variables["params"], 10, rates)
 
     @jax.jit
@@ -101,12 +103,12 @@ def test_the_tiny_config_takes_training_steps_that_lower_the_loss(name, arg):
 @pytest.mark.parametrize(("name", "arg"), CASES)
 def test_the_full_size_config_has_the_right_shapes(name, arg):
     config = get(name, f"{arg},size=base")
-    model, task = modeling.make_model(config), modeling.make_task(config)
+    model, task = model_from_config.make_model(config), model_from_config.make_task(config)
 
     def run(key):
-        variables = modeling.init(model, config, key)
+        variables = model_from_config.init(model, config, key)
         batch = batch_lib.zeros(config["data"], 2)
-        outputs = modeling.apply(model, variables, batch)
+        outputs = model_from_config.apply(model, variables, batch)
         return variables["params"], outputs, task.scores(outputs, batch)
 
     params, outputs, scores = jax.eval_shape(run, jax.random.key(0))

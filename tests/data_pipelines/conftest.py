@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from data_pipelines import detectors, faces
+from data_pipelines.prepare import detectors, faces
 
 
 def _write_media(

@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipelines import audit, media, records, windows
+from data_pipelines import audit
 from data_pipelines import clip as clip_lib
 from data_pipelines.clip import Clip
 from data_pipelines.datasets import talking_heads
+from data_pipelines.loading import windows
+from data_pipelines.prepare import media, records
 
 
 def named(clip_id, split, **fields):

@@ -38,8 +38,8 @@ class Task(detection.Task):
 
 
 def get_config(arg=None):
-    from data_pipelines import loader
-    from data_pipelines.records import Records
+    from data_pipelines.loading import loader
+    from data_pipelines.prepare.records import Records
     from experiments import prepare
 
     config = micro.get_config(arg)

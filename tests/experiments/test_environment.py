@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from data_pipelines import guard
+from data_pipelines.prepare import child_processes
 from experiments import environment
 
 
@@ -21,12 +21,12 @@ def heard(monkeypatch):
 def test_the_same_place_is_told_once_and_another_one_warned_of(heard, tmp_path, monkeypatch):
     environment.settle(tmp_path)
     saved = json.loads((tmp_path / "environment.json").read_text())
-    assert saved["threads"] == guard.cores()
+    assert saved["threads"] == child_processes.cores()
     environment.settle(tmp_path)
     assert [level for level, _ in heard] == ["info", "info"]
     assert "cpu device(s), 1 process(es)" in heard[0][1] and f"jax {saved['versions']['jax']}" in heard[0][1]
 
-    monkeypatch.setattr(guard, "cores", lambda: saved["threads"] + 3)
+    monkeypatch.setattr(child_processes, "cores", lambda: saved["threads"] + 3)
     environment.settle(tmp_path)
     level, message = heard[-1]
     assert level == "warning"

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from data_pipelines import loader
-from data_pipelines.records import Records, Selection
-from experiments import features, modeling, prepare
+from data_pipelines.loading import loader
+from data_pipelines.prepare.records import Records, Selection
+from experiments import features, model_from_config, prepare
 from tests.experiments import micro
 
 
@@ -22,9 +22,9 @@ def setup(tmp_path_factory):
         config["finetune"] |= {"mode": "frozen", "cache": True}
         records = prepare.ensure(config["data"])
         splits = {split: Records(records, split) for split in ("train", "val")}
-        model = modeling.make_model(config)
-        init = functools.partial(modeling.init, model, config)
-        variables = modeling.init_state(init, jax.random.key(0), None)
+        model = model_from_config.make_model(config)
+        init = functools.partial(model_from_config.init, model, config)
+        variables = model_from_config.init_state(init, jax.random.key(0), None)
         yield config, model, variables, splits, features.ensure(config, model, variables, splits), folder
 
 
@@ -38,7 +38,7 @@ def test_scores_from_features_are_those_from_files(setup):
     for a, b in zip(raw, short, strict=True):
         for name in ("label", "video_label", "audio_label", "clip_index", "mask", "image_mask"):
             np.testing.assert_array_equal(a[name][a["mask"]], b[name][a["mask"]])
-        expected, found = (modeling.apply(model, variables, batch)["logits"] for batch in (a, b))
+        expected, found = (model_from_config.apply(model, variables, batch)["logits"] for batch in (a, b))
         np.testing.assert_allclose(found[a["mask"]], expected[a["mask"]], atol=1e-5)
 
 

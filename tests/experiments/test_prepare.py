@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from data_pipelines import folds, records
+from data_pipelines.prepare import folds, records
 from experiments import experiment, prepare
 
 ROOT = pathlib.Path(prepare.__file__).parent.parent

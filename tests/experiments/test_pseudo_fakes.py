@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.io.wavfile
 
-from data_pipelines import loader
 from data_pipelines.clip import SPLITS, Clip, write_manifest
+from data_pipelines.loading import loader
 from experiments import experiment, prepare
 
 

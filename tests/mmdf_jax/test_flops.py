@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments.benchmarks import torch_models
+from experiments.benchmark import torch_models
 from mmdf_jax import flops
 from mmdf_jax.build import build
 from mmdf_jax.layers import spectrogram

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from data_pipelines import splits
 from data_pipelines.datasets import av_deepfake1m
+from data_pipelines.prepare import splits
 
 CLIP = "id04260/YRj7yYjVBYU/00021"
 

@@ -1,7 +1,7 @@
 """Celeb-DF: the inverted test list, names of target and source, a validation part of people and donors apart."""
 
-from data_pipelines import splits
 from data_pipelines.datasets import celeb_df
+from data_pipelines.prepare import splits
 
 LIST = "List_of_testing_videos.txt"
 

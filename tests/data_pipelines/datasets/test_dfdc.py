@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from data_pipelines import splits
 from data_pipelines.datasets import dfdc
+from data_pipelines.prepare import splits
 
 FORMS = {
     "metadata.json": json.dumps(

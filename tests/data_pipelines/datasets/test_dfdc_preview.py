@@ -2,8 +2,8 @@
 
 import json
 
-from data_pipelines import splits
 from data_pipelines.datasets import dfdc_preview
+from data_pipelines.prepare import splits
 
 
 def make(tree, people=20):

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipelines import records
 from data_pipelines.datasets import folder
+from data_pipelines.prepare import records
 from experiments import prepare
 
 ROOT = pathlib.Path(prepare.__file__).parents[1]

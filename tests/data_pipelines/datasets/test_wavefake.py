@@ -1,7 +1,7 @@
 """WaveFake: fakes named in three ways, reals from elsewhere, one sentence on one side."""
 
-from data_pipelines import splits
 from data_pipelines.datasets import wavefake
+from data_pipelines.prepare import splits
 
 SENTENCES = [f"LJ008-{i:04d}" for i in range(20)]
 WAVS = "LJSpeech-1.1/wavs"

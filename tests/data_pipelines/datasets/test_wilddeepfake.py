@@ -2,8 +2,8 @@
 
 import pytest
 
-from data_pipelines import splits
 from data_pipelines.datasets import wilddeepfake
+from data_pipelines.prepare import splits
 
 
 def make(tree, blank="_"):

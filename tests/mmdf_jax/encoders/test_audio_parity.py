@@ -19,7 +19,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from experiments.benchmarks import torch_models
+from experiments.benchmark import torch_models
 from mmdf_jax.encoders import hubert, spectrogram_cnn, wav2vec2
 from mmdf_jax.pretrained import WeightsError, load_encoder, shapes
 from tests.mmdf_jax.encoders import twin

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.benchmarks import torch_models
+from experiments.benchmark import torch_models
 from mmdf_jax.build import build
 from mmdf_jax.encoders import clip, convnext, dinov2, efficientnet
 from mmdf_jax.encoders.cnn_lstm import VARIANTS, Model

@@ -17,7 +17,7 @@ import pytest
 import torch
 import transformers
 
-from experiments.benchmarks import torch_models
+from experiments.benchmark import torch_models
 from mmdf_jax.pretrained import load_encoder
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.benchmarks import torch_models
+from experiments.benchmark import torch_models
 from mmdf_jax.encoders import spectrogram_cnn
 from mmdf_jax.encoders.spectrogram_cnn import VARIANTS, Model
 from mmdf_jax.pretrained import WeightsError

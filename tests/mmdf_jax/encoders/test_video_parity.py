@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.benchmarks import torch_models, torch_twins
+from experiments.benchmark import torch_models, torch_twins
 from mmdf_jax.encoders import cnn_lstm, resnet3d, temporal_difference
 from mmdf_jax.layers import conv3d
 from mmdf_jax.pretrained import load_encoder, shapes

@@ -1,4 +1,4 @@
-"""Compares an encoder of ours with its plain torch twin (`experiments.benchmarks.torch_twins`), same random weights.
+"""Compares an encoder of ours with its plain torch twin (`experiments.benchmark.torch_twins`), same random weights.
 
 The twin computes in float64. At published sizes some of the millions of ReLUs stand within fp32's rounding of zero, and
 some maxima over time of another, and the gradient jumps with the side that one falls to, in torch as in ours: most
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from flax import linen as nn
 
-from experiments.benchmarks import torch_models
+from experiments.benchmark import torch_models
 
 LIMITS = {"tokens": 1e-4, "pooled": 1e-4, "input gradient": 1e-3}
 DRAWS = 7

@@ -1,0 +1,183 @@
+"""Batches by number: reads what the rows of batch k show, and decodes it into their place.
+
+A batch is filled in place: to stack examples would copy every picture once more. Its memory is not cleared before, so
+every array of every example must be written.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from data_pipelines import batch as batch_lib
+from data_pipelines.loading import sampling, transforms
+from data_pipelines.loading.windows import FPS, BadRecord, Example, Stored, Window
+
+MAX_ATTEMPTS = 100  # unreadable records in a row before training gives up
+ROWS_READ = 16  # before the first of them is decoded
+ENDLESS = 2**62
+
+
+class LoaderError(ValueError):
+    """The loader cannot go on: a worker process died, or too many records are unreadable."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """The part of each global batch that one process makes: rows next to each other."""
+
+    batch_size: int
+    rows: int
+    first_row: int
+
+    def examples(self, step: int, batch: Example) -> Iterator[tuple[int, Example]]:
+        """The number of each example among all, and views into its row of the batch."""
+        for row in range(self.rows):
+            yield step * self.batch_size + self.first_row + row, {name: a[row, ...] for name, a in batch.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Visit:
+    """What was read for a place of the training stream."""
+
+    number: int
+    attempt: int  # how many records were left out before this one
+    index: int
+    stored: dict[str, Stored]
+    problems: list[str]  # of the records that were left out
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingBatches:
+    """Random access to the batches of the training stream."""
+
+    records: Any
+    window: Window
+    share: Share
+    order: sampling.Order
+    augment: Sequence[transforms.Transform]
+
+    def __len__(self) -> int:
+        return ENDLESS
+
+    def __getitem__(self, step: int) -> Example:
+        batch = self.window.empty(self.share.rows)
+        rows = self.share.examples(step, batch)
+        problems = []
+        # Several rows are read before the first is decoded: decoding empties the processor's caches, and reading after
+        # each row would take up to four times as long. Not all of them, for what is read takes memory.
+        while some := list(itertools.islice(rows, ROWS_READ)):
+            visits = [self._visit(number, example) for number, example in some]
+            for (_, example), visit in zip(some, visits, strict=True):
+                problems += self._fill(example, visit)
+        return batch | {"problems": "\n".join(problems)}
+
+    def _visit(self, number: int, example: Example, tried: int = 0, problems: Sequence[str] = ()) -> _Visit:
+        """Reads the first readable record for a place after those `tried`, and writes all but its streams."""
+        problems = list(problems)
+        for attempt in range(tried, MAX_ATTEMPTS):
+            index = self.order.row(number, skip=attempt)
+            row = self.records.index[index]
+            rng = functools.partial(sampling.example_rng, self.order.seed, number, attempt=attempt)
+            try:
+                record = _record(self.records, index, functools.partial(rng, part=1 + len(self.augment)))
+                first, last = self.window.starts(row, record)
+                start = int(rng(part=0).integers(first, last + 1)) / FPS
+                stored = {stream: self.window.read(stream, record, start) for stream in self.window.streams}
+            except BadRecord as error:
+                problems.append(f"{index} {error}")
+                continue
+            _fill_place(example, index, start, mask=True)
+            self.window.fill_labels(example, row.clip, start)
+            return _Visit(number, attempt, index, stored, problems)
+        raise LoaderError(f"{MAX_ATTEMPTS} unreadable records in a row; the last: {problems[-1].split(' ', 1)[1]}")
+
+    def _fill(self, example: Example, visit: _Visit) -> list[str]:
+        """Fills the streams, from the next readable record if need be -> what is wrong with those before it."""
+        while True:
+            try:
+                self._decode(example, visit)
+                return visit.problems
+            except BadRecord as error:
+                problems = [*visit.problems, f"{visit.index} {error}"]
+                visit = self._visit(visit.number, example, visit.attempt + 1, problems)
+
+    def _decode(self, example: Example, visit: _Visit) -> None:
+        decoded: dict[int, np.ndarray] = {}
+        for stream, stored in visit.stored.items():
+            self.window.fill(example, stream, stored, decoded)
+        augmented = example
+        for part, augment in enumerate(self.augment, start=1):
+            rng = sampling.example_rng(self.order.seed, visit.number, part, visit.attempt)
+            augmented = augment(augmented, rng)
+        for name, array in augmented.items():
+            if array is not example[name]:
+                example[name][...] = array
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationBatches:
+    """Random access to the batches of an evaluation."""
+
+    records: Any
+    window: Window
+    share: Share
+    windows: int
+    steps: int
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> Example:
+        batch = self.window.empty(self.share.rows)
+        problems = []
+        for number, example in self.share.examples(step, batch):
+            index, place = divmod(number, self.windows)
+            if index < len(self.records):
+                problems += self._fill(example, index, place)
+            else:
+                for stream in self.window.streams:
+                    self.window.fill(example, stream, (), {})
+                _fill_place(example, -1, 0.0, mask=False)
+                for name in batch_lib.LABELS:
+                    example[name][...] = -1
+        return batch | {"problems": "\n".join(problems)}
+
+    def _fill(self, example: Example, index: int, place: int) -> list[str]:
+        """Fills the example with what can be read -> what is wrong with the rest."""
+        row, record, problems = self.records.index[index], None, []
+        try:
+            record = _record(self.records, index)
+        except BadRecord as error:
+            problems.append(f"{index} {error}")
+        first, last = self.window.starts(row, record)
+        share = place / (self.windows - 1) if self.windows > 1 else 0.5  # from the clip's start to its end
+        start = (first + round(share * (last - first))) / FPS
+        self.window.fill_labels(example, row.clip, start)
+        decoded: dict[int, np.ndarray] = {}
+        for stream in self.window.streams:
+            try:
+                stored = self.window.read(stream, record, start) if record is not None else ()
+                self.window.fill(example, stream, stored, decoded)
+            except BadRecord as error:
+                problems.append(f"{index} {error}")
+                self.window.fill(example, stream, (), decoded)
+        _fill_place(example, index, start, mask=any(example[f"{stream}_mask"] for stream in self.window.streams))
+        return problems
+
+
+def _fill_place(example: Example, index: int, start: float, *, mask: bool) -> None:
+    example["clip_index"][...], example["window_start"][...], example["mask"][...] = index, start, mask
+
+
+def _record(records: Any, index: int, rng: Callable[[], np.random.Generator] | None = None) -> Mapping[str, Any]:
+    """The record, drawn with `rng()` where records can (pseudo-fakes), or BadRecord, unless its file is gone."""
+    try:
+        return records.draw(index, rng()) if rng is not None and hasattr(records, "draw") else records[index]
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # whatever the reader raises on damaged bytes
+        raise BadRecord(" ".join(str(error).split()) or repr(error)) from error  # in one line

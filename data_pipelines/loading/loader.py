@@ -1,0 +1,255 @@
+"""From records to batches: batch k is a function of (config, seed, k), whatever the workers, restarts and processes."""
+
+import dataclasses
+import math
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import cv2
+import grain
+import numpy as np
+from absl import flags, logging
+
+from data_pipelines.loading import sampling, transforms
+from data_pipelines.loading.batches import EvaluationBatches, LoaderError, Share, TrainingBatches
+from data_pipelines.loading.windows import Window
+
+FORGIVEN = 3  # unreadable clips before their share of the clips seen is looked at
+WORKER_GRACE = 30.0  # s that a worker outlives a SIGTERM, for its parent to finish the step and save
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the loader reads of a config's data section."""
+
+    window: float  # s
+    streams: Mapping[str, Mapping[str, Any]]  # stream -> its options, see windows.py
+    batch_size: int  # over all processes
+    balance: str = "method"  # of training batches, one of sampling.BALANCES
+    augment: Sequence[
+        Mapping[str, Any]
+    ] = ()  # training only: {'name': 'data_pipelines.loading.transforms....', field: value}
+    trim_silence: float = 0.0  # dB of full scale: clips begin where their sound first passes it; 0: at their start
+    workers: int = 0  # loader processes; 0: threads of this process
+    threads: int = 2  # batches that each process makes at a time; 0: none in the background
+    prefetch: int = 2  # batches that each process keeps ready
+    max_bad: float = 0.01  # share of unreadable clips above which training stops
+
+    def __post_init__(self) -> None:
+        self.cut()
+        for name, least in (("batch_size", 1), ("workers", 0), ("threads", 0), ("prefetch", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"data.{name}: expected at least {least}, found {getattr(self, name)}")
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Settings":
+        """The settings of a data section, a plain or ConfigDict mapping; keys that are not the loader's are left."""
+        values = {f.name: config[f.name] for f in dataclasses.fields(cls) if f.name in config}
+        values["streams"] = {name: dict(options) for name, options in config["streams"].items()}
+        values["augment"] = tuple(dict(spec) for spec in values.get("augment", ()))
+        return cls(**values)
+
+    def cut(self) -> Window:
+        """What is cut from each clip."""
+        return Window(self.window, self.streams, self.trim_silence)
+
+    def local_rows(self, process_index: int, process_count: int) -> int:
+        """How many rows of each batch belong to one process."""
+        if self.batch_size % process_count:
+            raise ValueError(
+                f"data.batch_size: expected a multiple of the {process_count} processes, found {self.batch_size}"
+            )
+        if not 0 <= process_index < process_count:
+            raise ValueError(f"process_index: expected 0 to {process_count - 1}, found {process_index}")
+        return self.batch_size // process_count
+
+
+def train_batches(
+    records: Any,
+    config: Mapping[str, Any],
+    *,
+    seed: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> "Batches":
+    """The endless training batches from step `start_step` on, with random windows and the config's augmentations.
+
+    Args:
+      records: random access records (records.Records, or anything picklable with `index`, `len` and `[i]`). If they
+        have `draw(i, rng)`, as pseudo-fakes do, that is asked for in place of `[i]`, with an rng of the example's own.
+      config: data section of a config, see Settings.
+      seed: decides order, windows and augmentations.
+      start_step: number of the first batch; batch k is the same whether or not the ones before it were asked for.
+      process_index, process_count: this process gets the rows `[p * B / P, (p + 1) * B / P)` of each global batch.
+
+    Returns:
+      An iterator of batches (see batch.py) that owns threads or processes: close it, or use it in a `with`.
+
+    Raises:
+      ValueError: settings that cannot work, see Settings and sampling.training_order.
+      LoaderError: (while iterating) a worker died, or too many records are unreadable.
+    """
+    settings = Settings.of(config)
+    rows = settings.local_rows(process_index, process_count)
+    window = settings.cut()
+    usable = [i for i, row in enumerate(records.index) if window.extent(row) > 0]
+    order = sampling.training_order([r.clip for r in records.index], usable, balance=settings.balance, seed=seed)
+    share = Share(settings.batch_size, rows, process_index * rows)
+    source = TrainingBatches(records, window, share, order, tuple(transform(spec) for spec in settings.augment))
+    return Batches(grain.MapDataset.source(source)[start_step:], records, settings, budget=settings.max_bad)
+
+
+def eval_batches(
+    records: Any, config: Mapping[str, Any], *, windows: int, process_index: int = 0, process_count: int = 1
+) -> "Batches":
+    """All records in order, `windows` evenly spaced windows of each, in `eval_steps` batches on every process.
+
+    `mask` is False on the rows that fill up the last batch (`clip_index` -1) and on windows of which no stream could
+    be read (`clip_index` tells the clip): they must not be scored. Arguments and errors as in `train_batches`.
+    """
+    settings = Settings.of(config)
+    rows = settings.local_rows(process_index, process_count)
+    steps = eval_steps(records, config, windows=windows)
+    share = Share(settings.batch_size, rows, process_index * rows)
+    source = EvaluationBatches(records, settings.cut(), share, windows, steps)
+    settings = dataclasses.replace(settings, workers=min(settings.workers, steps))
+    return Batches(grain.MapDataset.source(source), records, settings)
+
+
+def eval_steps(records: Any, config: Mapping[str, Any], *, windows: int) -> int:
+    """The number of batches that `eval_batches` gives."""
+    if windows < 1:
+        raise ValueError(f"windows: expected at least 1, found {windows}")
+    return math.ceil(len(records) * windows / config["batch_size"])
+
+
+class Batches(Iterator[dict[str, np.ndarray]]):
+    """Iterates over a dataset of batches, tells of clips that could not be read, and cleans up."""
+
+    def __init__(
+        self, dataset: grain.MapDataset, records: Any, settings: Settings, budget: float | None = None
+    ) -> None:
+        reading = grain.ReadOptions(
+            settings.threads, max(settings.prefetch, settings.threads) if settings.threads else 0
+        )
+        batches = dataset.to_iter_dataset(reading)
+        if settings.workers:
+            if not flags.FLAGS.is_parsed():
+                flags.FLAGS.mark_as_parsed()  # grain reads a flag, which fails outside of absl's app.run
+            batches = batches.mp_prefetch(
+                grain.MultiprocessingOptions(settings.workers, per_worker_buffer_size=settings.prefetch), _start_worker
+            )
+        self._open = [iter(batches)]
+        self._open[0].start_prefetch()
+        # Also runs at exit, while grain can still clean up, and leaves it nothing to do afterwards.
+        self._finalizer = weakref.finalize(self, _close, self._open)
+        self._clips = [row.clip.clip_id for row in records.index]
+        self._workers, self._budget = settings.workers, budget
+        self._seen = np.zeros(len(self._clips), bool)
+        self._bad: set[int] = set()
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        if not self._open:
+            raise LoaderError("the loader is closed")
+        try:
+            batch = next(self._open[0])
+        except RuntimeError as error:
+            if "Worker process was terminated" not in str(error):
+                raise
+            self.close()
+            raise LoaderError(_cause_of_death(str(error))) from None
+        problems = batch.pop("problems")
+        self._seen[batch["clip_index"]] = True
+        for problem in problems.splitlines():
+            self._tell(problem)
+        # A worker's arrays lie in shared memory, which must not outlive the loader.
+        return {name: np.array(array) for name, array in batch.items()} if self._workers else batch
+
+    def _tell(self, problem: str) -> None:
+        row, reason = problem.split(" ", 1)
+        if int(row) not in self._bad:
+            self._bad.add(int(row))
+            verb = "not scored" if self._budget is None else "skipped"
+            logging.warning("%s: %s: %s", self._clips[int(row)], verb, reason)
+        seen = len(self._bad | set(np.flatnonzero(self._seen)))
+        if self._budget is not None and len(self._bad) > max(FORGIVEN, self._budget * seen):
+            self.close()
+            raise LoaderError(
+                f"{len(self._bad)} of the {seen} clips read so far are unreadable, more than data.max_bad="
+                f"{self._budget:g} allows; the last: {self._clips[int(row)]}: {reason}. Prepare the records again"
+            )
+
+    def close(self) -> None:
+        """Stops threads and worker processes. Batches already handed out stay valid."""
+        self._finalizer()
+
+    def __enter__(self) -> "Batches":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _close(iterators: list[grain.DatasetIterator]) -> None:
+    while iterators:
+        iterators.pop().close()
+
+
+def transform(spec: Mapping[str, Any]) -> transforms.Transform:
+    """One augmentation from plain data: `{'name': 'data_pipelines.loading.transforms.HorizontalFlip', 'p': 0.5}`.
+
+    Raises:
+      ValueError: a name outside of data_pipelines.loading.transforms, or a field that the transform does not have.
+    """
+    fields = dict(spec)
+    name = fields.pop("name", "")
+    kinds = {
+        f"{transforms.__name__}.{n}": kind
+        for n, kind in vars(transforms).items()
+        if isinstance(kind, type) and issubclass(kind, transforms.Transform) and n[0] != "_" and n != "Transform"
+    }
+    if name not in kinds:
+        raise ValueError(f"data.augment: unknown transform {name!r}; known: {', '.join(kinds)}")
+    options = [field.name for field in dataclasses.fields(kinds[name])]
+    if unknown := sorted(set(fields) - set(options)):
+        raise ValueError(f"data.augment: {name} has no field {unknown[0]!r}; it has {', '.join(options)}")
+    return kinds[name](**fields)
+
+
+# Worker processes
+
+
+def _start_worker(worker: int, workers: int) -> None:
+    """Runs first in each worker: one thread for OpenCV, and no life without the parent."""
+    del worker, workers
+    cv2.setNumThreads(1)  # the workers are the parallelism
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which closes its workers
+    terminated = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: terminated.set())
+    parent = multiprocessing.parent_process().pid
+    threading.Thread(target=_exit_in_time, args=(parent, terminated), daemon=True).start()
+
+
+def _exit_in_time(parent: int, terminated: threading.Event) -> None:
+    deadline = math.inf
+    while os.getppid() == parent and time.monotonic() < deadline:
+        time.sleep(0.5)
+        if terminated.is_set():
+            deadline = min(deadline, time.monotonic() + WORKER_GRACE)
+    os._exit(1)  # Python's resource tracker, which outlives parent and workers, then frees the shared memory
+
+
+def _cause_of_death(message: str) -> str:
+    code = message.partition("exit code ")[2].split(".")[0].strip()
+    reason = {
+        "-9": "killed, perhaps for want of memory: lower data.workers, data.prefetch or data.batch_size",
+        "-7": "no shared memory left: give the machine a larger /dev/shm, or set data.workers=0",
+    }.get(code, "look above for its last words; data.workers=0 shows errors in this process")
+    return f"a loader worker process died with exit code {code}: {reason}"

@@ -1,0 +1,49 @@
+"""Augmentations of time, which treat all streams alike: sync is evidence.
+
+Shifts in time need none: a training window begins at a random moment, for all streams.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from data_pipelines.loading.transforms.base import Example, Range, Transform
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed(Transform):
+    """Slower by `rate` (at most 1): the window's first part, of that share, lasts for all of it; voices get lower.
+
+    Never faster: a window holds no more than it shows. Pictures are the nearest ones that there are.
+    """
+
+    rate: Range = (0.85, 1.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.5 <= self.rate[0] <= self.rate[1] <= 1:
+            raise ValueError(f"Speed.rate: expected a range within 0.5 to 1, found {self.rate}")
+
+    def apply(self, example: Example, rng: np.random.Generator) -> Example:
+        rate = rng.uniform(*self.rate)
+        out = {}
+        for stream in ("image", "video", "mouth"):
+            if stream in example and example[f"{stream}_mask"]:
+                times = np.arange(len(example[stream])) + 0.5
+                out[stream] = example[stream][np.floor(times * rate).astype(int)]
+        if "audio" in example and example["audio_mask"]:
+            out["audio"] = _stretched(example["audio"], rate)
+        return out
+
+
+def _stretched(samples: np.ndarray, rate: float) -> np.ndarray:
+    """The first `rate` of samples [s] int16, resampled to s."""
+    import soxr
+
+    length = len(samples)
+    part = round(length * rate)
+    if part == length:
+        return samples
+    out = soxr.resample(samples[:part].astype(np.float32), part, length)
+    out = np.pad(out, (0, max(0, length - len(out))))[:length]
+    return np.clip(np.rint(out), -32768, 32767).astype(np.int16)

@@ -1,0 +1,294 @@
+"""One clip to one record: decode, follow the face, cut out face and mouth, encode. Runs in a guarded child."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import cv2
+import numpy as np
+
+from data_pipelines.clip import Clip
+from data_pipelines.prepare import detectors, faces, media, speaker, tracking
+
+FACES = ("face", "whole")
+CODECS = ("jpeg", "png", "webp")
+# Statuses of clips whose record holds less than it should; the others are ok, or simply lack a stream.
+BAD = ("no_face", "truncated", "undecodable", "missing", "too_large", "crashed", "timeout", "error")
+_JPEG_444 = 0x111111  # no chroma subsampling: colour fringes are evidence
+_LONG_SIDE = 640  # pixels at which faces are looked for
+_LOST = 25  # frames without the face that are interpolated without a word
+
+
+@dataclasses.dataclass(frozen=True)
+class Crops:
+    """What is cut out of the pictures, and how it is stored.
+
+    `quality` is that of JPEG and WebP (101: lossless WebP). `min_found`: share of frames in which the face must be
+    seen; below it the clip is `no_face` and keeps its sound alone. `yunet`: path of YuNet's ONNX file, to find faces
+    with it; "" for dlib (see detectors.py).
+    """
+
+    face: str = "face"  # face: aligned and followed; whole: the whole picture, padded to a square
+    face_size: int = 112
+    margin: float = 0.3
+    codec: str = "jpeg"
+    quality: int = 95
+    mouth: bool = True
+    mouth_size: int = 96
+    min_found: float = 0.5
+    yunet: str = ""
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("face", self.face, FACES), ("codec", self.codec, CODECS)):
+            if value not in known:
+                raise ValueError(f"crops.{name} is {value!r}, expected one of {', '.join(known)}")
+        for name, value, low, high in (
+            ("face_size", self.face_size, 8, 2048),
+            ("mouth_size", self.mouth_size, 8, 512),
+            ("margin", self.margin, 0, 4),
+            ("quality", self.quality, 1, 101),
+            ("min_found", self.min_found, 0, 1),
+        ):
+            if not low <= value <= high:
+                raise ValueError(f"crops.{name} is {value}, expected {low} to {high}")
+
+    def described(self) -> dict[str, Any]:
+        """The fields as records know them: the detector's file by the SHA-256 of what is in it, not by its place.
+
+        Raises FileNotFoundError or ValueError if that is no file of YuNet's.
+        """
+        return dataclasses.asdict(self) | {"yunet": _checked(self.yunet) if self.yunet else ""}
+
+
+CROPS = Crops()
+
+
+@functools.cache
+def _checked(yunet: str) -> str:
+    """SHA-256 of a file that YuNet can be loaded from."""
+    detectors.check(yunet)
+    return sha256(yunet)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a child is given."""
+
+    clip: Clip
+    crops: Crops
+    limits: media.Limits = media.LIMITS
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a clip. `record`: the features as they are stored, or None."""
+
+    status: str
+    reason: str = ""
+    frames: int = 0
+    found: int = 0  # frames in which the face was seen
+    face_size: float = 0.0  # median side of the face square in source pixels
+    duration: float = 0.0  # s
+    audio_samples: int = 0
+    speaker: str = ""  # why this face: given, only, largest or sound (see speaker.Choice); "" without one
+    record: dict[str, Any] | None = None
+
+
+def extract(job: Job) -> Outcome:
+    """The record of a clip; every fault of the file is a status, never an exception."""
+    cv2.setNumThreads(1)  # the cores are shared out by clip
+    clip, crops, limits = job.clip, job.crops, job.limits
+    try:
+        choice, heard = _speaker(clip, crops, limits)
+    except ValueError as error:
+        return Outcome("error", str(error))
+    if heard is not None and heard.status in ("undecodable", "missing", "too_large"):
+        return Outcome(heard.status, heard.reason)
+    track = choice and choice.track
+    cutter = None if track is None and _wants_faces(crops) and crops.face == "face" else _Cutter(crops, track)
+    if cutter is None and heard is not None:
+        source = heard
+    else:
+        source = media.read(clip.path, on_frame=cutter and cutter.take, audio=heard is None, limits=limits)
+    sound = (heard or source) if not clip.audio_path else media.read(clip.audio_path, limits=limits)
+    return _outcome(job, source, heard or source, sound, cutter, choice)
+
+
+def _wants_faces(crops: Crops) -> bool:
+    return crops.face == "face" or crops.mouth
+
+
+def _speaker(clip: Clip, crops: Crops, limits: media.Limits) -> tuple[speaker.Choice | None, media.Media | None]:
+    """Whose face is followed, and what the search for it read of the file (None when nothing had to be searched)."""
+    if not _wants_faces(crops):
+        return None, None
+    if clip.landmarks_path:
+        return speaker.Choice(faces.given(clip.landmarks_path), "given"), None
+    tracker = tracking.Tracker(functools.partial(detectors.detector, crops.yunet))
+    seen = media.read(clip.path, on_frame=tracker.take, long_side=_LONG_SIDE, pixels="rgb24", limits=limits)
+    tracks = tracker.finish(seen.width)
+    if not tracks:
+        return None, seen
+    apart = clip.audio_path and len(tracks) > 1
+    return speaker.choose(tracks, media.read(clip.audio_path, limits=limits).audio if apart else seen.audio), seen
+
+
+class _Cutter:
+    """Cuts and encodes frame by frame as they are decoded."""
+
+    def __init__(self, crops: Crops, track: faces.Track | None) -> None:
+        self._crops, self._track = crops, track
+        self.frames: list[bytes] = []
+        self.mouth: list[bytes] = []
+        self.times: list[float] = []
+        self._face_maps = self._mouth_maps = None
+        self._suffix, self._options = _encoding(crops)
+
+    def take(self, i: int, time: float, image: np.ndarray) -> None:
+        crops = self._crops
+        if i == 0:
+            self._plan(image.shape[1], image.shape[0])
+        self.times.append(time)
+        row = min(i, len(self._face_maps) - 1)
+        border = cv2.BORDER_REPLICATE if crops.face == "face" else cv2.BORDER_CONSTANT
+        self.frames.append(self._encode(faces.crop(image, self._face_maps[row], crops.face_size, border)))
+        if self._mouth_maps is not None:
+            grey = faces.crop(image, self._mouth_maps[row], crops.mouth_size)
+            self.mouth.append(self._encode(cv2.cvtColor(grey, cv2.COLOR_BGR2GRAY)))
+
+    def _plan(self, width: int, height: int) -> None:
+        track, crops = self._track, self._crops
+        if track is not None:
+            track = self._track = track.scaled(width)
+        if crops.face == "whole":
+            self._face_maps = faces.whole_transforms(width, height, crops.face_size)
+        else:
+            self._face_maps = faces.face_transforms(track, crops.face_size, crops.margin)
+        if crops.mouth and track is not None:
+            self._mouth_maps = faces.mouth_transforms(track, crops.mouth_size)
+
+    def _encode(self, image: np.ndarray) -> bytes:
+        return cv2.imencode(self._suffix, image, self._options)[1].tobytes()
+
+    def boxes(self) -> np.ndarray:
+        """[t 4] float32, source pixels."""
+        rows = np.minimum(np.arange(len(self.frames)), len(self._face_maps) - 1)
+        return faces.boxes(self._face_maps[rows], self._crops.face_size)
+
+    def found(self) -> np.ndarray:
+        """[t] uint8."""
+        count = len(self.frames)
+        if self._track is None:
+            return np.full(count, self._crops.face == "whole", np.uint8)
+        found = np.zeros(count, np.uint8)
+        known = self._track.found[:count]
+        found[: len(known)] = known
+        return found
+
+
+def _encoding(crops: Crops) -> tuple[str, list[int]]:
+    if crops.codec == "png":
+        return ".png", [cv2.IMWRITE_PNG_COMPRESSION, 4]
+    if crops.codec == "webp":
+        return ".webp", [cv2.IMWRITE_WEBP_QUALITY, crops.quality]
+    sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _JPEG_444]
+    return ".jpg", [cv2.IMWRITE_JPEG_QUALITY, min(crops.quality, 100), *sampling]
+
+
+def _outcome(
+    job: Job,
+    source: media.Media,
+    first: media.Media,
+    sound: media.Media,
+    cutter: _Cutter | None,
+    choice: speaker.Choice | None,
+) -> Outcome:
+    """Puts record, status and reason together. `first`: the read that looked at all streams."""
+    crops = job.crops
+    audio = np.zeros(0, np.int16) if sound.audio is None else sound.audio
+    count = len(cutter.frames) if cutter else 0
+    if cutter and job.clip.audio_path:
+        audio = audio[: count * media.SAMPLE_RATE // media.FPS]
+    boxes, found = np.zeros((0, 4), np.float32), np.zeros(0, np.uint8)
+    times = np.zeros(0, np.float32)
+    status, reason = first.status, first.reason
+    if job.clip.audio_path:
+        status, reason = _joined(source, sound)
+    if count:
+        boxes, found, times = cutter.boxes(), cutter.found(), np.float32(cutter.times)
+    looked_for = _wants_faces(crops) and first.frames > 0
+    share = float(found.mean()) if count else 0.0
+    if looked_for and crops.face == "face" and share < crops.min_found:
+        seen = f"a face in {int(found.sum())} of {count} frames only" if count else "no face found"
+        status = status if status == "truncated" else "no_face"
+        reason = "; ".join(filter(None, (seen, reason)))
+        cutter, count, boxes, found, times = None, 0, boxes[:0], found[:0], times[:0]
+    elif looked_for and count and (gap := faces.longest_gap(found > 0)) > _LOST:
+        reason = "; ".join(filter(None, (reason, f"no face for {gap / media.FPS:.1f} s")))
+    duration = count / media.FPS if count else len(audio) / media.SAMPLE_RATE
+    outcome = Outcome(
+        status,
+        reason,
+        frames=count,
+        found=int(found.sum()),
+        face_size=float(np.median(boxes[:, 2] - boxes[:, 0])) / (1 + crops.margin) if count else 0.0,
+        duration=duration,
+        audio_samples=len(audio),
+        speaker=choice.by if count and choice else "",
+    )
+    if not count and not len(audio):
+        return outcome
+    info = {
+        "clip": dataclasses.asdict(job.clip),
+        "status": status,
+        "audio_present": int(len(audio) > 0),
+        "video_present": int(count > 0),
+        "source_sha256": sha256(job.clip.path),
+        "decoder": media.DECODER,
+        "codecs": first.codecs,
+        "source_size": [source.width, source.height],
+        "crops": crops.described(),
+        "detector": _detector(job) if looked_for else "",
+        "speaker": outcome.speaker,
+        "speaker_correlation": choice.correlation if count and choice else None,
+    }
+    record = {
+        "frames": cutter.frames if count else [],
+        "mouth": cutter.mouth if count else [],
+        "boxes": boxes.tobytes(),
+        "times": times.tobytes(),
+        "found": found.tobytes(),
+        "audio": audio.tobytes(),
+        "info": json.dumps(info).encode(),
+    }
+    return dataclasses.replace(outcome, record=record)
+
+
+def _detector(job: Job) -> str:
+    """What found the faces: a detector's name, or `landmarks` that the dataset brings along."""
+    return "landmarks" if job.clip.landmarks_path else detectors.detector(job.crops.yunet).name
+
+
+def _joined(picture: media.Media, sound: media.Media) -> tuple[str, str]:
+    """Status and reason of a clip whose picture and sound are two files."""
+    reasons = [] if picture.status in ("ok", "no_audio") else [picture.reason]
+    if sound.audio is None:
+        reasons.append(f"the sound file is {sound.status}: {sound.reason}")
+    elif sound.status == "truncated":
+        reasons.append(sound.reason)
+    if "truncated" in (picture.status, sound.status):
+        return "truncated", "; ".join(reasons)
+    if sound.audio is None:
+        return "no_audio", "; ".join(reasons)
+    return ("no_video" if not picture.frames else "ok"), "; ".join(reasons)
+
+
+def sha256(path: str | pathlib.Path) -> str:
+    """Hex digest of a file's bytes, or of the digests of a folder's pictures."""
+    if pathlib.Path(path).is_dir():
+        return hashlib.sha256("".join(map(sha256, media.pictures(path))).encode()).hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,94 @@
+"""A trained run, ready to score: its best checkpoint in its own model, and the figures that need the model."""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from data_pipelines.loading import loader
+from data_pipelines.prepare.records import Records, Selection
+from experiments import checkpoints, distributed, model_from_config
+from experiments.evaluators import scoring
+from experiments.figures import attention as attention_figure
+from experiments.figures.attention import AttentionMaps
+from experiments.score_table import ScoreRow
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A run's best model."""
+
+    config: Mapping[str, Any]
+    mesh: jax.sharding.Mesh
+    model: nn.Module
+    predict: Callable[..., dict[str, jax.Array]]
+    variables: Any
+    step: int
+
+    def score(self, records: Records, title: str) -> scoring.Scores:
+        """Scores every clip of `records`; `title` stands before the progress bar."""
+        return scoring.score(
+            self.predict,
+            self.variables,
+            records,
+            self.config,
+            self.mesh,
+            title=title,
+            progress=distributed.is_primary(),
+        )
+
+
+def load(workdir: pathlib.Path, config: Mapping[str, Any], allow: Sequence[str] = ()) -> Trained:
+    """The best checkpoint of the run in `workdir`.
+
+    Raises:
+      FileNotFoundError: nothing was trained there.  ValueError: a damaged checkpoint, or one of another model.
+    """
+    mesh = distributed.make_mesh()
+    model, task = model_from_config.make_model(config, allow), model_from_config.make_task(config, allow)
+    abstract = jax.eval_shape(functools.partial(model_from_config.init, model, config), jax.random.key(0))
+    placed = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=distributed.replicated(mesh)),
+        {"params": abstract["params"], "batch_stats": abstract["batch_stats"]},
+    )
+    with contextlib.closing(checkpoints.Checkpoints(workdir / "checkpoints")) as saved:
+        variables, info = saved.load("best", placed)
+    return Trained(config, mesh, model, scoring.make_predict(model, task, mesh), variables, info["best_step"])
+
+
+def attention_maps(
+    run: Trained, records: Records, scores: Sequence[ScoreRow], examples: int = 6
+) -> list[AttentionMaps]:
+    """Attention over the middle window of a few clips: the first real ones, and one of each manipulation method.
+
+    Empty if the model's outputs have no `attention`. Runs on this process's first device alone.
+    """
+    usable = [row for row, score in enumerate(scores) if score.scored]
+    first_of = {scores[row].method: row for row in reversed(usable) if scores[row].label == 1}
+    fakes = [first_of[method] for method in sorted(first_of)][: examples - 1]
+    real = [row for row in usable if scores[row].label == 0][: max(1, examples - len(fakes))]
+    chosen = Selection(records, [*real, *fakes])
+    with loader.eval_batches(
+        chosen, {**run.config["data"], "batch_size": len(chosen), "workers": 0}, windows=1
+    ) as batches:
+        batch = next(batches)
+    outputs = jax.jit(functools.partial(model_from_config.apply, run.model))(jax.device_get(run.variables), batch)
+    if "attention" not in outputs:
+        return []
+    attention = jax.device_get(outputs["attention"])
+    return [
+        attention_figure.of_batch(
+            batch,
+            attention,
+            i,
+            title=f"{scores[row].method} · {scores[row].clip_id}",
+            window=run.config["data"]["window"],
+            scores={"score": scores[row].score},
+        )
+        for i, row in enumerate(chosen.rows)
+    ]

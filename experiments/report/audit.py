@@ -1,0 +1,311 @@
+"""Audit of a dataset: what its splits share, and whether anything irrelevant tells its fakes from its reals."""
+
+import collections
+import dataclasses
+import math
+import pathlib
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from data_pipelines import audit as leak_audit
+from data_pipelines.clip import SPLITS, Clip
+from data_pipelines.loading import windows
+from data_pipelines.prepare import records, splits
+from experiments.report.terminal import number
+from experiments.score_table import write_csv
+from mmdf_jax.metrics import classification
+from mmdf_jax.stats.bootstrap import Interval, interval
+
+COLUMNS = ("audit", "check", "value", "low", "high", "clips", "verdict", "sentence")
+ALL_TOGETHER = "all together"
+_WIDTH = 100
+_SHOWN = 10  # leaks of one kind that the report names
+_FOLDS, _LEVEL, _SAMPLES = 5, 0.95, 1000
+_MATTERS = 0.55  # AUC below which a probe that is not at chance is a trace only
+_PICTURES = 5  # of a clip, whose mean colour is taken
+_NEAR_SILENCE = 33.0  # int16 units: -60 dB of full scale, by which silence out of a computer is told
+_FRAME = 160  # samples in which loudness is measured for the leading silence
+
+
+@dataclasses.dataclass(frozen=True)
+class Shortcut:
+    """How well one probe tells fakes from reals of people it did not see. `auc` may be nan: it could not be tried."""
+
+    probe: str
+    auc: Interval
+    clips: int
+
+    @property
+    def verdict(self) -> str:
+        if math.isnan(self.auc.low):
+            return "unknown"
+        if self.auc.low <= 0.5:
+            return "chance"
+        return "SHORTCUT" if self.auc.value >= _MATTERS else "trace"
+
+    def __str__(self) -> str:
+        verdict = self.verdict
+        if verdict == "unknown":
+            return f"{self.probe} could not be probed: too few real or fake clips of different people have it."
+        limits = f"AUC {number(self.auc.value)} [{number(self.auc.low)}, {number(self.auc.high)}]"
+        if verdict == "SHORTCUT":
+            return (
+                f"{self.probe} alone tells fakes from reals ({limits}): a detector may learn it, and its numbers here "
+                "then mean less than they seem."
+            )
+        if verdict == "trace":
+            return f"{self.probe} differs a little between fakes and reals ({limits}): not chance, but of no great use."
+        return f"{self.probe} does not tell fakes from reals ({limits})."
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """What was found. `shortcuts` is empty where there are no records."""
+
+    clips: tuple[Clip, ...]
+    compared: Mapping[str, int]
+    leaks: tuple[leak_audit.Leak, ...]
+    shortcuts: tuple[Shortcut, ...] = ()
+
+
+def of_clips(clips: Sequence[Clip], *, workers: int = 0) -> Audit:
+    """Leaks between the splits of these clips, whose files are read; clips without a split get theirs as in `prepare`.
+
+    Raises ValueError if there is no clip.
+    """
+    if not clips:
+        raise ValueError("there is no clip to audit")
+    clips = splits.assign(clips)
+    prints = leak_audit.of_files(clips, workers=workers)
+    return Audit(tuple(clips), leak_audit.compared(clips, prints), tuple(leak_audit.leaks(clips, prints)))
+
+
+def of_records(folder: str | pathlib.Path) -> Audit:
+    """Leaks and shortcuts of a folder of records. FileNotFoundError or ValueError if there are none."""
+    records.read_header(folder)
+    clips = [row.clip for _, row in records.read_index(folder)]
+    prints = leak_audit.of_records(folder)
+    return Audit(
+        tuple(clips), leak_audit.compared(clips, prints), tuple(leak_audit.leaks(clips, prints)), shortcuts(folder)
+    )
+
+
+# Shortcuts
+
+
+def shortcuts(folder: str | pathlib.Path, *, seed: int = 0) -> tuple[Shortcut, ...]:
+    """The probes of `features`, then all of them together, over all clips of known label.
+
+    Each probe is a logistic regression on ranks and their squares (a category: one indicator each), cross-validated in
+    folds that share no identity; its AUC's interval is the bootstrap's over identities. The intervals hold together at
+    95 % (Bonferroni), so that of many probes none is called a shortcut by chance.
+    """
+    rows = [(row.clip, values) for row, values in features(folder) if row.clip.label in (0, 1)]
+    clips = [clip for clip, _ in rows]
+    labels = np.array([clip.label for clip in clips], int)
+    groups = [(clip.dataset, clip.identity) if clip.identity else ("", clip.clip_id) for clip in clips]
+    probes = tuple(dict.fromkeys(name for _, values in rows for name in values))
+    designs = {name: _design([values.get(name) for _, values in rows]) for name in probes}
+    designs[ALL_TOGETHER] = np.concatenate(list(designs.values()), axis=1) if designs else np.zeros((0, 0))
+    level = 1 - (1 - _LEVEL) / len(designs)
+    return tuple(_probe(name, design, labels, groups, level, seed) for name, design in designs.items())
+
+
+def features(folder: str | pathlib.Path) -> list[tuple[records.IndexRow, dict[str, Any]]]:
+    """For each readable record: probe -> tuple of floats, or a word; what a clip has nothing for is left out."""
+    report = {row["clip_id"]: row for row in records.read_report(folder)}
+    found = []
+    for split in dict.fromkeys(name for name, _ in records.read_index(folder)):
+        reader = records.Records(folder, split)
+        for i, row in enumerate(reader.index):
+            try:
+                found.append((row, _features(reader[i], row, report.get(row.clip.clip_id, {}))))
+            except windows.BadRecord as error:
+                logging.warning("%s: not probed: %s", row.clip.clip_id, error)
+    return found
+
+
+def _features(record: Mapping[str, Any], row: records.IndexRow, report: Mapping[str, str]) -> dict[str, Any]:
+    size, seconds = float(report.get("bytes") or 0), row.duration
+    values: dict[str, Any] = {"duration": (seconds,)}
+    if record["audio_present"]:
+        audio = record["audio"].astype(np.float64)
+        values["leading silence"] = _leading_silence(audio)
+        values["loudness"] = (20 * np.log10(np.sqrt(np.mean(audio**2)) + 1.0), 20 * np.log10(np.abs(audio).max() + 1.0))
+    if size and seconds:
+        values["bitrate"] = (size / seconds,)
+    if record["video_present"]:
+        width, height = record["source_size"]
+        values["resolution"] = (width * height, width / max(height, 1))
+    values["codec"] = record["codecs"]
+    if size:
+        values["file size"] = (size,)
+    if float(report.get("face_size") or 0):
+        values["face size"] = (float(report["face_size"]),)
+    if frames := record["frames"]:
+        chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, _PICTURES).round().astype(int)]
+        what = f"a picture of {row.clip.clip_id}"
+        colours = [windows.decode(data, 16, grey=False, what=what).mean((0, 1)) for data in chosen]
+        values["mean colour"] = tuple(np.mean(colours, axis=0))
+    return values
+
+
+def _leading_silence(audio: np.ndarray) -> tuple[float, float]:
+    """Seconds before the sound passes -60 dB of full scale, and before it passes -30 dB of its own level."""
+    frames = audio[: len(audio) // _FRAME * _FRAME].reshape(-1, _FRAME)
+    levels = np.sqrt(np.mean(frames**2, axis=1)) if len(frames) else np.zeros(1)
+    own = np.sqrt(np.mean(audio**2)) * 10 ** (-30 / 20) if len(audio) else 0.0
+    first = [float(np.argmax(np.append(levels, np.inf) > level)) for level in (_NEAR_SILENCE, own)]
+    return first[0] * _FRAME / windows.SAMPLE_RATE, first[1] * _FRAME / windows.SAMPLE_RATE
+
+
+def _design(values: Sequence[Any]) -> np.ndarray:
+    """Columns [n k] for a regression; a row of nan where there is no value."""
+    known = [value for value in values if value is not None]
+    if known and isinstance(known[0], str):
+        words = sorted(set(known))
+        rows = [[float(value == word) for word in words] if value is not None else None for value in values]
+    else:
+        rows = list(values)
+    width = len(next((row for row in rows if row is not None), (0.0,)))
+    table = np.array([row if row is not None else [np.nan] * width for row in rows], float).reshape(len(rows), width)
+    if known and isinstance(known[0], str):
+        return table
+    # Ranks, so that no outlier and no unit matters, and squares, for cues that lie in the middle or at both ends.
+    ranks = np.stack([_ranks(column) for column in table.T], axis=1)
+    return np.concatenate([ranks, ranks**2], axis=1)
+
+
+def _ranks(column: np.ndarray) -> np.ndarray:
+    """Mid-ranks from -1 to 1; nan stays."""
+    known = np.isfinite(column)
+    _, inverse, counts = np.unique(column[known], return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - (counts + 1) / 2
+    out = np.full(len(column), np.nan)
+    out[known] = 2 * (middle[inverse] + 0.5) / max(known.sum(), 1) - 1
+    return out
+
+
+def _probe(
+    name: str, design: np.ndarray, labels: np.ndarray, groups: Sequence[tuple[str, str]], level: float, seed: int
+) -> Shortcut:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    if name == ALL_TOGETHER:  # what a clip lacks is taken as the middle
+        design = np.nan_to_num(design, nan=0.0)
+    known = np.isfinite(design).all(1)
+    design, labels = design[known], labels[known]
+    groups = [group for group, k in zip(groups, known, strict=True) if k]
+    people = min((len({g for g, y in zip(groups, labels, strict=True) if y == one}) for one in (0, 1)), default=0)
+    folds = min(_FOLDS, people)
+    nan = Interval(math.nan, math.nan, math.nan, len(set(groups)), 0)
+    if folds < 2:
+        return Shortcut(name, nan, len(labels))
+    codes = {group: i for i, group in enumerate(sorted(set(groups)))}
+    scores = np.full(len(labels), np.nan)
+    cut = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    for train, test in cut.split(design, labels, [codes[group] for group in groups]):
+        if len(set(labels[train])) == 2:
+            # Balanced, so that no fold's intercept betrays the labels that it lacks.
+            model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000).fit(design[train], labels[train])
+            scores[test] = model.decision_function(design[test])
+    kept = np.isfinite(scores)
+    kept_groups = [group for group, k in zip(groups, kept, strict=True) if k]
+    auc = interval(
+        classification.auc, labels[kept], scores[kept], kept_groups, samples=_SAMPLES, level=level, seed=seed
+    )
+    return Shortcut(name, auc, int(kept.sum()))
+
+
+# What is told
+
+
+def rows(audit: Audit) -> list[dict[str, Any]]:
+    """The rows of audit.csv: a leak check's `value` is how many leaks it found, a probe's its AUC."""
+    counts = collections.Counter(leak.check for leak in audit.leaks)
+    table = [
+        {
+            "audit": "leak",
+            "check": check,
+            "value": float(counts[check]),
+            "low": math.nan,
+            "high": math.nan,
+            "clips": audit.compared[check],
+            "verdict": "LEAK" if counts[check] else "none" if audit.compared[check] else "unknown",
+            "sentence": _leak_sentence(check, audit),
+        }
+        for check in leak_audit.CHECKS
+    ]
+    table += [
+        {
+            "audit": "shortcut",
+            "check": shortcut.probe,
+            "value": shortcut.auc.value,
+            "low": shortcut.auc.low,
+            "high": shortcut.auc.high,
+            "clips": shortcut.clips,
+            "verdict": shortcut.verdict,
+            "sentence": str(shortcut),
+        }
+        for shortcut in audit.shortcuts
+    ]
+    return table
+
+
+def write(path: str | pathlib.Path, audit: Audit) -> None:
+    """audit.csv."""
+    write_csv(path, COLUMNS, rows(audit))
+
+
+def render(audit: Audit) -> str:
+    """The report: a table, and a plain sentence on each line of it."""
+    sizes = collections.Counter(clip.split for clip in audit.clips)
+    counted = ", ".join(f"{split} {sizes[split]}" for split in SPLITS if sizes[split])
+    lines = [f"Audit of {len(audit.clips)} clips: {counted}", ""]
+    lines.append(f"  {'across splits':<18}{'clips compared':>15}{'leaks':>8}   verdict")
+    table = rows(audit)
+    for row in table:
+        if row["audit"] == "leak":
+            lines.append(f"  {row['check']:<18}{row['clips']:>15}{row['value']:>8.0f}   {row['verdict']}")
+    if audit.shortcuts:
+        lines += ["", f"  {'shortcut probe':<18}{'clips probed':>15}{'AUC':>8}   {'interval':<17}verdict"]
+        for row in table:
+            if row["audit"] == "shortcut":
+                limits = f"[{number(row['low'])}, {number(row['high'])}]"
+                value = number(row["value"])
+                lines.append(f"  {row['check']:<18}{row['clips']:>15}{value:>8}   {limits:<17}{row['verdict']}")
+        lines.append("  (the intervals hold together at 95 %, over identities that the probe did not see)")
+    lines.append("")
+    for row in table:
+        lines += textwrap.wrap(_capital(row["sentence"]), _WIDTH, subsequent_indent="  ", break_long_words=False)
+        if row["audit"] == "leak":
+            lines += _named([leak for leak in audit.leaks if leak.check == row["check"]])
+    if not audit.shortcuts:
+        lines.append(
+            "Shortcuts were not probed: no records with these crops (run experiments.prepare first, or give --out)."
+        )
+    return "\n".join(lines)
+
+
+def _leak_sentence(check: str, audit: Audit) -> str:
+    found = sum(leak.check == check for leak in audit.leaks)
+    if found:
+        clips = len({clip.clip_id for leak in audit.leaks if leak.check == check for clip in leak.clips})
+        return f"{check}: {found} shared across splits, in {clips} clips: results on this split are not to be trusted."
+    if not audit.compared[check]:
+        return f"{check}: unknown, for no clip has {leak_audit.CHECKS[check]}."
+    return f"{check}: none is shared across splits."
+
+
+def _named(leaks: Sequence[leak_audit.Leak]) -> list[str]:
+    lines = [f"  {leak}" for leak in leaks[:_SHOWN]]
+    return lines + ([f"  and {len(leaks) - _SHOWN} more"] if len(leaks) > _SHOWN else [])
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

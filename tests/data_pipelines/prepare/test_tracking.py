@@ -1,0 +1,115 @@
+"""Following faces, with a detector that is told where they are."""
+
+import numpy as np
+import pytest
+
+from data_pipelines.prepare import detectors, faces, tracking
+
+
+class Scripted:
+    """Finds the faces that a picture's first value names: script[value] is a list of (x, y, size, score)."""
+
+    every = 5
+
+    def __init__(self, script):
+        self.script = script
+        self.looks = self.follows = 0
+
+    def __call__(self, frame):
+        self.looks += 1
+        return [self._face(*what) for what in self.script[int(frame[0, 0, 0])]]
+
+    def follow(self, frame, box):
+        self.follows += 1
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        return self._face(x, y, box[2] - box[0], 1.0)
+
+    def _face(self, x, y, size, score):
+        box = (x - size / 2, y - size / 2, x + size / 2, y + size / 2)
+        return detectors.Face(box, np.full((68, 2), (x, y), np.float32), score)
+
+
+def follow(script):
+    """The speaker's track through one picture per entry of the script."""
+    detector = Scripted(script)
+    tracker = tracking.Tracker(lambda: detector)
+    for i in range(len(script)):
+        tracker.take(i, i / 25, np.full((2, 2, 3), i, np.uint8))
+    tracks = tracker.finish(640)
+    return tracks[0] if tracks else None, detector
+
+
+def test_a_moving_face_is_followed_with_few_looks():
+    track, detector = follow([[(100 + i, 80, 60, 1.0)] for i in range(38)])
+    assert track.found.all()
+    assert track.width == 640
+    np.testing.assert_allclose(track.landmarks[:, 0, 0], 100 + np.arange(38), atol=1e-3)
+    assert detector.looks == 6  # 0, 5, then every tenth, and the last
+    assert detector.looks + detector.follows == 38
+
+
+def test_the_largest_steady_face_is_the_speaker():
+    script = [[(100, 80, 60, 1.0), (400, 80, 50, 1.0)] for _ in range(40)]
+    for i in range(20, 26):
+        script[i] = [*script[i], (600, 80, 90, 1.0)]  # someone large walks by
+    track, _ = follow(script)
+    assert track.found.all()
+    np.testing.assert_array_equal(track.landmarks[:, 0, 0], 100)
+
+
+def test_a_face_that_is_lost_is_interpolated_and_counted():
+    script = [[(100 + i, 80, 60, 1.0)] if not 10 <= i < 22 else [] for i in range(40)]
+    track, _ = follow(script)
+    assert not track.found[10:22].any()
+    assert track.found[:6].all()
+    assert track.found[25:].all()
+    np.testing.assert_allclose(track.landmarks[:, 0, 0], 100 + np.arange(40), atol=1e-3)
+    assert faces.longest_gap(track.found) <= 20
+
+
+def test_a_weak_sight_continues_but_does_not_begin():
+    weak = [[(100, 80, 60, 1.0 if i < 10 else -0.1)] for i in range(30)]
+    assert follow(weak)[0].found.all()
+    assert follow([[(100, 80, 60, -0.1)]] * 30)[0] is None
+
+
+def test_pieces_at_one_place_are_one_speaker_and_others_are_not():
+    script = [[(100, 80, 60, 1.0)] if not 20 <= i < 70 else [] for i in range(100)]
+    track, _ = follow(script)
+    assert track.found[:16].all()
+    assert track.found[70:].all()
+    script = [[(100 if i < 60 else 400, 80, 60, 1.0)] for i in range(100)]
+    track, _ = follow(script)
+    assert track.found[:56].all()
+    assert not track.found[61:].any()
+
+
+def test_everybody_is_followed_the_largest_first():
+    script = [[(100 + i, 80, 60, 1.0), (400, 80, 120, 1.0)] for i in range(30)]
+    for i in range(12, 20):
+        script[i] = script[i][:1]  # the larger one looks away
+    tracker = tracking.Tracker(lambda: Scripted(script))
+    for i in range(30):
+        tracker.take(i, i / 25, np.full((2, 2, 3), i, np.uint8))
+    larger, smaller = tracker.finish(640)
+    np.testing.assert_array_equal(larger.landmarks[:, 0, 0], 400)
+    assert not larger.found[12:20].any()
+    assert smaller.found.all()
+    np.testing.assert_allclose(smaller.landmarks[:, 0, 0], 100 + np.arange(30), atol=1e-3)
+
+
+def test_of_a_crowd_the_largest_are_told_apart():
+    tracks = [{0: detectors.Face((50 * i, 0, 50 * i + 20 + i, 20 + i), np.zeros((68, 2)))} for i in range(30)]
+    found = tracking.people(tracks)
+    assert [round(person[0].size) for person in found] == [49, 48, 47, 46, 45, 44, 43, 42]
+
+
+def test_nobody():
+    assert follow([[]] * 12)[0] is None
+    assert tracking.Tracker(lambda: Scripted([])).finish(640) == []
+
+
+def test_overlap():
+    assert tracking.overlap((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
+    assert tracking.overlap((0, 0, 2, 2), (2, 0, 4, 2)) == 0
+    assert tracking.overlap((0, 0, 2, 2), (0, 0, 2, 2)) == 1
