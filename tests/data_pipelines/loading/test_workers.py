@@ -31,7 +31,7 @@ SCRIPT = """
     import sys, time
     sys.path[:0] = [{root!r}, {here!r}]
     from in_memory import CONFIG, RECORDS
-    from data_pipelines import loader
+    from data_pipelines.loading import loader
 
     if __name__ == "__main__":
         batches = loader.train_batches(RECORDS, CONFIG | {{"workers": {workers}, "window": {window}}}, seed=0)

@@ -165,7 +165,7 @@ with av.open(sys.argv[1], "w") as container:
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
     look = """
 import pathlib, sys
-from data_pipelines import extract
+from data_pipelines.prepare import extract
 from data_pipelines.clip import Clip
 outcome = extract.extract(extract.Job(Clip("bomb", sys.argv[1], 0), extract.CROPS))
 status = pathlib.Path("/proc/self/status").read_text()  # ru_maxrss would begin with the parent's peak
@@ -180,7 +180,7 @@ print(outcome.status, int(status.split("VmHWM:")[1].split()[0]) >> 10)
 def test_the_same_records_are_the_same_bytes(tmp_path, clips, prepared):
     """Also from another process, in which hashes of strings are others."""
     code = f"""
-from data_pipelines import records
+from data_pipelines.prepare import records
 from data_pipelines.clip import Clip
 records.prepare([{", ".join(map(repr, clips))}], {str(tmp_path / "again")!r}, crops=records.{CROPS!r}, workers=2)
 """
