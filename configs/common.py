@@ -104,13 +104,15 @@ def base(args: ConfigDict) -> ConfigDict:
     config.train.eval_steps = 60 if tiny else 1_000
     config.train.checkpoint_steps = 60 if tiny else 1_000
     config.train.patience = 0  # evaluations without improvement before stopping; 0 = never
-    config.train.select = "auc"  # the validation metric that picks the best checkpoint: auc, accuracy or loss
+    config.train.select = "auc"  # the validation metric of the task that picks the best checkpoint
     config.train.dtype = "float32" if tiny else "bfloat16"  # of the computation; parameters stay float32
     config.train.remat = False
-    config.train.accumulate = 1  # micro-batches per update
+    config.train.accumulate = 1  # micro-batches per update, each of whole real-fake pairs
     config.train.ema = 0.0  # decay of the averaged parameters that evaluation uses; 0 = off
     config.optimizer = ConfigDict(
         {
+            "name": "adamw",  # any optimizer of optax that takes a learning_rate
+            "options": ConfigDict(),  # its further arguments
             "learning_rate": 3e-3 if tiny else 1e-4,
             "weight_decay": 0.05,
             "warmup_steps": 20 if tiny else 1_000,

@@ -17,15 +17,17 @@ from experiments.evaluators import scoring
 from experiments.figures import attention as attention_figure
 from experiments.figures.attention import AttentionMaps
 from experiments.score_table import ScoreRow
+from mmdf_jax.typing import Task
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
-    """A run's best model."""
+class BestModel:
+    """A run's best checkpoint, its model and its task."""
 
     config: Mapping[str, Any]
     mesh: jax.sharding.Mesh
     model: nn.Module
+    task: Task
     predict: Callable[..., dict[str, jax.Array]]
     variables: Any
     step: int
@@ -38,12 +40,13 @@ class Trained:
             records,
             self.config,
             self.mesh,
+            self.task,
             title=title,
             progress=distributed.is_primary(),
         )
 
 
-def load(workdir: pathlib.Path, config: Mapping[str, Any], allow: Sequence[str] = ()) -> Trained:
+def load(workdir: pathlib.Path, config: Mapping[str, Any], allow: Sequence[str] = ()) -> BestModel:
     """The best checkpoint of the run in `workdir`.
 
     Raises:
@@ -58,11 +61,11 @@ def load(workdir: pathlib.Path, config: Mapping[str, Any], allow: Sequence[str] 
     )
     with contextlib.closing(checkpoints.Checkpoints(workdir / "checkpoints")) as saved:
         variables, info = saved.load("best", placed)
-    return Trained(config, mesh, model, scoring.make_predict(model, task, mesh), variables, info["best_step"])
+    return BestModel(config, mesh, model, task, scoring.make_predict(model, task, mesh), variables, info["best_step"])
 
 
 def attention_maps(
-    run: Trained, records: Records, scores: Sequence[ScoreRow], examples: int = 6
+    run: BestModel, records: Records, scores: Sequence[ScoreRow], examples: int = 6
 ) -> list[AttentionMaps]:
     """Attention over the middle window of a few clips: the first real ones, and one of each manipulation method.
 

@@ -1,7 +1,6 @@
-"""The table over the folds of a cross-validation: each fold, their mean and spread, and one AUC out of fold."""
+"""The table over the folds of a cross-validation: each fold, their mean and spread, and one figure out of fold."""
 
 import csv
-import dataclasses
 import math
 import os
 import pathlib
@@ -9,94 +8,71 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
-from experiments import files, results, score_table
+from experiments import files, score_table
 from experiments.report import terminal
+from experiments.report import write as write_report
 from experiments.run_directory import log
-from experiments.score_table import ScoreRow
-
-COLUMNS = ("AUC", "EER", "AP", "Accuracy", "F1", "ECE")
 
 
-def write(workdir: pathlib.Path, runs: Sequence[pathlib.Path], target: str, *, samples: int) -> None:
-    """Writes folds.csv, methods.csv, report.txt and results.csv from the finished `runs`, and prints the report.
+def write(workdir: pathlib.Path, runs: Sequence[pathlib.Path], evaluator: Any, *, samples: int) -> None:
+    """Writes folds.csv, the evaluator's tables, report.txt and results.csv from the finished `runs`; prints the report.
 
-    `results.csv` holds the folds' means; its AUC is that of all clips, each scored by the fold that did not see it,
-    with an interval over identities. Scores of different folds are of different models, so they enter as ranks.
+    `results.csv` holds the folds' means; its first column of quality is that of all clips, each scored by the fold that
+    did not see it, with an interval over identities.
     """
     rows = [_read_row(run / "results.csv") for run in runs]
-    out_of_fold = ranked([score_table.read(run / "scores" / "test.csv") for run in runs])
-    judged = score_table.judged_by(out_of_fold, target)
-    table = fold_table(rows)
+    out_of_fold = evaluator.pooled([score_table.read(run / "scores" / "test.csv") for run in runs])
+    table = fold_table(rows, evaluator.headline)
     score_table.write_csv(workdir / "folds.csv", list(table[0]), table)
     score_table.write(workdir / "scores" / "test.csv", out_of_fold)
-    methods = results.per_method(out_of_fold, math.nan, samples=samples)
-    results.write_methods(workdir / "methods.csv", methods)
-    summary = results.summarise([], judged, {}, samples=samples)
-    mean = {name: table[-2][name] for name in COLUMNS if name != "AUC"}
-    times = {name: _mean(rows, name) for name in results.RUN_COLUMNS.values() if name not in ("Model", "Modality")}
-    row = {**summary, **{name: rows[0][name] for name in ("Model", "Modality")}, **mean, **times}
-    row["Best validation accuracy"] = _mean(rows, "Best validation accuracy")
-    for name in ("Precision", "Recall", "Threshold"):
-        row[name] = _mean(rows, name)
+    described = {name: rows[0][name] for name in ("Model", "Modality")}
+    costs = {name: _mean(rows, name) for name in write_report.RUN_COLUMNS.values() if name not in described}
+    means = {name: _mean(rows, name) for name in (*evaluator.headline[1:], *evaluator.averaged)}
+    quality = evaluator.results([], out_of_fold, samples=samples)
+    tables = evaluator.tables(out_of_fold, quality, samples=samples)
+    row = {**described, **costs, **quality, **means}
+    for name, of_name in tables.items():
+        score_table.write_csv(workdir / f"{name}.csv", of_name.columns, of_name.rows)
+    names = ["folds.csv", "results.csv", *(f"{name}.csv" for name in tables), "scores"]
     report = "\n".join(
         [
-            *_render(table, len(runs)),
+            *_render(table, len(runs), evaluator.headline),
             "",
-            terminal.render(
-                row,
-                methods,
-                [os.path.relpath(workdir / name) for name in ("folds.csv", "results.csv", "methods.csv", "scores")],
-                target=target,
-                title=f"out of fold ({len(runs)} folds)",
-            ),
+            *evaluator.text(row, tables, f"out of fold ({len(runs)} folds)"),
+            *terminal.files([os.path.relpath(workdir / name) for name in names]),
         ]
     )
     files.write_text(workdir / "report.txt", report + "\n")
-    results.write_results(workdir / "results.csv", row)
+    score_table.write_csv(workdir / "results.csv", list(row), [row])
     log.info(report)
 
 
-def ranked(tables: Sequence[Sequence[ScoreRow]]) -> list[ScoreRow]:
-    """The rows of all tables, their scores (also the streams') replaced by ranks in (0, 1) within their table."""
-    rows = []
-    for table in tables:
-        table = list(table)
-        for name in ("score", *dict.fromkeys(key for row in table for key in row.extra if key.startswith("score_"))):
-            values = np.array([row.score if name == "score" else row.extra.get(name, math.nan) for row in table])
-            known = ~np.isnan(values)
-            values[known] = rankdata(values[known]) / (known.sum() + 1)
-            for i, value in enumerate(values.tolist()):
-                change = {"score": value} if name == "score" else {"extra": {**table[i].extra, name: value}}
-                table[i] = dataclasses.replace(table[i], **change)
-        rows += table
-    return rows
+def fold_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """A row per fold, then their mean and their standard deviation (n - 1).
 
-
-def fold_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row per fold, then their mean and their standard deviation (n - 1)."""
-    table = [
-        {"Fold": str(fold), "Clips": int(row["Clips"]), "AUC low": row["AUC low"], "AUC high": row["AUC high"]}
-        | {name: row[name] for name in COLUMNS}
-        for fold, row in enumerate(rows, 1)
-    ]
-    spread = {name: float(np.std([row[name] for row in rows], ddof=1)) for name in COLUMNS}
-    clips = sum(row["Clips"] for row in table)
-    empty = {"AUC low": math.nan, "AUC high": math.nan}
-    mean = {"Fold": "mean", "Clips": clips, **empty, **{name: _mean(rows, name) for name in COLUMNS}}
-    order = ("Fold", "Clips", "AUC", "AUC low", "AUC high", *COLUMNS[1:])
-    table += [mean, {"Fold": "standard deviation", "Clips": clips, **empty, **spread}]
+    columns: numbers of results.csv; of the first, its interval too.
+    """
+    first, *others = columns
+    limits = (f"{first} low", f"{first} high")
+    order = ("Fold", "Clips", first, *limits, *others)
+    table = [{"Fold": str(fold), **row, "Clips": int(row["Clips"])} for fold, row in enumerate(rows, 1)]
+    whole = {"Clips": sum(row["Clips"] for row in table), **dict.fromkeys(limits, math.nan)}
+    spread = {name: float(np.std([row[name] for row in rows], ddof=1)) for name in columns}
+    table.append({"Fold": "mean", **whole, **{name: _mean(rows, name) for name in columns}})
+    table.append({"Fold": "standard deviation", **whole, **spread})
     return [{name: row[name] for name in order} for row in table]
 
 
-def _render(table: Sequence[Mapping[str, Any]], folds: int) -> list[str]:
+def _render(table: Sequence[Mapping[str, Any]], folds: int, columns: Sequence[str]) -> list[str]:
+    first, *others = columns
     lines = ["─" * terminal.WIDTH, f"{folds} folds, grouped by identity", "─" * terminal.WIDTH]
-    lines.append(f"{'fold':<20}{'clips':>6}  {'AUC [95 %]':<22}" + "".join(f"{name:>10}" for name in COLUMNS[1:]))
+    heads = "".join(f"{name:>10}" for name in others)
+    lines.append(f"{'fold':<20}{'clips':>6}  {f'{first} [95 %]':<22}{heads}")
     for row in table:
-        auc = terminal.with_interval(row["AUC"], row["AUC low"], row["AUC high"])
-        others = "".join(f"{terminal.number(row[name]):>10}" for name in COLUMNS[1:])
-        lines.append(f"{row['Fold']:<20}{row['Clips']:>6}  {auc:<22}{others}")
+        value = terminal.with_interval(row[first], row[f"{first} low"], row[f"{first} high"])
+        numbers = "".join(f"{terminal.number(row[name]):>10}" for name in others)
+        lines.append(f"{row['Fold']:<20}{row['Clips']:>6}  {value:<22}{numbers}")
     return lines
 
 

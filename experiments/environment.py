@@ -3,6 +3,7 @@
 import json
 import pathlib
 import platform
+import resource
 from importlib import metadata
 from typing import Any
 
@@ -64,3 +65,11 @@ def settle(workdir: pathlib.Path) -> None:
     if changed:
         shown = "; ".join(f"{name}: {before.get(name)} there, {now[name]} now" for name in changed)
         log.warning("this run began elsewhere (%s): it goes on, but its bits will be others", shown)
+
+
+def memory_gb() -> float:
+    """Peak memory of the first device in GB; on a CPU, of this process."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"] / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

@@ -29,17 +29,17 @@ def main(argv: list[str]) -> None:
 
 
 def evaluate_run(workdir: pathlib.Path) -> None:
-    """Scores what the flags ask for; writes scores and methods tables into the run and prints the report."""
+    """Scores what the flags ask for; writes the table into scores/, the report into evaluations/, and prints it."""
     from data_pipelines.fakes import pseudo_fakes
     from data_pipelines.prepare.records import Records, read_without_record
-    from experiments import best_model, experiment, prepare, results, run_directory, score_table
+    from experiments import best_model, experiment, model_from_config, prepare, run_directory, score_table
     from experiments.evaluators import scoring
-    from experiments.report import terminal
+    from experiments.report import write
 
     run_directory.start_log(None, primary=True)
+    workdir, allow = workdir.resolve(), tuple(_ALLOW.value)
     config = run_directory.read_config(workdir)
-    run = best_model.load(workdir, config, tuple(_ALLOW.value))
-    val = score_table.read(workdir / "scores" / "val.csv")
+    best = best_model.load(workdir, config, allow)
     data, name = config["data"], _SPLIT.value
     foreign = bool(_DATA.value or _ROOT.value or _MANIFEST.value)
     if foreign:
@@ -54,14 +54,21 @@ def evaluate_run(workdir: pathlib.Path) -> None:
     else:
         records = experiment.open_splits(config, folder)[_SPLIT.value]
         missing = experiment.without_record(config, folder, _SPLIT.value)
-    rows = run.score(records, title=f"scoring {name}").rows + scoring.without_score(missing)
-    path = workdir / "scores" / f"{name}.csv"
-    score_table.write(path, rows)
-    target = config["task"]["target"]
-    judged = [score_table.judged_by(table, target) for table in (val, rows)]
-    row = results.summarise(*judged, {"model": workdir.name, "modality": name})
-    methods = results.per_method(rows, row["Threshold"])
-    run_directory.log.info(terminal.render(row, methods, [path], target=target))
+    rows = best.score(records, title=f"scoring {name}").rows + scoring.without_score(missing, best.task)
+    table = workdir / "scores" / f"{name}.csv"
+    score_table.write(table, rows)
+    report = write.write(
+        workdir / "evaluations" / name,
+        model_from_config.make_evaluator(config, allow),
+        score_table.read(workdir / "scores" / "val.csv"),
+        rows,
+        {"model": workdir.name, "modality": name},
+        samples=config["evaluate"]["bootstrap"],
+        scored=f"{_SPLIT.value} split",
+        title=f"{workdir.name} on {name}",
+        others=[table],
+    )
+    run_directory.log.info(report)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """One experiment from its config to its verdict: prepare, train, evaluate, and leave tables and figures behind."""
 
-import math
-import os
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,20 +13,18 @@ from experiments import (
     best_model,
     cross_validation,
     distributed,
-    files,
     metrics_log,
+    model_from_config,
     prepare,
-    results,
     run_directory,
     score_table,
     train,
 )
 from experiments.evaluators import scoring
-from experiments.figures import attention, style
-from experiments.figures import run as figures_of_run
-from experiments.report import terminal
+from experiments.figures import attention
+from experiments.figures.attention import AttentionMaps
+from experiments.report import write
 from experiments.run_directory import log
-from experiments.score_table import ScoreRow
 
 
 def run(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] = ()) -> None:
@@ -60,49 +57,69 @@ def _do(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str]) 
     if config["fold"] and not config["folds"]:
         raise ValueError(f"config.fold={config['fold']}: a fold of how many? Set config.folds too, 3 or more")
     if not config["folds"] or config["fold"]:
-        _train_and_evaluate(config, workdir, allow)
+        produced = _produce(config, workdir, allow)
+        if distributed.is_primary():
+            _report(config, workdir, produced, allow)
         return
     runs = [workdir / f"fold{fold}" for fold in range(1, config["folds"] + 1)]
     for fold, path in enumerate(runs, 1):
         run({**config, "fold": fold}, path, allow)
     if distributed.is_primary():
         run_directory.start_log(workdir, primary=True)
-        cross_validation.write(workdir, runs, config["task"]["target"], samples=config["evaluate"]["bootstrap"])
+        evaluator = model_from_config.make_evaluator(config, allow)
+        cross_validation.write(workdir, runs, evaluator, samples=config["evaluate"]["bootstrap"])
 
 
-def _train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str]) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Produced:
+    """What the first half of a run hands to the second beside its score tables."""
+
+    run: Mapping[str, Any]  # what the run says of itself, see report.write.RUN_COLUMNS
+    best_step: int
+    attention: Sequence[AttentionMaps]
+
+
+def _produce(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str]) -> _Produced:
+    """Trains the config's model, and writes the score tables of validation and test."""
     folder = prepare_records(config)
     splits = open_splits(config, folder)
     training = train.train(config, workdir, splits, allow)
     best = best_model.load(workdir, config, allow)
-    tables, ms_per_window = {}, math.nan
     for split in ("val", "test"):
         scores = best.score(splits[split], title=f"scoring {split}")
-        tables[split], ms_per_window = scores.rows, scores.ms_per_window  # that of test stays
-        tables[split] += scoring.without_score(without_record(config, folder, split))
+        rows = scores.rows + scoring.without_score(without_record(config, folder, split), best.task)
         if distributed.is_primary():
-            score_table.write(workdir / "scores" / f"{split}.csv", tables[split])
-    if not distributed.is_primary():
-        return
-    test, target = tables["test"], config["task"]["target"]
-    judged = {split: score_table.judged_by(rows, target) for split, rows in tables.items()}
-    costs = {
+            score_table.write(workdir / "scores" / f"{split}.csv", rows)
+    run = {
         "model": _short_name(config["model"]),
         "modality": " + ".join(sorted(config["data"]["streams"])),
         "parameters_m": training["parameters"] / 1e6,
         "train_minutes": training["train_minutes"],
-        "inference_ms": ms_per_window * config["evaluate"]["windows"],
+        "inference_ms": scores.ms_per_window * config["evaluate"]["windows"],  # of the test split, scored last
         "peak_memory_gb": training["peak_memory_gb"],
     }
-    samples = config["evaluate"]["bootstrap"]
-    row = results.summarise(judged["val"], judged["test"], costs, samples=samples)
-    methods = results.per_method(test, row["Threshold"], samples=samples)
-    results.write_methods(workdir / "methods.csv", methods)
-    figures = draw_figures(best, workdir, splits["test"], judged["test"], row["Threshold"])
-    written = [workdir / "results.csv", workdir / "methods.csv", workdir / "scores", *figures]
-    report = terminal.render(row, methods, [os.path.relpath(path) for path in written], target=target)
-    files.write_text(workdir / "report.txt", report + "\n")
-    results.write_results(workdir / "results.csv", row)
+    maps = best_model.attention_maps(best, splits["test"], rows) if distributed.is_primary() else []
+    return _Produced(run, best.step, maps)
+
+
+def _report(config: Mapping[str, Any], workdir: pathlib.Path, produced: _Produced, allow: Sequence[str]) -> None:
+    """Writes what follows from the score tables, and prints the report."""
+    figures = {}
+    if produced.attention:
+        title = f"{workdir.name}: where the fused decision looks"
+        figures["attention"] = attention.draw(produced.attention, title=title)
+    report = write.write(
+        workdir,
+        model_from_config.make_evaluator(config, allow),
+        *(score_table.read(workdir / "scores" / f"{split}.csv") for split in ("val", "test")),
+        produced.run,
+        samples=config["evaluate"]["bootstrap"],
+        title=workdir.name,
+        log=metrics_log.read(workdir / "metrics.jsonl"),
+        best_step=produced.best_step,
+        figures=figures,
+        others=[workdir / "scores"],
+    )
     log.info(report)
 
 
@@ -131,26 +148,6 @@ def without_record(config: Mapping[str, Any], folder: pathlib.Path, split: str) 
     if config["folds"]:
         return folds.without_record(folder, config["folds"], config["fold"], split)
     return read_without_record(folder, split)
-
-
-def draw_figures(
-    best: best_model.Trained, workdir: pathlib.Path, records: Records, test: Sequence[ScoreRow], threshold: float
-) -> list[pathlib.Path]:
-    """Everything that one would show of a run, as PNG files under `figures/`; returns their paths."""
-    folder = workdir / "figures"
-    paths = figures_of_run.write(
-        folder,
-        test,
-        threshold,
-        log=metrics_log.read(workdir / "metrics.jsonl"),
-        best_step=best.step,
-        title=workdir.name,
-        samples=best.config["evaluate"]["bootstrap"],
-    )
-    if maps := best_model.attention_maps(best, records, test):
-        paths.append(folder / "attention.png")
-        style.save(attention.draw(maps, title=f"{workdir.name}: where the fused decision looks"), paths[-1])
-    return paths
 
 
 def prepare_records(config: Mapping[str, Any]) -> pathlib.Path:

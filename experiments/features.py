@@ -23,7 +23,7 @@ from data_pipelines import batch as batch_lib
 from data_pipelines import cache
 from data_pipelines.loading import loader, sampling
 from experiments.run_directory import log
-from mmdf_jax.models.multimodal import encode
+from mmdf_jax.models.encode import encode
 
 _EVERY_ROW = (*batch_lib.LABELS, "clip_index", "window_start", "mask")
 
@@ -186,8 +186,8 @@ def _encode_streams(
         def of_encoder(x: jax.Array, *, train: bool, encoder: Any = encoder, own: Any = own) -> Any:
             return encoder.apply(own, x, train=train)
 
-        tokens, pooled = encode(of_encoder, stream, batch[stream], batch[f"{stream}_mask"], train=False)
-        features[f"{stream}.pooled"] = pooled.astype(jnp.float32)  # bfloat16 has no .npy form
+        encoded = encode(of_encoder, stream, batch, train=False)
+        features[f"{stream}.pooled"] = encoded["pooled"].astype(jnp.float32)  # bfloat16 has no .npy form
         if config["model"]["name"] != "mmdf_jax.models.unimodal":
-            features[f"{stream}.tokens"] = tokens.astype(jnp.float32)
+            features[f"{stream}.tokens"] = encoded["tokens"].astype(jnp.float32)
     return features

@@ -34,6 +34,11 @@ def make_task(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
     return build(config["task"], "Task", allow=allow)
 
 
+def make_evaluator(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
+    """What reports on the score tables of the config's task: an Evaluator of experiments/evaluators."""
+    return build(make_task(config, allow).evaluator, "Evaluator", allow=allow)
+
+
 def _with_dtype(spec: Any, dtype: str) -> Any:
     """Adds `dtype` to every spec in the tree that does not set its own."""
     if not isinstance(spec, Mapping):

@@ -1,10 +1,11 @@
 """Score tables: one CSV row per clip, all that statistics, figures and reports ever read of a detector.
 
-Columns `clip_id, label, score` suffice, so that a table made by anybody's detector is as good as ours.
+Columns `clip_id, label, score` suffice for a detector of fakes: a table made by anybody's detector is as good as ours.
 """
 
 import csv
 import dataclasses
+import json
 import math
 import os
 import pathlib
@@ -15,7 +16,7 @@ import numpy as np
 
 from experiments.files import atomic
 
-REQUIRED = ("clip_id", "label", "score")
+REQUIRED = ("clip_id", "label")
 OK = "ok"  # any other status: the clip was abstained from, and the status says why
 
 
@@ -25,7 +26,7 @@ class ScoreRow:
 
     clip_id: str
     label: int  # 0 or 1
-    score: float  # P(fake) in [0, 1]; nan where the detector abstained
+    score: float = math.nan  # P(fake) in [0, 1]; nan where the detector abstained, or where its kind has no such score
     dataset: str = ""
     split: str = ""
     identity: str = ""
@@ -33,8 +34,14 @@ class ScoreRow:
     video_label: int = -1
     audio_label: int = -1
     status: str = OK
-    # Further columns: floats (nan = empty) or text. Names that begin with `score_` hold scores of one stream.
+    # Further columns: floats (nan = empty) or text. Names that begin with `score_` hold scores of one stream. A curve
+    # or a timeline is text (see `curve`).
     extra: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the clip was scored, whatever the columns of its scores are."""
+        return self.status == OK
 
     @property
     def scored(self) -> bool:
@@ -46,10 +53,31 @@ class ScoreRow:
         return (self.dataset, self.identity) if self.identity else ("", self.clip_id)
 
 
-def judged_by(rows: Sequence[ScoreRow], target: str) -> list[ScoreRow]:
-    """The rows as a detector of one stream is to be judged: `label` is what the column `target` says, where it is
-    known."""
-    return [dataclasses.replace(row, label=own) if (own := getattr(row, target)) in (0, 1) else row for row in rows]
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Any table of a report: its columns in order, and its rows as dictionaries."""
+
+    columns: Sequence[str]
+    rows: Sequence[Mapping[str, Any]]
+
+
+def curve(row: ScoreRow, name: str) -> np.ndarray:
+    """A column that holds a curve or a timeline, as the task's outputs `curve` and `stitched` do: [k], nan for null.
+
+    Raises:
+      ValueError: the cell is no list of numbers.
+    """
+    try:
+        return np.array(json.loads(row.extra.get(name) or "[]"), float)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"clip {row.clip_id!r}, column {name}: expected a list of numbers, found {row.extra[name]!r}"
+        ) from None
+
+
+def curve_cell(values: np.ndarray) -> str:
+    """The inverse of `curve`: JSON with six digits after the point."""
+    return json.dumps([None if math.isnan(value) else round(value, 6) for value in values.tolist()])
 
 
 COLUMNS = (
@@ -78,10 +106,13 @@ def write(path: str | os.PathLike, rows: Sequence[ScoreRow]) -> None:
     extra = list(dict.fromkeys(name for row in rows for name in row.extra))
     if clash := set(extra) & set(COLUMNS):
         raise ValueError(f"{path}: extra columns may not be named {sorted(clash)}")
+    # A kind of detector that has no P(fake) has no column of it.
+    without = any(row.ok for row in rows) and not any(row.scored for row in rows)
+    columns = [name for name in COLUMNS if name != "score" or not without]
     write_csv(
         path,
-        [*COLUMNS, *extra],
-        ({**{name: getattr(row, name) for name in COLUMNS}, **row.extra} for row in rows),
+        [*columns, *extra],
+        ({**{name: getattr(row, name) for name in columns}, **row.extra} for row in rows),
     )
 
 
@@ -129,8 +160,8 @@ def _parse(where: str, row: dict[str, str], extra: Sequence[str], numeric: set[s
     if not row["clip_id"]:
         raise ValueError(f"{where}: clip_id is empty")
     status = row.get("status") or OK
-    score = _score(where, "score", row["score"])
-    if math.isnan(score) and status == OK:
+    score = _score(where, "score", row.get("score", ""))
+    if "score" in row and math.isnan(score) and status == OK:
         raise ValueError(f"{where}: score of {row['clip_id']!r} is empty; give a number in [0, 1], or a status why not")
     values = {}
     for name in extra:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-PACKAGES = ("mmdf_jax.encoders", "mmdf_jax.fusion", "mmdf_jax.models", "mmdf_jax.tasks")
+PACKAGES = ("mmdf_jax.encoders", "mmdf_jax.fusion", "mmdf_jax.models", "mmdf_jax.tasks", "experiments.evaluators")
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -21,7 +21,7 @@ def build(spec: Mapping[str, Any], symbol: str = "Model", *, allow: Sequence[str
       spec: `name` is a module path inside one of PACKAGES; `variant`, if there, picks a row of the module's VARIANTS;
         everything else goes to the class, and overrides the variant. Values that are specs themselves (also in dicts
         and lists) are built first, as Models.
-      symbol: the class that the module exports for this purpose: "Model" or "Task".
+      symbol: the class that the module exports for this purpose: "Model", "Task" or "Evaluator".
       allow: further packages that names may lie in.
 
     Raises:

@@ -3,18 +3,15 @@
 A parameter's path is its keys joined by '/', for example `encoders_image/block0/attn/query/kernel`.
 """
 
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
-from mmdf_jax.typing import Array
-
 Rules = Sequence[tuple[str, float]]
-_LARGE = 2**19  # numbers of a parameter that is worked on alone
 
 
 def schedule(*, learning_rate: float, steps: int, warmup_steps: int = 0, final: float = 0.0) -> optax.Schedule:
@@ -62,59 +59,52 @@ def multipliers(params: Any, rules: Rules) -> Any:
     return tree
 
 
-def pack(tree: Any) -> list[Array]:
-    """All numbers of a tree: its small leaves as one vector, its large ones as they are.
-
-    Hundreds of small element-wise kernels, one set per leaf, would take longer to compile than a model itself; copying
-    large leaves would take longer than what is done with them.
-    """
-    leaves = jax.tree.leaves(tree)
-    small = [leaf.ravel() for leaf in leaves if leaf.size < _LARGE]
-    return [jnp.concatenate([jnp.zeros(0), *small]), *(leaf for leaf in leaves if leaf.size >= _LARGE)]
-
-
 def make(
     config: Mapping[str, Any], params: Any, steps: int, rates: Any = None
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """AdamW with warm-up and cosine decay.
+    """An optimizer of optax with warm-up and cosine decay, clipping, freezing and per-leaf rates.
 
-    config: `learning_rate`, `weight_decay` (on matrices and kernels only, not on biases, norms or embeddings of rank
-    1), `warmup_steps`, `clip` (global gradient norm; 0: off), `b1`, `b2`, `rules` (see `multipliers`).
+    config: `name`, a function of optax that takes `learning_rate` (default adamw); `options`, its further arguments;
+      `learning_rate`; `weight_decay`, for optimizers that have one, on matrices and kernels only (not on biases, norms
+      or embeddings of rank 1); `warmup_steps`; `clip`, the global gradient norm (0: off); `rules`, see `multipliers`.
     rates: multipliers like `params`, if they are to be others than the rules'.
     Frozen parameters neither count in the norm nor take optimizer memory.
     Returns the transformation and the schedule of the base rate by step.
+
+    Raises:
+      ValueError: optax has no such optimizer, or it does not take one of the options.
     """
     rate = schedule(learning_rate=config["learning_rate"], steps=steps, warmup_steps=config.get("warmup_steps", 0))
-    clip, decay = config.get("clip", 0.0), config.get("weight_decay", 0.0)
-    adam = optax.chain(
-        optax.clip_by_global_norm(clip) if clip else optax.identity(),
-        optax.scale_by_adam(b1=config.get("b1", 0.9), b2=config.get("b2", 0.999)),
+    optimizer = _optimizer(
+        config.get("name", "adamw"), rate, config.get("weight_decay", 0.0), config.get("options", {})
     )
-    leaf_rates = jax.tree.leaves(multipliers(params, config.get("rules", ())) if rates is None else rates)
+    if clip := config.get("clip", 0.0):
+        optimizer = optax.chain(optax.clip_by_global_norm(clip), optimizer)
+    rates = multipliers(params, config.get("rules", ())) if rates is None else rates
+    scaled = optax.stateless(lambda updates, _: jax.tree.map(_times, rates, updates))
+    labels = jax.tree.map(lambda scale: "trained" if scale else "frozen", rates)
+    return (
+        optax.chain(optax.partition({"trained": optimizer, "frozen": optax.set_to_zero()}, labels), scaled),
+        rate,
+    )
 
-    def trained(leaves: Sequence[Any]) -> list[Array]:
-        return pack([leaf for leaf, scale in zip(leaves, leaf_rates, strict=True) if scale])
 
-    def init(params: Any) -> Any:
-        return adam.init(trained(jax.tree.leaves(params)))
+def _times(scale: float, update: Any) -> Any:
+    return update if scale in (0, 1) else scale * update
 
-    def update(gradients: Any, state: Any, params: Any) -> tuple[Any, Any]:
-        leaves = jax.tree.leaves(params)
-        count = optax.tree.get(state, "count")
-        updates, state = adam.update(trained(jax.tree.leaves(gradients)), state)
-        decayed = trained([leaf if leaf.ndim > 1 else jnp.zeros_like(leaf) for leaf in leaves])
-        small, *large = (-rate(count) * (u + decay * d) for u, d in zip(updates, decayed, strict=True))
-        new, start, large = [], 0, iter(large)
-        for leaf, scale in zip(leaves, leaf_rates, strict=True):
-            if not scale:
-                new.append(jnp.zeros_like(leaf))
-                continue
-            if leaf.size >= _LARGE:
-                piece = next(large)
-            else:
-                piece = small[start : start + leaf.size].reshape(leaf.shape)
-                start += leaf.size
-            new.append(piece if scale == 1 else scale * piece)
-        return jax.tree.unflatten(jax.tree.structure(params), new), state
 
-    return optax.GradientTransformation(init, update), rate
+def _optimizer(
+    name: str, rate: optax.Schedule, decay: float, options: Mapping[str, Any]
+) -> optax.GradientTransformation:
+    function = getattr(optax, name, None)
+    known = inspect.signature(function).parameters if callable(function) else {}
+    if "learning_rate" not in known:
+        raise ValueError(f"config.optimizer.name={name!r}: optax has no such optimizer; adamw, sgd, lion, … are")
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(f"config.optimizer.options: optax.{name} takes no {unknown[0]!r}; it takes {', '.join(known)}")
+    arguments = {"learning_rate": rate, **options}
+    if "weight_decay" in known:
+        arguments["weight_decay"] = decay
+        if "mask" in known:
+            arguments["mask"] = lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+    return function(**arguments)

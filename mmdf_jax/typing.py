@@ -1,9 +1,10 @@
-"""Array aliases, and the axis letters that every shape in this project is written with.
+"""Array aliases, the axis letters of every shape in this project, and the protocols that its parts fulfil.
 
 b batch · t time · h height · w width · c channels · n tokens or frames · d features · s audio samples
 """
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 import jax
 import numpy as np
@@ -12,3 +13,70 @@ Array = jax.Array | np.ndarray
 Batch = dict[str, Array]
 Outputs = dict[str, Any]
 Dtype = Any
+Reduction = Literal["mean", "median", "curve", "stitched"]
+
+
+class Encoder(Protocol):
+    """One stream to tokens: a file in `mmdf_jax/encoders`."""
+
+    def __call__(
+        self, x: Array, *, valid: Array | None = None, train: bool = False, capture: Sequence[str] = ()
+    ) -> Outputs:
+        """x: [b h w 3] pictures, [b t h w c] snippets or [b s] samples; valid: [b t] bool, which steps are no padding.
+
+        Returns at least `tokens [b t … d]` (or `[b … d]` of single pictures) and `pooled [b d]`; what costs memory
+        to keep, only where `capture` names it.
+        """
+
+
+class Fusion(Protocol):
+    """Several streams' tokens to one vector: a file in `mmdf_jax/fusion`."""
+
+    def __call__(
+        self, tokens: dict[str, Array], present: dict[str, Array], *, train: bool = False, capture: Sequence[str] = ()
+    ) -> Outputs:
+        """tokens: {stream: [b n d]}; present: {stream: [b] bool}. Returns at least `fused [b d]`."""
+
+
+class Model(Protocol):
+    """A whole detector: a file in `mmdf_jax/models`."""
+
+    def __call__(self, batch: Batch, *, train: bool = False, capture: Sequence[str] = ()) -> Outputs:
+        """Named outputs: `logits [b]`, `embeddings`, `encoders` (all that each encoder returns), `present`, …"""
+
+
+class Row(Protocol):
+    """One clip of a score table: the dataset's labels (1 fake, 0 real, -1 unknown), and what was computed of it."""
+
+    label: int
+    video_label: int
+    audio_label: int
+    method: str
+    score: float  # nan where the detector abstained
+    extra: Mapping[str, float | str]
+
+
+class Task(Protocol):
+    """All that the kind of an experiment means: a file in `mmdf_jax/tasks`."""
+
+    evaluator: Mapping[str, Any]  # what reports it: the spec of a file in experiments/evaluators
+    directions: Mapping[str, Literal["max", "min"]]  # validation metrics, and which way each is better
+
+    def loss(self, outputs: Outputs, batch: Batch) -> tuple[Array, dict[str, Array]]:
+        """The scalar to minimise, and scalars worth logging."""
+
+    def outputs(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
+        """What is kept of each window: [b], or [b t] or [b k] where `reduction` says so. NaN where nothing is known."""
+
+    def reduction(self, name: str) -> Reduction:
+        """How the output `name` of a clip's windows becomes the clip's.
+
+        `mean`, `median`: of [b]; `curve`: the mean of [b k], element by element; `stitched`: [b t], equal steps of the
+        window, laid along the clip's time by `window_start`, with the mean where windows overlap.
+        """
+
+    def columns(self, clip: Any) -> dict[str, float | str]:
+        """Further columns that the score table says of a clip of the dataset (data_pipelines.clip.Clip)."""
+
+    def validate(self, rows: Sequence[Row]) -> dict[str, float]:
+        """{validation metric: value} over a split's rows; `train.select` may name any of them."""

@@ -57,7 +57,7 @@ def detector(
     """Scores, and training step, of the model, the task and the optimizer of a config on a batch."""
 
     def forward(variables: Any, batch: Any) -> Any:
-        return task.scores(model.apply(variables, batch, train=False), batch)
+        return task.outputs(model.apply(variables, batch, train=False), batch)
 
     def loss(params: Any, stats: Any, batch: Any) -> tuple[Array, Any]:
         key = jax.random.key(0)

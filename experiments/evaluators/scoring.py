@@ -1,6 +1,7 @@
-"""Scores every clip of a split with a model: windows -> per-clip means -> rows of the score table."""
+"""Scores every clip of a split with a model: windows -> what the task makes of a clip's -> rows of the score table."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,8 +15,10 @@ from data_pipelines.clip import Clip
 from data_pipelines.loading import loader
 from data_pipelines.prepare.records import Records
 from experiments import distributed, model_from_config
+from experiments.evaluators import windows_to_clips
 from experiments.features import Features
-from experiments.score_table import OK, ScoreRow
+from experiments.score_table import OK, ScoreRow, curve_cell
+from mmdf_jax.typing import Task
 
 ABSTAINED = "abstained"  # status of a clip none of whose streams could be read
 
@@ -28,12 +31,12 @@ class Scores:
     ms_per_window: float
 
 
-def make_predict(model: nn.Module, task: Any, mesh: jax.sharding.Mesh) -> Callable[..., dict[str, jax.Array]]:
-    """A compiled (variables, batch) -> {name: [b]} whose outputs lie whole on every process."""
+def make_predict(model: nn.Module, task: Task, mesh: jax.sharding.Mesh) -> Callable[..., dict[str, jax.Array]]:
+    """A compiled (variables, batch) -> the task's outputs {name: [b …]}, which lie whole on every process."""
 
     def predict(variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        scores = task.scores(model_from_config.apply(model, variables, batch), batch)
-        return {"clip_index": batch["clip_index"], "mask": batch["mask"], **scores}
+        scores = task.outputs(model_from_config.apply(model, variables, batch), batch)
+        return {**{name: batch[name] for name in ("clip_index", "window_start", "mask")}, **scores}
 
     return jax.jit(predict, out_shardings=distributed.replicated(mesh))
 
@@ -44,11 +47,12 @@ def score(
     records: Records,
     config: Mapping[str, Any],
     mesh: jax.sharding.Mesh,
+    task: Task,
     *,
     title: str,
     progress: bool = True,
 ) -> Scores:
-    """Scores `records`: `config.evaluate.windows` windows a clip, averaged.
+    """Scores `records`: `config.evaluate.windows` windows a clip, reduced as the task says.
 
     A clip none of whose streams could be read stays in the table, with status `abstained` and no score.
     """
@@ -72,39 +76,48 @@ def score(
         collected.append(outputs)
     merged = {name: np.concatenate([outputs[name] for outputs in collected]) for name in collected[0]}
     keep = merged.pop("mask")
-    index = merged.pop("clip_index")[keep]
-    per_clip = {name: _mean_per_clip(values[keep], index, len(records)) for name, values in merged.items()}
-    return Scores(_rows(records, per_clip), 1000 * seconds / rows if rows else float("nan"))
+    index, starts = (merged.pop(name)[keep] for name in ("clip_index", "window_start"))
+    of_clips = {
+        name: windows_to_clips.reduce(
+            task.reduction(name), values[keep], index, len(records), starts=starts, seconds=data["window"]
+        )
+        for name, values in merged.items()
+    }
+    return Scores(_rows(records, of_clips, task), 1000 * seconds / rows if rows else float("nan"))
 
 
-def _mean_per_clip(values: np.ndarray, index: np.ndarray, clips: int) -> np.ndarray:
-    """Mean over each clip's windows that are not NaN; NaN where there is none."""
-    values = values.astype(np.float64)
-    known = ~np.isnan(values)
-    counts = np.bincount(index[known], minlength=clips)
-    sums = np.bincount(index[known], weights=values[known], minlength=clips)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+def validate(task: Task, rows: Sequence[ScoreRow]) -> dict[str, float]:
+    """The task's validation metrics.
+
+    Raises:
+      ValueError: no clip of the split could be scored.
+    """
+    scored = [row for row in rows if row.ok]
+    if not scored:
+        raise ValueError("the validation split has no clip that could be scored; see prepare_report.csv")
+    return task.validate(scored)
 
 
-def without_score(clips: Sequence[tuple[Clip, str]]) -> list[ScoreRow]:
+def without_score(clips: Sequence[tuple[Clip, str]], task: Task) -> list[ScoreRow]:
     """Rows for clips, each with its status, that could not be prepared, so that they count as abstained from."""
-    return [_row(clip, float("nan"), status, {}) for clip, status in clips]
+    return [_row(clip, status, {}, task) for clip, status in clips]
 
 
-def _rows(records: Records, per_clip: dict[str, np.ndarray]) -> list[ScoreRow]:
+def _rows(records: Records, of_clips: Mapping[str, Sequence[Any]], task: Task) -> list[ScoreRow]:
     rows = []
     for i, entry in enumerate(records.index):
-        extra = {name: float(values[i]) for name, values in per_clip.items()}
-        score = extra.pop("score")
-        rows.append(_row(entry.clip, score, ABSTAINED if np.isnan(score) else OK, extra))
+        values = {name: column[i] for name, column in of_clips.items()}
+        known = any(not np.isnan(value).all() for value in values.values())
+        rows.append(_row(entry.clip, OK if known else ABSTAINED, values, task))
     return rows
 
 
-def _row(clip: Clip, score: float, status: str, extra: Mapping[str, float]) -> ScoreRow:
+def _row(clip: Clip, status: str, values: Mapping[str, Any], task: Task) -> ScoreRow:
+    cells = {name: float(value) if np.ndim(value) == 0 else curve_cell(value) for name, value in values.items()}
     return ScoreRow(
         clip_id=clip.clip_id,
         label=clip.label,
-        score=score,
+        score=cells.pop("score", math.nan),
         dataset=clip.dataset,
         split=clip.split,
         identity=clip.identity,
@@ -112,5 +125,5 @@ def _row(clip: Clip, score: float, status: str, extra: Mapping[str, float]) -> S
         video_label=clip.video_label,
         audio_label=clip.audio_label,
         status=status,
-        extra={"partial": float(bool(clip.video_segments or clip.audio_segments)), **extra},
+        extra={**task.columns(clip), **cells},
     )

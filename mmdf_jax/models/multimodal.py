@@ -1,12 +1,13 @@
 """Encoders -> time and modality embeddings -> fusion -> heads, over any set of streams."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax.models.encode import encode
 from mmdf_jax.typing import Array, Batch, Dtype, Outputs
 
 
@@ -30,22 +31,23 @@ class Model(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, batch: Batch, *, train: bool = False) -> Outputs:
+    def __call__(self, batch: Batch, *, train: bool = False, capture: Sequence[str] = ()) -> Outputs:
         """Batch -> named outputs.
 
         Returns
           `logits [b]`: joint log-odds of fake; `stream_logits {stream: [b]}`: each stream's own;
-          `embeddings {stream: [b d'], "fused": [b d]}`;
+          `embeddings {stream: [b d'], "fused": [b d]}`; `encoders {stream: all that the encoder returns}`;
           `attention`: {stream: weights over its token grid: image [b n h w], video and mouth [b t h w], audio [b t]};
           `cross_attention`: see the fusion; `present {stream: [b] bool}`: which streams the batch really has.
         """
         streams = sorted(self.encoders)
         present = {stream: batch[f"{stream}_mask"] for stream in streams}
-        grids, pooled = {}, {}
-        for stream in streams:
-            grids[stream], pooled[stream] = encode(
-                self.encoders[stream], stream, batch[stream], present[stream], train=train and not self.frozen
-            )
+        encoded = {
+            stream: encode(self.encoders[stream], stream, batch, train=train and not self.frozen, capture=capture)
+            for stream in streams
+        }
+        grids = {stream: out["tokens"] for stream, out in encoded.items()}
+        pooled = {stream: out["pooled"] for stream, out in encoded.items()}
 
         # One embedding of the window's time serves every stream, so that equal times look equal.
         embed_time = TimeEmbedding(self.width, dtype=self.dtype, name="time")
@@ -68,6 +70,7 @@ class Model(nn.Module):
             "logits": head("head", fused["fused"]),
             "stream_logits": {stream: head(f"head_{stream}", pooled[stream]) for stream in streams},
             "embeddings": {**pooled, "fused": fused["fused"]},
+            "encoders": encoded,
             "attention": {
                 stream: weights.reshape(grids[stream].shape[:-1]) for stream, weights in fused["attention"].items()
             },
@@ -84,21 +87,6 @@ class Model(nn.Module):
         keep = have & jax.random.bernoulli(self.make_rng("dropout"), 1 - self.modality_dropout, have.shape)
         keep = jnp.where(keep.any(axis=1, keepdims=True), keep, have)
         return {stream: keep[:, i] for i, stream in enumerate(streams)}
-
-
-def encode(encoder: nn.Module, stream: str, x: Array, present: Array, *, train: bool) -> tuple[Array, Array]:
-    """A stream's token grid [b t … d] and pooled vector [b d], zero where it is absent; sparse frames are encoded one
-    by one. Where x is what an encoder made of the stream before, {"pooled", "tokens"}, that is taken."""
-    if isinstance(x, Mapping):
-        return x.get("tokens"), x["pooled"]
-    if stream == "image":
-        b, n = x.shape[:2]
-        out = encoder(x.reshape(b * n, *x.shape[2:]), train=train)
-        out = {name: out[name].reshape(b, n, *out[name].shape[1:]) for name in ("tokens", "pooled")}
-        out["pooled"] = jnp.mean(out["pooled"], axis=1)
-    else:
-        out = encoder(x, train=train)
-    return out["tokens"], out["pooled"] * present[:, None].astype(out["pooled"].dtype)
 
 
 class TimeEmbedding(nn.Module):

@@ -2,12 +2,17 @@
 
 import dataclasses
 import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mmdf_jax import losses
-from mmdf_jax.typing import Array, Batch, Outputs
+from mmdf_jax.metrics import classification
+from mmdf_jax.typing import Array, Batch, Outputs, Reduction, Row
 
 # Which label a stream's own head answers for: the picture streams cannot know that the voice is fake, nor the voice
 # that the picture is.
@@ -34,9 +39,16 @@ class Task:
     stream_weight: float = 0.5
     smoothing: float = 0.0
 
+    directions: ClassVar[Mapping[str, str]] = {"auc": "max", "accuracy": "max", "loss": "min"}
+
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise ValueError(f"config.task.target={self.target!r}: expected one of {', '.join(TARGETS)}")
+
+    @property
+    def evaluator(self) -> dict[str, str]:
+        """The report on binary classifiers, by the same label."""
+        return {"name": "experiments.evaluators.classification", "judged_by": self.target}
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[Array, dict[str, Array]]:
         """The scalar loss, and the metrics worth logging. Outputs as `models.multimodal`; labels of the window."""
@@ -67,7 +79,7 @@ class Task:
             total = total + self.stream_weight * sum(streams.values()) / len(streams)
         return total, metrics
 
-    def scores(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
+    def outputs(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
         """Probabilities of fake [b]: `score`, and `score_<stream>`, NaN where the clip lacks the stream (every one)."""
         del batch
         probability = jax.nn.sigmoid(outputs["logits"].astype(jnp.float32))
@@ -76,6 +88,33 @@ class Task:
             probability = jax.nn.sigmoid(logits.astype(jnp.float32))
             scores[f"score_{stream}"] = jnp.where(outputs["present"][stream], probability, jnp.nan)
         return scores
+
+    def reduction(self, name: str) -> Reduction:
+        """Scores are the mean over a clip's windows."""
+        del name
+        return "mean"
+
+    def columns(self, clip: Any) -> dict[str, float | str]:
+        """`partial`: 1 where only spans of the clip are fake."""
+        return {"partial": float(bool(clip.video_segments or clip.audio_segments))}
+
+    def validate(self, rows: Sequence[Row]) -> dict[str, float]:
+        """`loss` (nats), `auc` and `accuracy` at 0.5 over the rows with a score, judged by the target."""
+        scored = [row for row in rows if not math.isnan(row.score)]
+        labels = np.array([judged_label(row, self.target) for row in scored])
+        scores = np.array([row.score for row in scored])
+        safe = np.clip(scores, 1e-7, 1 - 1e-7)
+        return {
+            "loss": float(-np.mean(np.where(labels == 1, np.log(safe), np.log1p(-safe)))),
+            "auc": classification.auc(labels, scores),
+            "accuracy": float(np.mean((scores > 0.5) == (labels == 1))),
+        }
+
+
+def judged_label(row: Row, target: str) -> int:
+    """The label that a row is judged by: what its column `target` says, the clip's label where that is unknown."""
+    own = getattr(row, target)
+    return own if own in (0, 1) else row.label
 
 
 def _some(outputs: Outputs) -> Array:

@@ -109,7 +109,7 @@ def test_the_full_size_config_has_the_right_shapes(name, arg):
         variables = model_from_config.init(model, config, key)
         batch = batch_lib.zeros(config["data"], 2)
         outputs = model_from_config.apply(model, variables, batch)
-        return variables["params"], outputs, task.scores(outputs, batch)
+        return variables["params"], outputs, task.outputs(outputs, batch)
 
     params, outputs, scores = jax.eval_shape(run, jax.random.key(0))
     assert scores["score"].shape == (2,)

@@ -6,8 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from experiments import cross_validation, results, score_table
+from experiments import cross_validation, score_table
+from experiments.evaluators import classification
+from experiments.evaluators.classification import Evaluator
+from experiments.report import write
 from experiments.score_table import ScoreRow
+from mmdf_jax.metrics.classification import auc
 
 
 @pytest.fixture
@@ -28,8 +32,8 @@ def runs(tmp_path):
         ]
         path = tmp_path / f"fold{fold + 1}"
         score_table.write(path / "scores" / "test.csv", rows)
-        row = results.summarise(rows, rows, {"model": "clip", "modality": "image", "train_minutes": fold}, samples=50)
-        results.write_results(path / "results.csv", row)
+        run = {"model": "clip", "modality": "image", "train_minutes": fold}
+        write.write(path, Evaluator("video_label"), rows, rows, run, samples=50)
         paths.append(path)
     return paths
 
@@ -39,7 +43,7 @@ def read(path):
 
 
 def test_each_fold_their_mean_and_spread(tmp_path, runs):
-    cross_validation.write(tmp_path, runs, "video_label", samples=50)
+    cross_validation.write(tmp_path, runs, Evaluator("video_label"), samples=50)
     table = read(tmp_path / "folds.csv")
     assert [row["Fold"] for row in table] == ["1", "2", "3", "mean", "standard deviation"]
     assert [float(row["AUC"]) for row in table] == [1, 1, 1, 1, 0]
@@ -55,12 +59,12 @@ def test_scores_of_different_models_enter_as_ranks(tmp_path, runs):
     tables = [score_table.read(run / "scores" / "test.csv") for run in runs]
     pooled = [row for table in tables for row in table]
     labels, scores = [row.label for row in pooled], [row.score for row in pooled]
-    assert results.classification.auc(labels, scores) < 1  # as they are, they do not compare
-    cross_validation.write(tmp_path, runs, "label", samples=50)
+    assert auc(labels, scores) < 1  # as they are, they do not compare
+    cross_validation.write(tmp_path, runs, Evaluator(), samples=50)
     assert float(read(tmp_path / "results.csv")[0]["AUC"]) == 1
 
 
 def test_abstained_clips_stay_without_a_score():
     rows = [ScoreRow("a", 0, 0.2), ScoreRow("b", 1, math.nan, status="abstained"), ScoreRow("c", 1, 0.9)]
-    assert [row.score for row in cross_validation.ranked([rows])][::2] == [1 / 3, 2 / 3]
-    assert math.isnan(cross_validation.ranked([rows])[1].score)
+    assert [row.score for row in classification.ranked([rows])][::2] == [1 / 3, 2 / 3]
+    assert math.isnan(classification.ranked([rows])[1].score)

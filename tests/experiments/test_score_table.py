@@ -77,7 +77,7 @@ def test_a_clip_without_identity_is_its_own_group():
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("clip_id,label\na,0\n", "column 'score' is missing; found clip_id, label"),
+        ("clip_id,score\na,0\n", "column 'label' is missing; found clip_id, score"),
         ("", "column 'clip_id' is missing; found an empty file"),
         ("clip_id,label,score,label\na,0,0.1,1\n", "column 'label' stands there twice"),
         ("clip_id,label,score\na,0,0.5\nb,2,0.5\n", "line 3: label must be 0 .real. or 1 .fake., found '2'"),

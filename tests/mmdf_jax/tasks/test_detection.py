@@ -37,7 +37,7 @@ def test_the_loss_is_the_joint_plus_the_weighted_streams():
 
 def test_scores_are_probabilities_and_nan_where_a_stream_is_absent():
     outputs, batch = outputs_and_batch()
-    scores = Task().scores(outputs, batch)
+    scores = Task().outputs(outputs, batch)
     np.testing.assert_allclose(scores["score"], 1 / (1 + np.exp(-np.asarray(outputs["logits"]))), rtol=1e-6)
     assert np.isnan(scores["score_audio"][1])
     assert not np.isnan(scores["score_video"]).any()

@@ -200,7 +200,8 @@ def test_digests_tell_clips_and_crops_apart(clips):
 
 def test_no_heavy_imports():
     code = (
-        "import sys; from data_pipelines.prepare import extract, records; print([m for m in sys.argv[1:] if m in sys.modules])"
+        "import sys; from data_pipelines.prepare import extract, records; "
+        "print([m for m in sys.argv[1:] if m in sys.modules])"
     )
     heavy = ["jax", "tensorflow", "torch", "pandas", "tensorflow_datasets", "dlib", "matplotlib"]
     done = subprocess.run([sys.executable, "-c", code, *heavy], check=True, capture_output=True, text=True)

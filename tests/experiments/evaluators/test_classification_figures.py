@@ -7,7 +7,9 @@ import matplotlib
 import numpy as np
 import pytest
 
-from experiments.figures import confusion, roc, run, score_distributions, style, training_curves
+from experiments.evaluators.classification import Evaluator
+from experiments.figures import confusion, roc, score_distributions, style, training_curves
+from experiments.report import write
 from experiments.score_table import ScoreRow
 from mmdf_jax.metrics import classification
 
@@ -46,11 +48,11 @@ HOSTILE = {
 @pytest.mark.parametrize("case", HOSTILE)
 def test_every_table_gives_pictures(tmp_path, case):
     rows, threshold = HOSTILE[case]
-    paths = run.write(tmp_path / "figures", rows, threshold, title="cross_attn", samples=20)
-    assert [path.name for path in paths] == ["roc.png", "confusion.png", "score_distributions.png"]
-    assert sorted(paths) == sorted((tmp_path / "figures").iterdir())
-    for path in paths:
-        assert cv2.imread(str(path)).std() > 1
+    figures = Evaluator().figures(rows, {"Threshold": threshold}, title="cross_attn: ", samples=20)
+    assert list(figures) == ["roc", "confusion", "score_distributions"]
+    for name, figure in figures.items():
+        style.save(figure, tmp_path / f"{name}.png")
+        assert cv2.imread(str(tmp_path / f"{name}.png")).std() > 1
 
 
 def texts(figure):
@@ -128,7 +130,8 @@ def test_best_step_without_auc_is_that_of_the_lowest_loss():
 
 
 def test_a_log_adds_a_picture(tmp_path):
-    assert run.write(tmp_path, table(), 0.5, log=log(), samples=20)[-1] == tmp_path / "training_curves.png"
+    write.write(tmp_path, Evaluator(), table(), table(), {}, log=log(), samples=20)
+    assert (tmp_path / "figures" / "training_curves.png").stat().st_size > 0
 
 
 @pytest.mark.parametrize("rows", [log(1), log()[:3], [{"step": 1, "train/loss": None}], []])

@@ -1,12 +1,13 @@
-"""The terminal's table: it fits, says the numbers, and says what is missing."""
+"""The text of a report: it fits, says the numbers, and says what is missing."""
 
 import math
 
 import numpy as np
 import pytest
 
-from experiments.report.terminal import WIDTH, render
-from experiments.results import per_method, summarise
+from experiments.evaluators.classification import Evaluator
+from experiments.report import write
+from experiments.report.terminal import WIDTH
 from experiments.score_table import ScoreRow
 
 
@@ -28,18 +29,18 @@ def table(methods=("face_swap", "voice_clone"), people=8):
     ]
 
 
-def text(test, run=None, files=()):
-    row = summarise(test, test, run or {}, samples=50)
-    return render(row, per_method(test, row["Threshold"], samples=50), files), row
+def text(test, run=None):
+    evaluator = Evaluator()
+    row = {**write.described(run or {}), **evaluator.results(test, test, samples=50)}
+    return "\n".join(evaluator.text(row, evaluator.tables(test, row, samples=50), "test split")), row
 
 
 def test_it_says_the_numbers():
     run = {"model": "cross_attn", "modality": "image + audio + video", "parameters_m": 1.234, "train_minutes": 3.21}
-    page, row = text(table(), run, ["run/results.csv", "run/figures/roc.png"])
+    page, row = text(table(), run)
     assert "cross_attn · image + audio + video" in page and "24 clips of 8 identities" in page
     assert f"AUC {row['AUC']:.3f} [{row['AUC low']:.3f}, {row['AUC high']:.3f}] (95 % over identities)" in page
     assert "parameters 1.23 M" in page and "training 3.2 min" in page and "peak memory" not in page
-    assert page.endswith("  run/results.csv\n  run/figures/roc.png")
     (line,) = [line for line in page.splitlines() if line.startswith("face_swap")]
     assert line.split()[1] == "8" and line.endswith("–")  # no face swap has a fake voice
 

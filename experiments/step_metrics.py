@@ -1,0 +1,62 @@
+"""Metrics of the training steps: looked at one step late, so that the device never waits for the host."""
+
+import collections
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+
+class NonFiniteError(ValueError):
+    """The loss, a gradient or an updated parameter is NaN or infinite."""
+
+
+class StepMetrics:
+    """Collects scalars between two lines of the log.
+
+    window: {name: values} of the steps since the last line, as a checkpoint keeps them.
+    describe: (clip indices) -> the clips' names, for the message of a step that is not finite.
+    safe_step: () -> the last saved step.
+    """
+
+    def __init__(
+        self,
+        window: Mapping[str, Sequence[float]],
+        describe: Callable[[np.ndarray], str],
+        safe_step: Callable[[], int],
+    ) -> None:
+        self.window: dict[str, list[float]] = collections.defaultdict(list, {k: list(v) for k, v in window.items()})
+        self._describe, self._safe_step = describe, safe_step
+        self._pending: tuple[int, Any, np.ndarray] | None = None
+
+    def add(self, step: int, metrics: Any, clip_index: np.ndarray) -> None:
+        """Takes a dispatched step's metrics, and looks at those of the step before."""
+        self.look()
+        self._pending = (step, metrics, clip_index)
+
+    def look(self) -> None:
+        """Waits for the step that was added last.
+
+        Raises:
+          NonFiniteError: its loss or a gradient is not finite; the update was not applied.
+        """
+        if self._pending is None:
+            return
+        (step, metrics, clip_index), self._pending = self._pending, None
+        metrics = jax.device_get(metrics)
+        if not metrics.pop("finite"):
+            raise NonFiniteError(
+                f"step {step}: the loss ({metrics['loss']:.4g}) or a gradient (norm {metrics['grad_norm']:.4g}) is not "
+                f"finite; the update was not applied. Clips of this process: {self._describe(clip_index)}. Step "
+                f"{self._safe_step()} is the last saved one; lower config.optimizer.learning_rate, or look at these "
+                "clips"
+            )
+        for name, value in metrics.items():
+            self.window[name].append(float(value))
+
+    def take_means(self) -> dict[str, float]:
+        """{name: mean over the window}; begins a new window."""
+        means = {name: float(np.mean(values)) for name, values in self.window.items()}
+        self.window.clear()
+        return means
