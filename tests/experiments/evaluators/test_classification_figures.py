@@ -100,7 +100,7 @@ def test_pyplot_stays_out():
     import subprocess
     import sys
 
-    figures = "experiments.figures.run, experiments.figures.attention"
+    figures = "experiments.report.write, experiments.evaluators.classification, experiments.figures.attention"
     code = f"import sys, {figures}; sys.exit('matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
