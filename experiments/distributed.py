@@ -51,6 +51,26 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
+def micro_batches(batch: Any, n: int) -> Any:
+    """Arrays [b …] as n micro-batches [n b/n …], dealt out by pairs of neighbours.
+
+    A pair holds a real and a fake clip (data_pipelines.loading.sampling), so that no micro-batch is of one class only.
+    Each device's rows fall evenly into the micro-batches, and none has to travel.
+
+    Raises:
+      ValueError: the rows of a device do not divide into n micro-batches of pairs.
+    """
+    rows, devices = len(batch["mask"]), jax.device_count()
+    if rows % (2 * n * devices):
+        raise ValueError(
+            f"config.train.accumulate={n}: {rows} rows over {devices} devices do not divide into {n} micro-batches of "
+            f"whole pairs; choose data.batch_size as a multiple of {2 * n * devices}"
+        )
+    return jax.tree.map(
+        lambda x: jnp.moveaxis(x.reshape(-1, n, 2, *x.shape[1:]), 1, 0).reshape(n, -1, *x.shape[1:]), batch
+    )
+
+
 def put_replicated(tree: Any, mesh: Mesh) -> Any:
     """The same host values on every device of every process."""
     sharding = replicated(mesh)

@@ -104,7 +104,7 @@ def train(
 
             keys = jax.random.split(key, options["accumulate"])
             stats, summed = jax.lax.scan(
-                body, state["batch_stats"], (micro_batches(batch, options["accumulate"]), keys)
+                body, state["batch_stats"], (distributed.micro_batches(batch, options["accumulate"]), keys)
             )
             gradients, metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), summed)
 
@@ -245,17 +245,6 @@ def train(
         "parameters": parameters,
         "peak_memory_gb": environment.memory_gb(),
     }
-
-
-def micro_batches(batch: Any, n: int) -> Any:
-    """Arrays [b …] as n micro-batches [n b/n …], dealt out by pairs of neighbours.
-
-    A pair holds a real and a fake clip (data_pipelines.loading.sampling), so that no micro-batch is of one class only.
-    Each device's rows fall evenly into the micro-batches, and none has to travel.
-    """
-    return jax.tree.map(
-        lambda x: jnp.moveaxis(x.reshape(-1, n, 2, *x.shape[1:]), 1, 0).reshape(n, -1, *x.shape[1:]), batch
-    )
 
 
 def _due(step: int, every: int, last: int) -> bool:

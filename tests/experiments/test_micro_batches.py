@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from data_pipelines.clip import Clip
 from data_pipelines.loading import sampling
-from experiments.train import micro_batches
+from experiments.distributed import micro_batches
 from mmdf_jax.tasks.detection import Task
 
 
@@ -19,7 +19,7 @@ def test_every_micro_batch_has_both_classes(n, balance):
     order = sampling.training_order(clips, range(40), balance=balance, seed=0)
     for step in range(5):
         labels = np.array([clips[order.row(16 * step + i)].label for i in range(16)])
-        micro = micro_batches({"label": labels, "x": np.stack([labels, -labels], 1)}, n)
+        micro = micro_batches({"label": labels, "x": np.stack([labels, -labels], 1), "mask": labels >= 0}, n)
         assert micro["label"].shape == (n, 16 // n) and micro["x"].shape == (n, 16 // n, 2)
         assert (micro["label"].mean(1) == 0.5).all()
         assert sorted(micro["label"].ravel()) == sorted(labels)
@@ -42,3 +42,8 @@ def test_gradients_of_micro_batches_average_to_the_unsplit_batch():
 
     split = jax.tree.map(lambda g: g.mean(0), jax.lax.map(gradient, micro_batches(batch, 4)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), split, gradient(batch))
+
+
+def test_rows_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match=r"config.train.accumulate=3: 16 rows over 1 devices do not .* multiple of 6"):
+        micro_batches({"mask": np.ones(16, bool)}, 3)
