@@ -71,7 +71,7 @@ def attention_maps(
 
     Empty if the model's outputs have no `attention`. Runs on this process's first device alone.
     """
-    usable = [row for row, score in enumerate(scores) if score.scored]
+    usable = [row for row, score in enumerate(scores) if score.ok]
     first_of = {scores[row].method: row for row in reversed(usable) if scores[row].label == 1}
     fakes = [first_of[method] for method in sorted(first_of)][: examples - 1]
     real = [row for row in usable if scores[row].label == 0][: max(1, examples - len(fakes))]
@@ -91,7 +91,7 @@ def attention_maps(
             i,
             title=f"{scores[row].method} · {scores[row].clip_id}",
             window=run.config["data"]["window"],
-            scores={"score": scores[row].score},
+            scores={"score": scores[row].score} if scores[row].scored else {},
         )
         for i, row in enumerate(chosen.rows)
     ]

@@ -46,8 +46,9 @@ class MetricsLog:
         row = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         self._file.write(json.dumps({"step": step, **row}) + "\n")
         self._file.flush()
-        for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
+        for name, value in row.items():
+            if value is not None:
+                self._board.add_scalar(name, value, step)
 
     def sync(self) -> None:
         """Forces what was written onto the disk; called before each checkpoint, which must not outlive its metrics."""

@@ -1,0 +1,24 @@
+"""A toy experiment over all that is new in its package."""
+
+import sys
+
+sys.path.insert(0, ".")  # the command is started from the repository's root
+
+from tests.experiments import micro
+
+
+def get_config(arg=None):
+    config = micro.get_config(arg)
+    config.data.streams = {"video": {"fps": 5.0, "size": 32}}
+    config.model = {
+        "name": "mmdf_jax.models.unimodal",
+        "encoders": {"video": {"name": "toys.thumbnails", "cells": 2}},
+    }
+    config.pretrained = {}
+    config.task = {"name": "toys.frame_levels"}
+    config.train.select = "mae"
+    config.train.steps, config.train.eval_steps = 40, 20
+    config.train.accumulate = 1
+    config.optimizer.learning_rate = 0.05
+    config.optimizer.weight_decay = 0.0
+    return config
