@@ -117,6 +117,7 @@ def base(args: ConfigDict) -> ConfigDict:
             "weight_decay": 0.05,
             "warmup_steps": 20 if tiny else 1_000,
             "clip": 5.0,
+            "packed": tiny,  # over a few long arrays: compiles sooner; only for optimizers of number by number
             "rules": (),  # (path pattern, learning-rate multiplier); 0 freezes
         }
     )

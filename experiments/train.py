@@ -114,13 +114,13 @@ def train(
         if options["ema"]:
             new["ema"] = optax.incremental_update(params, state["ema"], 1 - options["ema"])
         metrics |= {
-            "grad_norm": optax.global_norm(gradients),
-            "param_norm": optax.global_norm(params),
-            "update_norm": optax.global_norm(updates),
-            **{f"grad_norm/{name}": optax.global_norm(part) for name, part in gradients.items()},
+            "grad_norm": optim.norm(gradients),
+            "param_norm": optim.norm(params),
+            "update_norm": optim.norm(updates),
+            **{f"grad_norm/{name}": optim.norm(part) for name, part in gradients.items()},
         }
         # A norm is finite only if all of its numbers are.
-        checked = [metrics["loss"], metrics["grad_norm"], metrics["param_norm"], optax.global_norm(stats)]
+        checked = [metrics["loss"], metrics["grad_norm"], metrics["param_norm"], optim.norm(stats)]
         metrics["finite"] = jnp.isfinite(jnp.stack(checked)).all()
         return jax.tree.map(
             lambda after, before: jnp.where(metrics["finite"], after, before), new, dict(state)

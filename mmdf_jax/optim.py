@@ -9,9 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
+from mmdf_jax.typing import Array
+
 Rules = Sequence[tuple[str, float]]
+_LARGE = 2**19  # numbers of a leaf that is never copied
 
 
 def schedule(*, learning_rate: float, steps: int, warmup_steps: int = 0, final: float = 0.0) -> optax.Schedule:
@@ -59,6 +63,44 @@ def multipliers(params: Any, rules: Rules) -> Any:
     return tree
 
 
+def pack(tree: Any) -> list[Array]:
+    """All numbers of a tree in a few arrays: small leaves of rank 0 and 1 as one [n], other small leaves as one [1 n],
+    and large leaves as they are.
+
+    XLA compiles hundreds of small element-wise kernels, one set per leaf, for longer than it compiles a small model.
+    """
+    leaves = jax.tree.leaves(tree)
+    small = [leaf for leaf in leaves if leaf.size < _LARGE]
+    flat = [leaf.ravel() for leaf in small if leaf.ndim < 2], [leaf.ravel() for leaf in small if leaf.ndim > 1]
+    vector, row = (jnp.concatenate([jnp.zeros(0), *some]) for some in flat)
+    return [vector, row[None], *(leaf for leaf in leaves if leaf.size >= _LARGE)]
+
+
+def packed(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The optimizer over packed leaves; the same numbers where it works on each number by itself, as Adam does."""
+
+    def update(gradients: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        updates, state = optimizer.update(pack(gradients), state, pack(params))
+        vector, row, *large = updates
+        parts, starts, large = (vector, row[0]), [0, 0], iter(large)
+        leaves = []
+        for leaf in jax.tree.leaves(params):
+            if leaf.size >= _LARGE:
+                leaves.append(next(large))
+                continue
+            which = int(leaf.ndim > 1)
+            leaves.append(parts[which][starts[which] : starts[which] + leaf.size].reshape(leaf.shape))
+            starts[which] += leaf.size
+        return jax.tree.unflatten(jax.tree.structure(params), leaves), state
+
+    return optax.GradientTransformation(lambda params: optimizer.init(pack(params)), update)
+
+
+def norm(tree: Any) -> Array:
+    """The Euclidean norm of all numbers of a tree; finite only if all of them are."""
+    return optax.global_norm(pack(tree))
+
+
 def make(
     config: Mapping[str, Any], params: Any, steps: int, rates: Any = None
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
@@ -66,7 +108,8 @@ def make(
 
     config: `name`, a function of optax that takes `learning_rate` (default adamw); `options`, its further arguments;
       `learning_rate`; `weight_decay`, for optimizers that have one, on matrices and kernels only (not on biases, norms
-      or embeddings of rank 1); `warmup_steps`; `clip`, the global gradient norm (0: off); `rules`, see `multipliers`.
+      or embeddings of rank 1); `warmup_steps`; `clip`, the global gradient norm (0: off); `rules`, see `multipliers`;
+      `packed`, see there (else the state is a tree like the parameters).
     rates: multipliers like `params`, if they are to be others than the rules'.
     Frozen parameters neither count in the norm nor take optimizer memory.
     Returns the transformation and the schedule of the base rate by step.
@@ -80,6 +123,8 @@ def make(
     )
     if clip := config.get("clip", 0.0):
         optimizer = optax.chain(optax.clip_by_global_norm(clip), optimizer)
+    if config.get("packed", False):
+        optimizer = packed(optimizer)
     rates = multipliers(params, config.get("rules", ())) if rates is None else rates
     scaled = optax.stateless(lambda updates, _: jax.tree.map(_times, rates, updates))
     labels = jax.tree.map(lambda scale: "trained" if scale else "frozen", rates)

@@ -36,9 +36,11 @@ def test_warm_up_must_be_shorter_than_the_run():
         optim.schedule(learning_rate=1.0, steps=10, warmup_steps=10)
 
 
-def test_adamw_with_clipping_equals_torch():
+@pytest.mark.parametrize(("packed", "large"), [(False, 0), (True, optim._LARGE), (True, 4)])
+def test_adamw_with_clipping_equals_torch(packed, large, monkeypatch):
+    monkeypatch.setattr(optim, "_LARGE", large)
     rng = np.random.default_rng(0)
-    config = {"learning_rate": 0.1, "weight_decay": 0.1, "clip": 0.5}
+    config = {"learning_rate": 0.1, "weight_decay": 0.1, "clip": 0.5, "packed": packed}
     transformation, rate = optim.make(config, PARAMS, 1000)
     flat, tree = jax.tree.flatten(PARAMS)
     tensors = [torch.nn.Parameter(torch.tensor(np.asarray(leaf))) for leaf in flat]
@@ -83,6 +85,13 @@ def test_frozen_gradients_do_not_count_in_the_clipped_norm():
 def test_the_state_is_a_tree_like_the_parameters():
     state = optim.make({"learning_rate": 0.1}, PARAMS, 10)[0].init(PARAMS)
     assert jax.tree.structure(optax.tree.get(state, "mu")) == jax.tree.structure(PARAMS)
+
+
+def test_a_packed_state_has_few_leaves_and_frozen_ones_none():
+    config = {"learning_rate": 0.1, "packed": True, "rules": [("encoder", 0.0)]}
+    state = optim.make(config, PARAMS, 10)[0].init(PARAMS)
+    vector, row = optax.tree.get(state, "mu")
+    assert (vector.shape, row.shape) == ((1,), (1, 2))
 
 
 @pytest.mark.parametrize("name", ("sgd", "lion", "adafactor"))
