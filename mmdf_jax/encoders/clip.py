@@ -4,16 +4,18 @@ Weights: `openai/clip-vit-*` on the Hugging Face hub, or any CLIPModel, CLIPVisi
 CLIPVisionModelWithProjection that transformers has saved.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax.layers.mlp import gelu, quick_gelu
 from mmdf_jax.layers.norm import LayerNorm
 from mmdf_jax.layers.patch import PatchEmbed, resize_grid
 from mmdf_jax.layers.pixels import normalize
-from mmdf_jax.layers.transformer import Block, call, gelu, quick_gelu
+from mmdf_jax.layers.transformer import Block, call
 from mmdf_jax.pretrained import conv, dense, same
 from mmdf_jax.typing import Array, Dtype, Outputs
 
@@ -21,12 +23,12 @@ ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": gelu}
 
 
 class Model(nn.Module):
-    """Image [b h w 3] (uint8, or float in [0, 1]) to features; any size of at least one patch.
+    """Image [b h w 3] (uint8, or float in [0, 1]) to features; any size of at least one patch. `valid` is ignored.
 
     Position embeddings belong to images of `image_size` and are resampled bicubically for others. Returns
     tokens [b h/patch w/patch width] (last block, not normalised, as in the original), class_token [b width] (same),
-    pooled [b width] (class token after the final LayerNorm), attention (per block, [b heads n n], token 0 is
-    the class token), and with `projection` > 0 embeds [b projection], the joint image-text space (not normalised).
+    pooled [b width] (class token after the final LayerNorm), where captured attention (per block, [b heads n n], token
+    0 is the class token), and with `projection` > 0 embeds [b projection], the joint image-text space (not normalised).
     """
 
     patch: int = 32
@@ -47,8 +49,10 @@ class Model(nn.Module):
     std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array | None = None, *, train: bool) -> Outputs:
-        del mask  # an image stream that is missing is masked where streams are fused
+    def __call__(
+        self, x: Array, *, valid: Array | None = None, train: bool = False, capture: Sequence[str] = ()
+    ) -> Outputs:
+        del valid  # a single picture has no steps
         x = normalize(x, self.mean, self.std, self.dtype)
         x = PatchEmbed(self.width, self.patch, use_bias=False, dtype=self.dtype, name="patch_embed")(x)
         b, h, w, d = x.shape
@@ -61,7 +65,7 @@ class Model(nn.Module):
         x = jnp.concatenate([first, x.reshape(b, h * w, d) + grid.astype(x.dtype)], axis=1)
 
         x = LayerNorm(epsilon=self.eps, dtype=self.dtype, name="pre_norm")(x)
-        attention = []
+        attention, keep = [], "attention" in capture
         for i in range(self.depth):
             block = Block(
                 self.heads,
@@ -74,7 +78,7 @@ class Model(nn.Module):
                 dtype=self.dtype,
                 name=f"block{i}",
             )
-            x, weights = call(block, x, train=train, remat=self.remat)
+            x, weights = call(block, x, train=train, remat=self.remat, capture=keep)
             attention.append(weights)
 
         pooled = LayerNorm(epsilon=self.eps, dtype=self.dtype, name="post_norm")(x[:, 0])
@@ -82,8 +86,9 @@ class Model(nn.Module):
             "tokens": x[:, 1:].reshape(b, h, w, d),
             "class_token": x[:, 0],
             "pooled": pooled,
-            "attention": tuple(attention),
         }
+        if keep:
+            out["attention"] = tuple(attention)
         if self.projection:
             out["embeds"] = nn.Dense(self.projection, use_bias=False, dtype=self.dtype, name="projection")(pooled)
         return out

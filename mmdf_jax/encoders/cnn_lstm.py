@@ -1,6 +1,7 @@
 """An image encoder on every frame and an LSTM over the frames (Guera and Delp 2018)."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from mmdf_jax.typing import Array, Dtype, Outputs
 class Model(nn.Module):
     """Video [b t h w c] (as `encoder` takes images) to features per frame.
 
-    mask: [b t] bool, True on real frames; the others change nothing.
+    valid: [b t] bool, True on real frames; the others change nothing.
     Returns tokens [b t 1 1 d], pooled [b d] (mean over real frames), tokens_mask [b t] and frames [b t d'], what the
     encoder pools of each frame. d = hidden, or 2 hidden if bidirectional.
 
@@ -31,23 +32,26 @@ class Model(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array | None = None, *, train: bool) -> Outputs:
+    def __call__(
+        self, x: Array, *, valid: Array | None = None, train: bool = False, capture: Sequence[str] = ()
+    ) -> Outputs:
+        del capture  # nothing here takes memory to keep
         b, t = x.shape[:2]
         frames = self.encoder(x.reshape(b * t, *x.shape[2:]), train=train)["pooled"].reshape(b, t, -1)
         x = frames.astype(self.dtype)
         for i in range(self.layers):
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-            ways = [LSTM(self.hidden, dtype=self.dtype, name=f"lstm{i}")(x, mask)]
+            ways = [LSTM(self.hidden, dtype=self.dtype, name=f"lstm{i}")(x, valid)]
             if self.bidirectional:
-                ways.append(LSTM(self.hidden, reverse=True, dtype=self.dtype, name=f"lstm{i}_reverse")(x, mask))
+                ways.append(LSTM(self.hidden, reverse=True, dtype=self.dtype, name=f"lstm{i}_reverse")(x, valid))
             x = jnp.concatenate(ways, axis=-1)
-        mask = jnp.ones((b, t), bool) if mask is None else mask
-        real = jnp.where(mask[..., None], x, 0)
-        pooled = real.sum(1, dtype=jnp.float32) / jnp.maximum(mask.sum(1, keepdims=True), 1)
+        valid = jnp.ones((b, t), bool) if valid is None else valid
+        real = jnp.where(valid[..., None], x, 0)
+        pooled = real.sum(1, dtype=jnp.float32) / jnp.maximum(valid.sum(1, keepdims=True), 1)
         return {
             "tokens": real[:, :, None, None],
             "pooled": pooled.astype(x.dtype),
-            "tokens_mask": mask,
+            "tokens_mask": valid,
             "frames": frames,
         }
 

@@ -3,6 +3,7 @@
 Weights: `facebook/convnext-*` on the Hugging Face hub, or any ConvNextModel that transformers has saved.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,10 +11,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmdf_jax.layers.depthwise import DepthwiseConv
+from mmdf_jax.layers.mlp import DropPath, gelu
 from mmdf_jax.layers.norm import LayerNorm
 from mmdf_jax.layers.patch import PatchEmbed
 from mmdf_jax.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, normalize
-from mmdf_jax.layers.transformer import DropPath, call, gelu
+from mmdf_jax.layers.transformer import call
 from mmdf_jax.pretrained import conv, dense, same
 from mmdf_jax.typing import Array, Dtype, Outputs
 
@@ -38,7 +40,7 @@ class Block(nn.Module):
 
 
 class Model(nn.Module):
-    """Image [b h w 3] (uint8, or float in [0, 1]) to features; any size of at least 32.
+    """Image [b h w 3] (uint8, or float in [0, 1]) to features; any size of at least 32. `valid` is ignored.
 
     Returns tokens [b h/32 w/32 widths[-1]] (last stage, not normalised, as in the original), pooled [b widths[-1]]
     (their mean after the final LayerNorm), stages (tuple of the four feature maps). `drop_path` grows linearly from 0
@@ -57,8 +59,10 @@ class Model(nn.Module):
     std: tuple[float, ...] = IMAGENET_STD
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array | None = None, *, train: bool) -> Outputs:
-        del mask  # an image stream that is missing is masked where streams are fused
+    def __call__(
+        self, x: Array, *, valid: Array | None = None, train: bool = False, capture: Sequence[str] = ()
+    ) -> Outputs:
+        del valid, capture  # a single picture has no steps
 
         def norm(name: str, eps: float = 1e-6) -> LayerNorm:
             return LayerNorm(epsilon=eps, dtype=self.dtype, name=name)

@@ -4,16 +4,18 @@ Weights: `facebook/dinov2-*` and `facebook/dinov2-with-registers-*` on the Huggi
 Dinov2WithRegistersModel that transformers has saved.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax.layers.mlp import gelu, quick_gelu
 from mmdf_jax.layers.norm import LayerNorm
 from mmdf_jax.layers.patch import PatchEmbed, resize_grid
 from mmdf_jax.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, normalize
-from mmdf_jax.layers.transformer import Block, call, gelu, quick_gelu
+from mmdf_jax.layers.transformer import Block, call
 from mmdf_jax.pretrained import conv, dense, first_half, flat, same, second_half, squeeze
 from mmdf_jax.typing import Array, Dtype, Outputs
 
@@ -21,12 +23,12 @@ ACTIVATIONS = {"gelu": gelu, "quick_gelu": quick_gelu}
 
 
 class Model(nn.Module):
-    """Image [b h w 3] (uint8, or float in [0, 1]) to features; any size of at least one patch.
+    """Image [b h w 3] (uint8, or float in [0, 1]) to features; any size of at least one patch. `valid` is ignored.
 
     Position embeddings belong to images of `image_size` and are resampled bicubically for others, antialiased in
     the models with registers, as in the originals. Returns tokens [b h/patch w/patch width], class_token = pooled
-    [b width], registers [b registers width], all after the final LayerNorm, and attention (per block, [b heads n n]:
-    the class token, the registers, then the patches row by row).
+    [b width], registers [b registers width], all after the final LayerNorm, and where captured attention (per block,
+    [b heads n n]: the class token, the registers, then the patches row by row).
     """
 
     patch: int = 14
@@ -50,8 +52,10 @@ class Model(nn.Module):
     std: tuple[float, ...] = IMAGENET_STD
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array | None = None, *, train: bool) -> Outputs:
-        del mask  # an image stream that is missing is masked where streams are fused
+    def __call__(
+        self, x: Array, *, valid: Array | None = None, train: bool = False, capture: Sequence[str] = ()
+    ) -> Outputs:
+        del valid  # a single picture has no steps
         x = normalize(x, self.mean, self.std, self.dtype)
         x = PatchEmbed(self.width, self.patch, dtype=self.dtype, name="patch_embed")(x)
         b, h, w, d = x.shape
@@ -68,7 +72,7 @@ class Model(nn.Module):
         x = jnp.concatenate([first, (x + grid.astype(x.dtype)).reshape(b, h * w, d)], axis=1)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
 
-        attention = []
+        attention, keep = [], "attention" in capture
         for i in range(self.depth):
             block = Block(
                 self.heads,
@@ -83,17 +87,19 @@ class Model(nn.Module):
                 dtype=self.dtype,
                 name=f"block{i}",
             )
-            x, weights = call(block, x, train=train, remat=self.remat)
+            x, weights = call(block, x, train=train, remat=self.remat, capture=keep)
             attention.append(weights)
 
         x = LayerNorm(epsilon=self.eps, dtype=self.dtype, name="norm")(x)
-        return {
+        out = {
             "tokens": x[:, 1 + self.registers :].reshape(b, h, w, d),
             "class_token": x[:, 0],
             "pooled": x[:, 0],
             "registers": x[:, 1 : 1 + self.registers],
-            "attention": tuple(attention),
         }
+        if keep:
+            out["attention"] = tuple(attention)
+        return out
 
 
 _SIZES: dict[str, dict[str, Any]] = {

@@ -4,18 +4,20 @@ Weights: `google/efficientnet-b*` on the Hugging Face hub, or any EfficientNetMo
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmdf_jax.layers.batch_norm import BatchNorm
 from mmdf_jax.layers.dense import Dense
 from mmdf_jax.layers.depthwise import DepthwiseConv
+from mmdf_jax.layers.mlp import DropPath
+from mmdf_jax.layers.norm import BatchNorm
 from mmdf_jax.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, normalize
 from mmdf_jax.layers.pool import max_over
-from mmdf_jax.layers.transformer import DropPath, call
+from mmdf_jax.layers.transformer import call
 from mmdf_jax.pretrained import conv, pointwise, same
 from mmdf_jax.typing import Array, Dtype, Outputs
 
@@ -65,7 +67,7 @@ class Block(nn.Module):
 
 
 class Model(nn.Module):
-    """Image [b h w 3] (uint8, or float in [0, 1]) to features; any size of at least 32.
+    """Image [b h w 3] (uint8, or float in [0, 1]) to features; any size of at least 32. `valid` is ignored.
 
     Returns tokens [b h/32 w/32 head] (after the last 1x1 convolution) and pooled [b head], their mean. In training
     BatchNorm uses the batch's statistics, and `batch_stats` must be mutable; `momentum` weighs the running value,
@@ -98,8 +100,10 @@ class Model(nn.Module):
     std: tuple[float, ...] = IMAGENET_STD
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array | None = None, *, train: bool) -> Outputs:
-        del mask  # an image stream that is missing is masked where streams are fused
+    def __call__(
+        self, x: Array, *, valid: Array | None = None, train: bool = False, capture: Sequence[str] = ()
+    ) -> Outputs:
+        del valid, capture  # a single picture has no steps
 
         def norm(name: str, y: Array) -> Array:
             return BatchNorm(self.momentum, self.eps, self.dtype, name=name)(y, train=train)

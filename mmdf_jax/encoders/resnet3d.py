@@ -3,14 +3,14 @@
 Weights: torchvision's `r3d_18`, `mc3_18` and `r2plus1d_18` state dictionaries (Kinetics-400) saved as safetensors.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmdf_jax.layers.conv3d import Conv3D
+from mmdf_jax.layers.conv import Conv3D
 from mmdf_jax.layers.norm import Norm
 from mmdf_jax.layers.pixels import normalize
 from mmdf_jax.layers.transformer import call
@@ -23,8 +23,8 @@ KINDS = ("r3d", "mc3", "r2plus1d")
 class Model(nn.Module):
     """Video [b t h w c] (uint8, or float in [0, 1]) to features; any length and size.
 
-    mask: [b t] bool, True on real frames (a prefix); the others are blanked and left out of `pooled`.
-    Returns tokens [b t' h' w' d], pooled [b d], their mean, and, given a mask, tokens_mask [b t'].
+    valid: [b t] bool, True on real frames (a prefix); the others are blanked and left out of `pooled`.
+    Returns tokens [b t' h' w' d], pooled [b d], their mean, and, given `valid`, tokens_mask [b t'].
 
     kind: "r3d" (3x3x3 convolutions), "mc3" (those in the first stage, then 1x3x3), "r2plus1d" (1x3x3 then 3x1x1, with
     as many parameters as the 3x3x3 they replace).
@@ -46,15 +46,18 @@ class Model(nn.Module):
     std: tuple[float, ...] = (0.22803, 0.22145, 0.216989)
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array | None = None, *, train: bool) -> Outputs:
+    def __call__(
+        self, x: Array, *, valid: Array | None = None, train: bool = False, capture: Sequence[str] = ()
+    ) -> Outputs:
+        del capture  # nothing here takes memory to keep
         if self.kind not in KINDS:
             raise ValueError(f"resnet3d: kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
         if len(self.strides) != len(self.stage_sizes):
             raise ValueError(f"resnet3d: {len(self.stage_sizes)} stages need as many strides, got {self.strides}")
         frames = x.shape[1]
         x = normalize(x, self.mean, self.std, self.dtype)
-        if mask is not None:
-            x = jnp.where(mask[:, :, None, None, None], x, 0)
+        if valid is not None:
+            x = jnp.where(valid[:, :, None, None, None], x, 0)
 
         def norm(name: str, x: Array) -> Array:
             return nn.relu(Norm(self.norm, dtype=self.dtype, name=name)(x, train=train))
@@ -85,9 +88,9 @@ class Model(nn.Module):
                 )
                 x = call(block, x, train=train, remat=self.remat)
 
-        if mask is None:
+        if valid is None:
             return {"tokens": x, "pooled": x.mean((1, 2, 3), dtype=jnp.float32).astype(x.dtype)}
-        tokens_mask = mask[:, :: frames // x.shape[1]][:, : x.shape[1]]
+        tokens_mask = valid[:, :: frames // x.shape[1]][:, : x.shape[1]]
         weights = tokens_mask / jnp.maximum(tokens_mask.sum(1, keepdims=True), 1)
         pooled = jnp.einsum("btd,bt->bd", x.mean((2, 3), dtype=jnp.float32), weights)
         return {"tokens": x, "pooled": pooled.astype(x.dtype), "tokens_mask": tokens_mask}

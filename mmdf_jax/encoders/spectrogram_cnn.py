@@ -1,9 +1,9 @@
-"""A residual CNN over a spectral front end: log-mel, MFCC, LFCC or constant-Q, chosen by a field.
+"""A residual CNN over a spectral front end: log-mel, MFCC or LFCC, chosen by a field.
 
 Residual networks over such features are the usual baselines of spoofed-speech detection (Alzantot et al. 2019).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,12 +11,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mmdf_jax.layers import spectrogram
-from mmdf_jax.layers.conv3d import Conv2D
+from mmdf_jax.layers.conv import Conv2D
 from mmdf_jax.layers.dense import Dense
 from mmdf_jax.layers.norm import GroupNorm
 from mmdf_jax.layers.pool import max_over
 from mmdf_jax.layers.spec_augment import spec_augment
 from mmdf_jax.layers.transformer import call
+from mmdf_jax.layers.valid import valid_frames, valid_samples
 from mmdf_jax.typing import Array, Dtype, Outputs
 
 # Function, and about the mean and standard deviation of its features over speech.
@@ -24,15 +25,14 @@ FRONT_ENDS = {
     "log_mel": (spectrogram.log_mel, -45.0, 20.0),
     "mfcc": (spectrogram.mfcc, 0.0, 60.0),
     "lfcc": (spectrogram.lfcc, 0.0, 60.0),
-    "cqt": (spectrogram.cqt, -45.0, 20.0),
 }
 
 
 class Model(nn.Module):
     """Audio [b s] (int16, or float in [-1, 1], 16 kHz) to features over time.
 
-    mask: [b s] bool, True on real samples (a prefix). Padding changes nothing: the frames, statistics and averages of a
-    padded sample are those of the sample alone.
+    valid: [b s'] bool, True on real samples (a prefix), s' dividing s. Padding changes nothing: the frames, statistics
+    and averages of a padded sample are those of the sample alone.
     Returns tokens [b t d], pooled [b d] (mean plus maximum over time, Kong et al. 2020), tokens_mask [b t], and
     spectrogram [b t' bins], what the network looks at.
 
@@ -58,7 +58,10 @@ class Model(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array | None = None, *, train: bool) -> Outputs:
+    def __call__(
+        self, x: Array, *, valid: Array | None = None, train: bool = False, capture: Sequence[str] = ()
+    ) -> Outputs:
+        del capture  # nothing here takes memory to keep
         if self.front_end not in FRONT_ENDS:
             raise ValueError(
                 f"spectrogram_cnn: front_end must be one of {', '.join(FRONT_ENDS)}, not {self.front_end!r}"
@@ -70,13 +73,12 @@ class Model(nn.Module):
             )
         function, mean, std = FRONT_ENDS[self.front_end]
         options = dict(self.front_end_options or {})
-        x = spectrogram.to_float(x)
+        x, mask = spectrogram.to_float(x), valid_samples(valid, x.shape[-1])
         if mask is not None:
             x = jnp.where(mask, x, 0.0)
-        # Constant-Q resamples, and has to know where a sound ends.
-        features = function(x, mask, **options) if self.front_end == "cqt" else function(x, **options)
+        features = function(x, **options)
         if mask is not None:
-            mask = spectrogram.frame_mask(mask, features.shape[1], hop=options.get("hop", 160))
+            mask = valid_frames(mask, features.shape[1], hop=options.get("hop", 160))
 
         mean = mean if self.mean is None else self.mean
         std = std if self.std is None else self.std

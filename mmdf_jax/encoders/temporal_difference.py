@@ -5,13 +5,14 @@ differences of pixels to both neighbours joins the frame's features, twice. Long
 between frames tell which of a frame's features to strengthen.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmdf_jax.layers.conv3d import Conv3D
+from mmdf_jax.layers.conv import Conv3D
 from mmdf_jax.layers.norm import Norm
 from mmdf_jax.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, normalize
 from mmdf_jax.layers.transformer import call
@@ -21,7 +22,7 @@ from mmdf_jax.typing import Array, Dtype, Outputs
 class Model(nn.Module):
     """Video [b t h w c] (uint8, or float in [0, 1]) to features; time keeps its resolution.
 
-    mask: [b t] bool, True on real frames (a prefix); the others are blanked and left out of `pooled`.
+    valid: [b t] bool, True on real frames (a prefix); the others are blanked and left out of `pooled`.
     Returns tokens [b t h' w' d], pooled [b d], their mean, tokens_mask [b t] and change [b t h w], the magnitude of
     the differences to both neighbours in standard deviations of a pixel: a picture of what moved.
 
@@ -44,13 +45,16 @@ class Model(nn.Module):
     std: tuple[float, ...] = IMAGENET_STD
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array | None = None, *, train: bool) -> Outputs:
+    def __call__(
+        self, x: Array, *, valid: Array | None = None, train: bool = False, capture: Sequence[str] = ()
+    ) -> Outputs:
+        del capture  # nothing here takes memory to keep
         if len(self.strides) != len(self.stage_sizes) + 1:
             raise ValueError(
                 f"temporal_difference: {len(self.stage_sizes)} stages need {len(self.stage_sizes) + 1} strides "
                 f"(the stem's first), got {self.strides}"
             )
-        mask = jnp.ones(x.shape[:2], bool) if mask is None else mask
+        mask = jnp.ones(x.shape[:2], bool) if valid is None else valid
 
         def convolve(name: str, x: Array, features: int, kernel: int, stride: int) -> Array:
             x = Conv3D(features, (1, kernel, kernel), (1, stride, stride), dtype=self.dtype, name=name)(x)

@@ -4,6 +4,7 @@ Weights: `facebook/wav2vec2-*` on the Hugging Face hub, or any Wav2Vec2Model tha
 or without; adapters are not supported.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,10 +13,12 @@ from flax import linen as nn
 
 from mmdf_jax.layers.dense import Dense
 from mmdf_jax.layers.grouped_conv import GroupedConv1D
+from mmdf_jax.layers.mlp import gelu
 from mmdf_jax.layers.norm import GroupNorm, LayerNorm
-from mmdf_jax.layers.patch import patchify_matmul
+from mmdf_jax.layers.patch import patchify
 from mmdf_jax.layers.spectrogram import to_float
-from mmdf_jax.layers.transformer import Block, call, gelu
+from mmdf_jax.layers.transformer import Block, call
+from mmdf_jax.layers.valid import valid_samples
 from mmdf_jax.pretrained import conv, dense, same, weight_norm
 from mmdf_jax.typing import Array, Dtype, Outputs
 
@@ -23,11 +26,12 @@ from mmdf_jax.typing import Array, Dtype, Outputs
 class Model(nn.Module):
     """Audio [b s] (int16, or float in [-1, 1], 16 kHz) to features at 49.95 Hz (a token per 320 samples).
 
-    mask: [b s] bool, True on real samples (a prefix). Padded tokens are hidden from attention; as in the original, the
-    feature extractor still sees the padding (as zeros), and with `conv_norm="group"` so do its statistics.
-    Returns tokens [b t width], pooled [b width] (mean over real tokens), tokens_mask [b t], attention (per block,
-    [b heads t t]) and layers (input of the first block and output of each; with `pre_norm` tokens are the last of them
-    normalised, else the last itself).
+    valid: [b s'] bool, True on real samples (a prefix), s' dividing s. Padded tokens are hidden from attention; as
+    in the original, the feature extractor still sees the padding (as zeros), and with `conv_norm="group"` so do its
+    statistics.
+    Returns tokens [b t width], pooled [b width] (mean over real tokens), tokens_mask [b t], where captured attention
+    (per block, [b heads t t]), and layers (input of the first block and output of each; with `pre_norm` tokens are the
+    last of them normalised, else the last itself).
 
     normalize: bring the real samples to zero mean and unit variance, as the published models' feature extractors do.
     conv_dims, conv_kernels, conv_strides, conv_bias, conv_norm: the feature extractor; "group" normalises each channel
@@ -62,14 +66,16 @@ class Model(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array | None = None, *, train: bool) -> Outputs:
+    def __call__(
+        self, x: Array, *, valid: Array | None = None, train: bool = False, capture: Sequence[str] = ()
+    ) -> Outputs:
         def norm(name: str) -> LayerNorm:
             return LayerNorm(epsilon=self.eps, dtype=self.dtype, name=name)
 
         def drop(rate: float, x: Array) -> Array:
             return nn.Dropout(rate, deterministic=not train)(x)
 
-        x = to_float(x)
+        x, mask = to_float(x), valid_samples(valid, x.shape[-1])
         if mask is not None:
             x = jnp.where(mask, x, 0.0)
         if self.normalize:
@@ -99,7 +105,7 @@ class Model(nn.Module):
         if not self.pre_norm:
             x = norm("norm")(x)
         x = drop(self.dropout, x)
-        attention, layers = [], [x]
+        attention, layers, keep = [], [x], "attention" in capture
         for i in range(self.depth):
             block = Block(
                 self.heads,
@@ -113,7 +119,7 @@ class Model(nn.Module):
                 dtype=self.dtype,
                 name=f"block{i}",
             )
-            y, weights = call(block, x, attend, train=train, remat=self.remat)
+            y, weights = call(block, x, attend, train=train, remat=self.remat, capture=keep)
             if train and self.layerdrop:
                 # LayerDrop (Fan et al. 2020): the whole batch skips the layer.
                 y = jnp.where(jax.random.bernoulli(self.make_rng("dropout"), self.layerdrop), x, y)
@@ -125,13 +131,15 @@ class Model(nn.Module):
 
         weights = tokens_mask / jnp.maximum(tokens_mask.sum(1, keepdims=True), 1)
         pooled = jnp.einsum("btd,bt->bd", x, weights.astype(x.dtype), preferred_element_type=jnp.float32)
-        return {
+        out = {
             "tokens": x,
             "pooled": pooled.astype(x.dtype),
             "tokens_mask": tokens_mask,
-            "attention": tuple(attention),
             "layers": tuple(layers),
         }
+        if keep:
+            out["attention"] = tuple(attention)
+        return out
 
     def tokens(self, samples: int | Array) -> int | Array:
         """How many tokens this many samples make."""
@@ -156,7 +164,7 @@ class ConvLayer(nn.Module):
         shape = (self.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(in_axis=(0, 1)), shape).astype(self.dtype)
         if self.kernel == self.stride:
-            x = patchify_matmul(x[:, None], kernel[None])[:, 0]
+            x = patchify(x[:, None], kernel[None])[:, 0]
         else:
             x = jax.lax.conv_general_dilated(
                 x, kernel, (self.stride,), "VALID", dimension_numbers=("NWC", "WIO", "NWC")

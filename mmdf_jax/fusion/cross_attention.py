@@ -1,10 +1,13 @@
 """Multi-head cross-modal attention: each stream's tokens look at the other streams', then one query reads them all."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmdf_jax.layers.transformer import Attention, Mlp
-from mmdf_jax.typing import Array, Dtype
+from mmdf_jax.layers.mlp import Mlp
+from mmdf_jax.layers.transformer import Attention
+from mmdf_jax.typing import Array, Dtype, Outputs
 
 
 class CrossBlock(nn.Module):
@@ -16,13 +19,15 @@ class CrossBlock(nn.Module):
     dtype: Dtype
 
     @nn.compact
-    def __call__(self, x: Array, context: Array, mask: Array, *, train: bool) -> tuple[Array, Array]:
+    def __call__(
+        self, x: Array, context: Array, mask: Array, *, train: bool, capture: bool
+    ) -> tuple[Array, Array | None]:
         def norm(name: str) -> nn.LayerNorm:
             return nn.LayerNorm(dtype=self.dtype, name=name)
 
         dropout = nn.Dropout(self.dropout, deterministic=not train)
         attention = Attention(self.heads, dropout=self.dropout, dtype=self.dtype, name="attn")
-        y, weights = attention(norm("norm1")(x), norm("norm_context")(context), mask, train=train)
+        y, weights = attention(norm("norm1")(x), norm("norm_context")(context), mask, train=train, capture=capture)
         x = x + dropout(y)
         mlp = Mlp(self.mlp_hidden, dropout=self.dropout, dtype=self.dtype, name="mlp")
         return x + dropout(mlp(norm("norm2")(x), train=train)), weights
@@ -34,7 +39,7 @@ class Model(nn.Module):
     tokens: {stream: [b n d]}, all of one width d, already carrying time and modality embeddings.
     present: {stream: [b] bool}; an absent stream is never looked at, and its own tokens do not count.
     Returns
-      `fused [b d]`;
+      `fused [b d]`, and where `capture` names them
       `attention`: {stream: [b n]}, how much the reading query looks at each token, mean over heads; over all streams
         they sum to 1;
       `cross_attention`: {stream: tuple per layer of [b heads n m]}, m runs over the other streams' tokens in order.
@@ -47,7 +52,9 @@ class Model(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, tokens: dict[str, Array], present: dict[str, Array], *, train: bool = False) -> dict:
+    def __call__(
+        self, tokens: dict[str, Array], present: dict[str, Array], *, train: bool = False, capture: Sequence[str] = ()
+    ) -> Outputs:
         streams = sorted(tokens)
         width = tokens[streams[0]].shape[-1]
         masks = {stream: jnp.broadcast_to(present[stream][:, None], tokens[stream].shape[:2]) for stream in streams}
@@ -65,7 +72,9 @@ class Model(nn.Module):
                     self.dtype,
                     name=f"{stream}_{layer}",
                 )
-                updated[stream], weights = block(tokens[stream], context, mask, train=train)
+                updated[stream], weights = block(
+                    tokens[stream], context, mask, train=train, capture="cross_attention" in capture
+                )
                 cross_attention[stream].append(weights)
             tokens = updated
 
@@ -75,15 +84,17 @@ class Model(nn.Module):
         query = self.param("query", nn.initializers.normal(1.0), (1, 1, width)).astype(self.dtype)
         query = jnp.broadcast_to(query, (everything.shape[0], 1, width))
         fused, weights = Attention(self.heads, dropout=self.dropout, dtype=self.dtype, name="read")(
-            query, everything, mask, train=train
+            query, everything, mask, train=train, capture="attention" in capture
         )
-        weights = jnp.mean(weights, axis=1)[:, 0]
-        splits = jnp.split(weights, _offsets([tokens[stream].shape[1] for stream in streams]), axis=1)
-        return {
-            "fused": nn.LayerNorm(dtype=self.dtype, name="norm_fused")(fused[:, 0]),
-            "attention": dict(zip(streams, splits, strict=True)),
-            "cross_attention": {stream: tuple(weights) for stream, weights in cross_attention.items()},
-        }
+        out: Outputs = {"fused": nn.LayerNorm(dtype=self.dtype, name="norm_fused")(fused[:, 0])}
+        if "attention" in capture:
+            splits = jnp.split(
+                jnp.mean(weights, axis=1)[:, 0], _offsets([tokens[stream].shape[1] for stream in streams]), axis=1
+            )
+            out["attention"] = dict(zip(streams, splits, strict=True))
+        if "cross_attention" in capture:
+            out["cross_attention"] = {stream: tuple(weights) for stream, weights in cross_attention.items()}
+        return out
 
 
 def _offsets(lengths: list[int]) -> list[int]:

@@ -1,60 +1,28 @@
-"""Dense layer whose kernel gradient is fast on a CPU."""
+"""Dense layer."""
 
-from collections.abc import Callable
-from typing import Any
-
-import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
-from mmdf_jax.typing import Array
-
-# What XLA itself does as well or better: small kernels, wide ones, and many rows, for it would fuse what feeds the
-# transpose into it, which then strides through memory.
-_SMALL, _WIDE, _LONG = 2**14, 2**9, 2**12
+from mmdf_jax import cpu
+from mmdf_jax.cpu.dense import rows_product
+from mmdf_jax.typing import Array, Dtype
 
 
-@jax.custom_vjp
-def rows_product(x: Array, kernel: Array) -> Array:
-    """x [n d] @ kernel [d f].
+class Dense(nn.Module):
+    """x W + b over the last axis: [... d] -> [... features]. Parameters are named and shaped as flax.linen.Dense's."""
 
-    XLA's CPU backend has a fast matrix product, but not for operands whose rows are summed over, as both are in the
-    gradient of the kernel. There the narrower one is transposed in memory first: alone up to 1.4 times as fast.
-    """
-    return x @ kernel
+    features: int
+    use_bias: bool = True
+    dtype: Dtype = jnp.float32
 
-
-def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return x @ kernel, (x, kernel)
-
-
-def _backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, kernel = saved
-    dkernel = jax.lax.platform_dependent(x, g, cpu=_transposed_product, default=lambda x, g: x.T @ g)
-    return g @ kernel.T, dkernel
-
-
-rows_product.defvjp(_forward, _backward)
-
-
-def _transposed_product(x: Array, g: Array) -> Array:
-    """x.T @ g of x [n d] and g [n f]: [d f]."""
-    (n, d), f = x.shape, g.shape[1]
-    if d * f < _SMALL or min(d, f) > _WIDE or n > _LONG:
-        return x.T @ g
-    keep = jax.lax.optimization_barrier  # else XLA takes the transpose back into the product
-    return keep(x.T) @ g if d <= f else keep(keep(g.T) @ x).T
-
-
-def _dot_general(x: Array, kernel: Array, *_: Any, precision: Any = None, **__: Any) -> Array:
-    if precision is not None:
-        raise ValueError(f"Dense: precision={precision!r} is not supported; use jax.default_matmul_precision")
-    return rows_product(x, kernel)
-
-
-class Dense(nn.Dense):
-    """linen's Dense, as one matrix product over all leading axes: [... d] -> [... features]."""
-
-    dot_general: Callable[..., Array] = _dot_general
-
+    @nn.compact
     def __call__(self, x: Array) -> Array:
-        return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        if cpu.enabled():
+            y = rows_product(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], self.features)
+        else:
+            y = x @ kernel
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        return y

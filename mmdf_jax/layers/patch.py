@@ -5,24 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from mmdf_jax import cpu
+from mmdf_jax.cpu.patch import patchify_matmul
 from mmdf_jax.typing import Array, Dtype
 
 
-def patchify_matmul(x: Array, kernel: Array) -> Array:
-    """A convolution whose stride is its kernel's size, as reshape and matrix product.
+def patchify(x: Array, kernel: Array) -> Array:
+    """A convolution whose stride is its kernel's size: x [b h w c], kernel [p q c d] -> [b h//p w//q d].
 
-    x [b h w c], kernel [p q c d]; returns [b h//p w//q d]. Rows and columns beyond the last full patch are left
-    out, as `padding='VALID'` does. XLA's CPU gradient of the plain convolution is an order of magnitude slower.
+    Rows and columns beyond the last full patch are left out.
     """
-    b, h, w, c = x.shape
-    p, q, _, d = kernel.shape
-    x = x[:, : h // p * p, : w // q * q].reshape(b, h // p, p, w // q, q, c)
-    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h // p, w // q, p * q * c)
-    return x @ kernel.reshape(p * q * c, d)
-
-
-def patchify_conv(x: Array, kernel: Array) -> Array:
-    """The same as `patchify_matmul`, as the plain convolution."""
+    if cpu.enabled():
+        return patchify_matmul(x, kernel)
     return jax.lax.conv_general_dilated(
         x, kernel, kernel.shape[:2], "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
@@ -43,9 +37,7 @@ class PatchEmbed(nn.Module):
         kernel = self.param(
             "kernel", nn.initializers.lecun_normal(), (self.patch, self.patch, x.shape[-1], self.features)
         )
-        x = jax.lax.platform_dependent(
-            x.astype(self.dtype), kernel.astype(self.dtype), cpu=patchify_matmul, default=patchify_conv
-        )
+        x = patchify(x.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
             x = x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         return x

@@ -1,4 +1,4 @@
-"""Transformer layers shared by the encoders and the fusions: attention, MLP, pre- or post-norm block.
+"""Transformer layers shared by the encoders and the fusions: attention, and the pre- or post-norm block.
 
 Parameters are fp32; `dtype` is the dtype of the computation, and softmax and LayerNorm statistics stay fp32.
 """
@@ -6,58 +6,22 @@ Parameters are fp32; `dtype` is the dtype of the computation, and softmax and La
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmdf_jax.layers.attend import attend
+from mmdf_jax.layers.attend import attend, attend_with_weights
 from mmdf_jax.layers.dense import Dense
+from mmdf_jax.layers.mlp import DropPath, Mlp, SwiGlu, gelu
 from mmdf_jax.layers.norm import LayerNorm
 from mmdf_jax.typing import Array, Dtype
-
-
-def quick_gelu(x: Array) -> Array:
-    """x * sigmoid(1.702 x), the GELU of CLIP (Radford et al. 2021)."""
-    return x * jax.nn.sigmoid(1.702 * x)
-
-
-@jax.custom_vjp
-def gelu(x: Array) -> Array:
-    """The exact, erf-based GELU (torch's default), computed in fp32; `jax.nn.gelu` defaults to the tanh approximation.
-
-    Its exact form there is written with erfc, which takes a CPU almost three times as long. Below -10 the value is 0 to
-    any precision; that this is said with a `where` also keeps XLA's CPU backend from drawing the products into the
-    matrix product that follows, for which it would first write their constants to memory at full size. The gradient
-    needs x alone: the derived one keeps erf(x) as well, in a network's largest arrays.
-    """
-    return _gelu_forward(x)[0]
-
-
-def _gelu_forward(x: Array) -> tuple[Array, Array]:
-    values = x.astype(jnp.float32)
-    return jnp.where(values > -10, values * _normal_cdf(values), 0).astype(x.dtype), x
-
-
-def _gelu_backward(x: Array, g: Array) -> tuple[Array]:
-    # Without the barrier XLA would recognise erf(x), and keep it since the forward pass.
-    values = jax.lax.optimization_barrier(x).astype(jnp.float32)
-    density = jnp.exp(-0.5 * values * values) * (2 * jnp.pi) ** -0.5
-    slope = jnp.where(values > -10, _normal_cdf(values) + values * density, 0)
-    return ((g.astype(jnp.float32) * slope).astype(x.dtype),)
-
-
-def _normal_cdf(x: Array) -> Array:
-    return 0.5 * (1 + jax.lax.erf(x * 2**-0.5))
-
-
-gelu.defvjp(_gelu_forward, _gelu_backward)
 
 
 class Attention(nn.Module):
     """Multi-head attention of `x [b n d]` over `context [b m d]` (itself by default).
 
     mask: bool, broadcastable to [b heads n m], True where attention may look. A query that may look nowhere gets
-    zeros, not NaN. Returns the output [b n d] and the weights [b heads n m] in fp32 before dropout.
+    zeros, not NaN. Returns the output [b n d] and, with `capture`, the weights [b heads n m] in fp32 before dropout
+    (else None: they take memory).
     """
 
     heads: int
@@ -67,8 +31,14 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Array, context: Array | None = None, mask: Array | None = None, *, train: bool = False
-    ) -> tuple[Array, Array]:
+        self,
+        x: Array,
+        context: Array | None = None,
+        mask: Array | None = None,
+        *,
+        train: bool = False,
+        capture: bool = False,
+    ) -> tuple[Array, Array | None]:
         context = x if context is None else context
         d = x.shape[-1]
         if d % self.heads:
@@ -79,57 +49,19 @@ class Attention(nn.Module):
             return y.reshape(*y.shape[:-1], self.heads, d // self.heads)
 
         q, k, v = project("query", x), project("key", context), project("value", context)
-        y, weights = attend(q, k, v, mask)
-        if train and self.dropout:
+        drop = train and self.dropout > 0
+        if drop or capture:
+            y, weights = attend_with_weights(q, k, v, mask)
+        else:
+            y, weights = attend(q, k, v, mask), None
+        if drop:
             dropped = nn.Dropout(self.dropout, deterministic=False)(weights)
             y = jnp.einsum("bhnm,bmhd->bnhd", dropped.astype(self.dtype), v)
-        return Dense(d, dtype=self.dtype, name="out")(y.reshape(*y.shape[:-2], d)), weights
-
-
-class Mlp(nn.Module):
-    """Dense, activation, Dense: [... d] -> [... d]."""
-
-    hidden: int
-    act: Callable[[Array], Array] = gelu
-    dropout: float = 0.0
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
-        d = x.shape[-1]
-        x = self.act(Dense(self.hidden, dtype=self.dtype, name="fc1")(x))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return Dense(d, dtype=self.dtype, name="fc2")(x)
-
-
-class SwiGlu(nn.Module):
-    """Gated MLP (Shazeer 2020), silu(gate x) * up x, then down: [... d] -> [... d]."""
-
-    hidden: int
-    dropout: float = 0.0
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
-        d = x.shape[-1]
-        gate = Dense(self.hidden, dtype=self.dtype, name="gate")(x)
-        x = jax.nn.silu(gate) * Dense(self.hidden, dtype=self.dtype, name="up")(x)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return Dense(d, dtype=self.dtype, name="down")(x)
-
-
-class DropPath(nn.Module):
-    """Stochastic depth (Huang et al. 2016): in training drops a whole sample's branch with probability `rate`."""
-
-    rate: float = 0.0
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
-        return nn.Dropout(self.rate, broadcast_dims=tuple(range(1, x.ndim)), deterministic=not train)(x)
+        return Dense(d, dtype=self.dtype, name="out")(y.reshape(*y.shape[:-2], d)), weights if capture else None
 
 
 class Block(nn.Module):
-    """A transformer encoder block over `x [b n d]`; returns the output and the attention weights [b heads n n].
+    """A transformer encoder block over `x [b n d]`; returns the output and, with `capture`, the weights [b heads n n].
 
     pre_norm: normalise before each branch (ViT), or after each sum (BERT, wav2vec2 base).
     layer_scale: initial value of the per-channel gain on each branch (CaiT, DINOv2); None leaves it out.
@@ -152,7 +84,9 @@ class Block(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array | None = None, *, train: bool = False) -> tuple[Array, Array]:
+    def __call__(
+        self, x: Array, mask: Array | None = None, *, train: bool = False, capture: bool = False
+    ) -> tuple[Array, Array | None]:
         def norm(name: str) -> LayerNorm:
             return LayerNorm(epsilon=self.eps, dtype=self.dtype, name=name)
 
@@ -171,20 +105,20 @@ class Block(nn.Module):
         else:
             mlp = Mlp(self.mlp_hidden, act=self.act, dropout=inner, dtype=self.dtype, name="mlp")
         if self.pre_norm:
-            y, weights = attention(norm("norm1")(x), mask=mask, train=train)
+            y, weights = attention(norm("norm1")(x), mask=mask, train=train, capture=capture)
             x = x + finish(y, "scale1")
             x = x + finish(mlp(norm("norm2")(x), train=train), "scale2")
         else:
-            y, weights = attention(x, mask=mask, train=train)
+            y, weights = attention(x, mask=mask, train=train, capture=capture)
             x = norm("norm1")(x + finish(y, "scale1"))
             x = norm("norm2")(x + finish(mlp(x, train=train), "scale2"))
         return x, weights
 
 
-def call(block: nn.Module, *inputs: Array | None, train: bool, remat: bool) -> Any:
-    """block(*inputs, train=train); with `remat` its activations are computed again in the backward pass."""
+def call(block: nn.Module, *inputs: Array | None, remat: bool, **options: bool) -> Any:
+    """block(*inputs, **options); with `remat` its activations are computed again in the backward pass."""
 
     def apply(block: nn.Module, *inputs: Array | None) -> Any:
-        return block(*inputs, train=train)
+        return block(*inputs, **options)
 
     return (nn.remat(apply) if remat else apply)(block, *inputs)

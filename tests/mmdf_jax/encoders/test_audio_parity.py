@@ -94,7 +94,7 @@ def compare(original: str, config: dict[str, Any], lengths: list[list[int]], fol
         (pooled * torch.from_numpy(weights)).sum().backward()
 
         def loss(x, mask=mask if padded else None, weights=weights):
-            ours = model.apply(variables, x, mask, train=False)
+            ours = model.apply(variables, x, valid=mask, capture=("attention",))
             return jnp.vdot(ours["pooled"], weights), ours
 
         (_, ours), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(x)

@@ -34,7 +34,7 @@ def test_padded_frames_change_nothing(bidirectional):
     x = video(2, 5, 16, 16, 3)
     mask = np.arange(5) < np.array([5, 3])[:, None]
     variables = jax.jit(lambda x: model.init(KEY, x, train=False))(x)
-    apply = jax.jit(lambda x, mask=None: model.apply(variables, x, mask, train=False))
+    apply = jax.jit(lambda x, mask=None: model.apply(variables, x, valid=mask, train=False))
     out, alone = apply(x, mask), apply(x[1:, :3])
     np.testing.assert_allclose(out["tokens"][1, :3], alone["tokens"][0], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(out["pooled"][1], alone["pooled"][0], rtol=1e-4, atol=1e-6)

@@ -66,7 +66,9 @@ def test_outputs_of_a_batch_in_bfloat16(name):
     x = jax.ShapeDtypeStruct((2, 64, 96, 3), jnp.uint8)
     variables = shapes(model, module.EXAMPLE)
     assert {v.dtype for v in jax.tree.leaves(variables)} == {np.dtype(np.float32)}
-    out = jax.eval_shape(lambda v, x: model.apply(v, x, train=False), variables, x)
+    out = jax.eval_shape(lambda v, x: model.apply(v, x, capture=("attention",)), variables, x)
+    assert ("attention" in out) == (name in ("clip", "dinov2"))
+    assert "attention" not in jax.eval_shape(lambda v, x: model.apply(v, x), variables, x)
     assert out["tokens"].ndim == 4 and out["tokens"].shape[0] == 2 and out["tokens"].dtype == jnp.bfloat16
     assert out["tokens"].shape[2] * 2 == out["tokens"].shape[1] * 3
     assert out["pooled"].shape == (2, out["tokens"].shape[-1])

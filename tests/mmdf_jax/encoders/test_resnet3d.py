@@ -36,7 +36,7 @@ def test_masked_frames_do_not_count(tiny):
     mask = np.arange(16) < np.array([16, 8])[:, None]
     other = x.copy()
     other[1, 8:] = 7
-    apply = jax.jit(lambda x: model.apply(variables, x, mask, train=False))
+    apply = jax.jit(lambda x: model.apply(variables, x, valid=mask, train=False))
     out, same = apply(x), apply(other)
     np.testing.assert_array_equal(out["tokens_mask"], [[True] * 4, [True, True, False, False]])
     np.testing.assert_allclose(out["pooled"], same["pooled"], rtol=1e-6)

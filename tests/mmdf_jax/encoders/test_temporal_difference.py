@@ -20,7 +20,7 @@ def video(*shape: int) -> np.ndarray:
 def small():
     model, x = Model(**SMALL), video(2, 6, 16, 16, 3)
     variables = jax.jit(lambda x: model.init(KEY, x, train=False))(x)
-    return jax.jit(lambda x, mask=None: model.apply(variables, x, mask, train=False)), variables, x
+    return jax.jit(lambda x, mask=None: model.apply(variables, x, valid=mask, train=False)), variables, x
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -25,8 +25,9 @@ import pytest
 import torch
 
 from experiments.benchmark import torch_models, torch_twins
+from mmdf_jax.cpu.conv3d import conv3d_matmul
 from mmdf_jax.encoders import cnn_lstm, resnet3d, temporal_difference
-from mmdf_jax.layers import conv3d
+from mmdf_jax.layers import conv
 from mmdf_jax.pretrained import load_encoder, shapes
 from tests.mmdf_jax.encoders import twin
 
@@ -64,7 +65,7 @@ def gradient_in_float64(model: resnet3d.Model, variables: Any, z: np.ndarray, we
     def loss(x, variables):
         return jnp.vdot(model.apply(variables, x, train=False)["pooled"], weights)
 
-    with jax.enable_x64(True), mock.patch.object(conv3d, "conv3d", conv3d.conv3d_matmul):
+    with jax.enable_x64(True), mock.patch.object(conv, "cpu_conv3d", conv3d_matmul):
         wide = jax.tree.map(lambda v: jnp.asarray(v, jnp.float64), (z, variables))
         return np.asarray(jax.jit(jax.grad(loss))(*wide))
 

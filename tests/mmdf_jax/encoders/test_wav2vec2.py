@@ -79,9 +79,18 @@ def test_bfloat16_computes_about_the_same(small):
 def test_silence_is_no_division_by_zero(small):
     model, variables, x = small
     mask = np.zeros(x.shape, bool)
-    out = model.apply(variables, np.zeros_like(x), mask, train=False)
+    out = model.apply(variables, np.zeros_like(x), valid=mask, train=False)
     assert np.isfinite(out["tokens"]).all()
     assert not out["pooled"].any()
+
+
+def test_valid_in_coarser_steps_is_that_of_their_samples(small):
+    model, variables, x = small
+    coarse = np.arange(30)[None] < np.array([[30], [17]])
+    apply = jax.jit(lambda valid: model.apply(variables, x, valid=valid))
+    np.testing.assert_array_equal(apply(coarse)["pooled"], apply(np.repeat(coarse, 40, axis=1))["pooled"])
+    with pytest.raises(ValueError, match="expected steps that divide 1200 samples, found 7"):
+        apply(coarse[:, :7])
 
 
 def test_too_short_a_sound_is_an_error(small):

@@ -22,7 +22,8 @@ def setup():
 
 def test_shapes_and_sums(setup):
     model, variables, tokens, present = setup
-    out = model.apply(variables, tokens, present)
+    assert set(model.apply(variables, tokens, present)) == {"fused"}
+    out = model.apply(variables, tokens, present, capture=("attention", "cross_attention"))
     assert out["fused"].shape == (3, 16)
     assert {stream: weights.shape for stream, weights in out["attention"].items()} == {
         "audio": (3, 5),
@@ -39,7 +40,7 @@ def test_an_absent_stream_changes_nothing(setup):
     model, variables, tokens, present = setup
     present = {**present, "audio": jnp.array([True, False, True])}
     noise = {**tokens, "audio": tokens["audio"].at[1].set(1e3)}
-    before, after = (model.apply(variables, t, present) for t in (tokens, noise))
+    before, after = (model.apply(variables, t, present, capture=("attention",)) for t in (tokens, noise))
     np.testing.assert_array_equal(before["fused"], after["fused"])
     assert (before["attention"]["audio"][1] == 0).all()
     assert (before["attention"]["audio"][0] > 0).all()
@@ -60,5 +61,5 @@ def test_every_stream_receives_gradient_through_the_others(setup):
 def test_one_stream_alone(setup):
     model, _, tokens, present = setup
     alone = {"audio": tokens["audio"]}
-    out, _ = model.init_with_output(jax.random.key(0), alone, {"audio": present["audio"]})
+    out, _ = model.init_with_output(jax.random.key(0), alone, {"audio": present["audio"]}, capture=("attention",))
     np.testing.assert_allclose(out["attention"]["audio"].sum(axis=1), 1, rtol=1e-5)

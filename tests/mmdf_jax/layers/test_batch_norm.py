@@ -1,4 +1,4 @@
-"""BatchNorm against flax's, whose variables it shares."""
+"""BatchNorm in both forms against flax's, whose variables it shares."""
 
 import jax
 import jax.numpy as jnp
@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from mmdf_jax.layers.batch_norm import BatchNorm
+from mmdf_jax import cpu
+from mmdf_jax.layers.norm import BatchNorm
 
 
+@pytest.mark.parametrize("form", [False, True])
 @pytest.mark.parametrize("train", [False, True])
-def test_equals_flax_with_gradients_and_statistics(train):
+def test_equals_flax_with_gradients_and_statistics(train, form):
     rng = np.random.default_rng(0)
     x = rng.normal(1, 2, (3, 5, 4, 6)).astype(np.float32)
     variables = {
@@ -26,7 +28,8 @@ def test_equals_flax_with_gradients_and_statistics(train):
 
         return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(variables["params"], x)
 
-    ours = run(lambda v, x: BatchNorm(0.9, 1e-3).apply(v, x, train=train, mutable=["batch_stats"]))
+    with cpu.forms(form):
+        ours = run(lambda v, x: BatchNorm(0.9, 1e-3).apply(v, x, train=train, mutable=["batch_stats"]))
     flax = run(lambda v, x: nn.BatchNorm(not train, momentum=0.9, epsilon=1e-3).apply(v, x, mutable=["batch_stats"]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=2e-5), ours, flax)
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from mmdf_jax import cpu
 from mmdf_jax.layers.dense import Dense
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "cpu"], autouse=True)
+def form(request):
+    """Every test runs with the plain forms and with the CPU's."""
+    with cpu.forms(request.param):
+        yield
 
 
 @pytest.mark.parametrize(
@@ -28,12 +36,3 @@ def test_equals_linens(shape, features):
         jax.tree.leaves(run(Dense(features))), jax.tree.leaves(run(nn.Dense(features))), strict=True
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
-
-
-def test_only_a_cpu_transposes_in_memory():
-    module, x = Dense(128), jax.ShapeDtypeStruct((512, 128), np.float32)
-    params = jax.eval_shape(module.init, jax.random.key(0), x)
-    gradient = jax.jit(jax.grad(lambda p, x: (module.apply(p, x) ** 2).sum()))
-    for platform, barrier in (("cpu", True), ("cuda", False)):
-        text = gradient.trace(params, x).lower(lowering_platforms=(platform,)).as_text()
-        assert ("optimization_barrier" in text) == barrier

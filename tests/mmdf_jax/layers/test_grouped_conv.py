@@ -1,4 +1,4 @@
-"""Grouped 1-D convolution against torch and against XLA's own gradients."""
+"""Grouped 1-D convolution in both forms against torch."""
 
 import jax
 import jax.numpy as jnp
@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from mmdf_jax import cpu
 from mmdf_jax.layers.grouped_conv import GroupedConv1D, grouped_conv1d
 
 
+@pytest.mark.parametrize("form", [False, True])
 @pytest.mark.parametrize(("kernel", "groups", "t"), [(8, 4, 21), (7, 2, 21), (16, 4, 5), (1, 1, 6)])
-def test_value_and_gradients_are_torchs(kernel, groups, t):
+def test_value_and_gradients_are_torchs(kernel, groups, t, form):
     rng = np.random.default_rng(0)
     x, g = rng.normal(size=(2, 3, t, 12)).astype(np.float32)
     w = rng.normal(size=(kernel, 12 // groups, 12)).astype(np.float32)
@@ -19,7 +21,7 @@ def test_value_and_gradients_are_torchs(kernel, groups, t):
     theirs = torch.nn.functional.conv1d(tx, tw, padding=kernel // 2, groups=groups)[..., :t]
     theirs.backward(torch.from_numpy(g).mT)
 
-    y, pull = jax.vjp(jax.jit(lambda x, w: grouped_conv1d(x, w, groups)), x, w)
+    y, pull = jax.vjp(jax.jit(cpu.forms(form)(lambda x, w: grouped_conv1d(x, w, groups))), x, w)
     dx, dw = pull(g)
     np.testing.assert_allclose(y, theirs.detach().mT, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(dx, tx.grad.mT, rtol=1e-4, atol=1e-5)

@@ -8,7 +8,15 @@ import torch
 from flax import linen as nn
 from jax.test_util import check_grads
 
+from mmdf_jax import cpu
 from mmdf_jax.layers.norm import GroupNorm, LayerNorm, Norm
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "cpu"], autouse=True)
+def form(request):
+    """Every test runs with the plain forms and with the CPU's."""
+    with cpu.forms(request.param):
+        yield
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 16), (3, 4, 6, 5, 32), (1, 7, 3, 4)])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmdf_jax import cpu
 from mmdf_jax.layers import patch
 from mmdf_jax.layers.pixels import normalize
 
@@ -16,23 +17,14 @@ def test_matmul_equals_convolution_and_torch():
     expected = torch.nn.functional.conv2d(
         torch.tensor(x).permute(0, 3, 1, 2), torch.tensor(kernel).permute(3, 2, 0, 1), stride=4
     ).permute(0, 2, 3, 1)
-    for form in (patch.patchify_matmul, patch.patchify_conv):
+    forms = [cpu.forms(form)(patch.patchify) for form in (False, True)]
+    for form in forms:
         np.testing.assert_allclose(form(x, kernel), expected, atol=1e-4)
     gradients = [
         jax.jit(jax.grad(lambda x, k, form=form: jnp.square(form(x, k)).sum(), argnums=(0, 1)))(x, kernel)
-        for form in (patch.patchify_matmul, patch.patchify_conv)
+        for form in forms
     ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), *gradients)
-
-
-def test_the_form_is_chosen_by_platform():
-    module = patch.PatchEmbed(8, 4)
-    x = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float32)
-    params = jax.eval_shape(module.init, jax.random.key(0), x)
-    step = jax.jit(jax.grad(lambda p, x: module.apply(p, x).sum()))
-    for platform, convolution in (("cpu", False), ("cuda", True)):
-        text = step.trace(params, x).lower(lowering_platforms=(platform,)).as_text()
-        assert ("stablehlo.convolution" in text) == convolution
 
 
 @pytest.mark.parametrize("antialias", [False, True])

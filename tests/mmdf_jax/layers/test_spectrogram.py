@@ -1,16 +1,15 @@
 """The spectral front ends against librosa's."""
 
-import functools
-
 import jax
 import librosa
 import numpy as np
 import pytest
 import scipy.fft
 
+from mmdf_jax import audio
 from mmdf_jax.layers import spectrogram
 
-RATE = 16000
+RATE = audio.SAMPLE_RATE
 
 
 def voice(samples: int, batch: int = 2, seed: int = 0) -> np.ndarray:
@@ -53,7 +52,7 @@ def test_power_spectrogram_without_centering():
 )
 def test_mel_filters(bins, n_fft, fmin, fmax):
     theirs = librosa.filters.mel(sr=RATE, n_fft=n_fft, n_mels=bins, fmin=fmin, fmax=fmax).T
-    np.testing.assert_allclose(spectrogram.mel_filters(RATE, n_fft, bins, fmin, fmax), theirs, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(audio.mel_filters(RATE, n_fft, bins, fmin, fmax), theirs, rtol=1e-5, atol=1e-9)
 
 
 def test_log_mel():
@@ -84,65 +83,13 @@ def test_lfcc():
     close(spectrogram.lfcc(x, bins=20, filters=70), theirs)
 
 
-@pytest.mark.parametrize("samples", [20000, 20001])
-@pytest.mark.parametrize("factor", [2, 4, 8, 16])
-def test_decimate_is_librosas_soxr_hq(factor, samples):
-    x = np.random.default_rng(0).normal(size=(2, samples)).astype(np.float32)
-    theirs = librosa.resample(x, orig_sr=factor, target_sr=1, res_type="soxr_hq")
-    error = abs(spectrogram.decimate(x, factor) - theirs)
-    assert error.max() < (1e-5 if factor <= 8 else 2e-3)
-    assert error[:, 100:].max() < 1e-5
-
-
-@pytest.mark.parametrize("samples", [1, 2, 3, 5, 20])
-@pytest.mark.parametrize("factor", [2, 4, 8])
-def test_decimate_of_less_than_the_filter_is_long(factor, samples):
-    x = np.random.default_rng(0).normal(size=(2, samples)).astype(np.float32)
-    theirs = librosa.resample(x, orig_sr=factor, target_sr=1, res_type="soxr_hq")
-    np.testing.assert_allclose(spectrogram.decimate(x, factor), theirs, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("hop", "samples", "pad_mode"),
-    [
-        (161, 20000, "constant"),
-        (160, 20000, "constant"),
-        (160, 20001, "reflect"),
-        (128, 20001, "constant"),
-        (256, 20003, "constant"),
-        (80, 20001, "constant"),
-        (100, 20002, "constant"),
-    ],
-)
-# The second and the fourth are decimated before their first octave where the hop allows it.
-@pytest.mark.parametrize(
-    ("bins", "per_octave", "filter_scale"), [(84, 12, 1.0), (40, 12, 0.5), (96, 16, 1.0), (24, 12, 1.0)]
-)
-def test_cqt(bins, per_octave, filter_scale, hop, samples, pad_mode):
-    x = voice(samples)
-    options = dict(bins_per_octave=per_octave, filter_scale=filter_scale, pad_mode=pad_mode)
-    theirs = abs(librosa.cqt(x, sr=RATE, hop_length=hop, n_bins=bins, tuning=0.0, sparsity=0, **options))
-    close(spectrogram.cqt(x, bins=bins, hop=hop, scale="magnitude", **options), theirs)
-
-
-@pytest.mark.parametrize("length", [6121, 6122, 6123])
-@pytest.mark.parametrize("bins", [84, 24])
-def test_cqt_of_a_padded_sound_is_that_of_the_sound_alone(bins, length):
-    x = voice(9000)
-    mask = np.arange(9000) < np.array([9000, length])[:, None]
-    cqt = jax.jit(functools.partial(spectrogram.cqt, bins=bins, scale="magnitude"))
-    alone = cqt(x[1:, :length])
-    padded = cqt(np.where(mask, x, 0), mask)
-    close(padded[1:, : alone.shape[1]], np.swapaxes(alone, 1, 2), rtol=1e-5)
-
-
-@pytest.mark.parametrize("front_end", [spectrogram.log_mel, spectrogram.mfcc, spectrogram.lfcc, spectrogram.cqt])
+@pytest.mark.parametrize("front_end", [spectrogram.log_mel, spectrogram.mfcc, spectrogram.lfcc])
 def test_no_front_end_takes_xlas_fft_which_can_hang_on_cpus(front_end):
     assert "fft" not in jax.jit(lambda x: front_end(x)).lower(voice(20000)).as_text()
 
 
 def test_dct_basis_is_orthonormal():
-    basis = spectrogram.dct_basis(32, 32).astype(np.float64)
+    basis = audio.dct_basis(32, 32).astype(np.float64)
     np.testing.assert_allclose(basis.T @ basis, np.eye(32), atol=1e-6)
 
 
@@ -155,7 +102,6 @@ def test_dct_basis_is_orthonormal():
         (lambda x: spectrogram.power_spectrogram(x, win_length=600), "longer than n_fft"),
         (lambda x: spectrogram.power_spectrogram(x[:, :100], center=False), "fewer than one frame"),
         (lambda x: spectrogram.mfcc(x, bins=200), "coefficients asked"),
-        (lambda x: spectrogram.cqt(x, bins=120), "beyond half the sample rate"),
     ],
 )
 def test_what_cannot_be_computed_is_an_error(call, message):
@@ -163,7 +109,7 @@ def test_what_cannot_be_computed_is_an_error(call, message):
         call(voice(8000))
 
 
-@pytest.mark.parametrize("front_end", [spectrogram.log_mel, spectrogram.mfcc, spectrogram.lfcc, spectrogram.cqt])
+@pytest.mark.parametrize("front_end", [spectrogram.log_mel, spectrogram.mfcc, spectrogram.lfcc])
 def test_gradients_of_silence_and_sound_are_finite(front_end):
     x = voice(8000)
     x[1] = 0

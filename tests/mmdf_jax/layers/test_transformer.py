@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from mmdf_jax.layers.transformer import Attention, Block, DropPath, Mlp, SwiGlu, call, gelu, quick_gelu
+from mmdf_jax import cpu
+from mmdf_jax.layers.mlp import DropPath, Mlp, SwiGlu, gelu, quick_gelu
+from mmdf_jax.layers.transformer import Attention, Block, call
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "cpu"], autouse=True)
+def form(request):
+    """Every test runs with the plain forms and with the CPU's."""
+    with cpu.forms(request.param):
+        yield
 
 
 def params(module, *inputs, **kwargs):
@@ -35,9 +44,13 @@ def test_attention_equals_torch_with_and_without_mask():
                 key_padding_mask=None if m is None else ~torch.tensor(m),
                 average_attn_weights=False,
             )
-            found = module.apply(p, x, context, None if m is None else m[:, None, None])
+            where = None if m is None else m[:, None, None]
+            found = module.apply(p, x, context, where, capture=True)
             np.testing.assert_allclose(found[0], expected, atol=1e-5)
             np.testing.assert_allclose(found[1], weights, atol=1e-5)
+            y, nothing = module.apply(p, x, context, where)
+            np.testing.assert_allclose(y, found[0], atol=1e-6)
+            assert nothing is None
 
 
 def test_a_query_that_may_look_nowhere_gets_the_output_bias_and_finite_gradients():
@@ -46,8 +59,9 @@ def test_a_query_that_may_look_nowhere_gets_the_output_bias_and_finite_gradients
     mask[0, 0, 1] = False
     module = Attention(heads=2)
     p = params(module, x)
-    y, weights = module.apply(p, x, mask=mask)
+    _, weights = module.apply(p, x, mask=mask, capture=True)
     assert not np.asarray(weights[0, :, 1]).any()
+    y, _ = module.apply(p, x, mask=mask)
     np.testing.assert_allclose(y[0, 1], p["params"]["out"]["bias"], atol=1e-6)
     gradient = jax.grad(lambda x: module.apply(p, x, mask=mask)[0].sum())(x)
     assert np.isfinite(gradient).all()
@@ -148,5 +162,17 @@ def test_call_rematerialises():
 def test_softmax_stays_in_fp32():
     x = jnp.ones((1, 2, 8), jnp.bfloat16)
     module = Attention(heads=2, dtype=jnp.bfloat16)
-    y, weights = module.apply(params(module, x), x)
+    y, weights = module.apply(params(module, x), x, capture=True)
     assert (y.dtype, weights.dtype) == (jnp.bfloat16, jnp.float32)
+
+
+def test_attention_dropout_drops_in_training_alone():
+    x = np.random.default_rng(0).standard_normal((1, 5, 8), np.float32)
+    module = Attention(heads=2, dropout=0.5)
+    p = params(module, x)
+    still, kept = module.apply(p, x, capture=True)
+    rngs = {"dropout": jax.random.key(0)}
+    y, weights = module.apply(p, x, train=True, capture=True, rngs=rngs)
+    np.testing.assert_allclose(weights, kept, atol=1e-6)  # those before dropout
+    assert not np.allclose(y, still, atol=1e-3)
+    np.testing.assert_array_equal(module.apply(p, x, train=True, rngs=rngs)[0], y)

@@ -1,12 +1,15 @@
-"""Attention one image at a time against the batch at once, written plainly: values, every gradient, masks."""
+"""Attention one image at a time, and the plain one, against what is written here: values, every gradient, masks."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmdf_jax.layers import attend as module
-from mmdf_jax.layers.attend import attend
+from mmdf_jax import cpu
+from mmdf_jax.cpu import attend as module
+from mmdf_jax.cpu.attend import attend
+from mmdf_jax.layers.attend import attend as layer
+from mmdf_jax.layers.attend import attend_with_weights
 
 
 def plainly(q, k, v, mask):
@@ -36,15 +39,15 @@ def test_values_and_gradients(monkeypatch, large, mask):
         through_one = jax.grad(lambda *x: jnp.vdot(f(*x, mask)[0], a), argnums=(0, 1, 2))(q, k, v)
         return out, through_both, through_one
 
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-5), run(attend), run(plainly))
+    def close(ours, wanted):
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-5), ours, wanted)
 
-
-def test_other_platforms_take_the_batch_at_once():
-    x = jax.ShapeDtypeStruct((2, 256, 2, 8), jnp.bfloat16)
-    step = jax.jit(jax.grad(lambda q, k, v: attend(q, k, v)[0].astype(jnp.float32).sum(), argnums=(0, 1, 2)))
-    for platform, loops in (("cpu", True), ("cuda", False)):
-        text = step.trace(x, x, x).lower(lowering_platforms=(platform,)).as_text()
-        assert ("stablehlo.while" in text) == loops
+    wanted = run(plainly)
+    close(run(attend), wanted)
+    with cpu.forms(False):
+        close(run(attend_with_weights), wanted)
+        close(layer(q, k, v, mask), wanted[0][0])
+        close(jax.grad(lambda *x: jnp.vdot(layer(*x, mask), a), argnums=(0, 1, 2))(q, k, v), wanted[2])
 
 
 def test_under_vmap():

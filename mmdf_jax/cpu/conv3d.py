@@ -1,70 +1,50 @@
-"""3-D convolution, and 2-D convolution by it, that is fast on every backend.
-
-XLA's CPU backend has no fast 3-D convolution: its forward pass is several times slower than need be, its gradient with
-strides 30 times and more. There the convolution is written as 2-D convolutions or one matrix product.
-"""
+"""3-D convolution, and 2-D convolution by it, as 2-D convolutions or matrix products."""
 
 import functools
 import math
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
-from mmdf_jax.layers.dense import rows_product
-from mmdf_jax.layers.temporal_conv import conv3d_temporal
-from mmdf_jax.layers.winograd import conv3d_winograd
-from mmdf_jax.typing import Array, Dtype
+from mmdf_jax.cpu.dense import rows_product
+from mmdf_jax.cpu.temporal_conv import conv3d_temporal
+from mmdf_jax.cpu.winograd import conv3d_winograd
+from mmdf_jax.typing import Array
 
 Strides = tuple[int, int, int]
 
 
 def conv3d(x: Array, kernel: Array, strides: Strides = (1, 1, 1)) -> Array:
-    """Convolution of x [b t h w c] with kernel [kt kh kw c d], zero-padded by half the kernel on each side.
+    """Convolution of x [b t h w c] with kernel [kt kh kw c d], zero-padded by half the (odd) kernel on each side.
 
-    Odd kernels only. Returns [b ceil(t/st) ceil(h/sh) ceil(w/sw) d].
+    Returns [b ceil(t/st) ceil(h/sh) ceil(w/sw) d], by the form that was the fastest for such shapes, forward and back:
+    few positions suit a matrix product, more of them where what it copies serves many features and taps in time, or is
+    little; strides have a kernel gradient of their own for many channels, and for a wide network's stem; time alone has
+    its own form; channels enough and no strides take Winograd's products, or frames one by one where the width has
+    other taps; what is left runs as 2-D convolutions.
     """
-
-    def on_cpu(x: Array, kernel: Array) -> Array:
-        # Measured, forward and backward: few positions suit a matrix product, more of them where what it copies serves
-        # many features and taps in time, or is little; strides have a kernel gradient of their own for many channels,
-        # and for a wide network's stem; time alone has its own form; channels enough and no strides take Winograd's
-        # products, or frames one by one where the width has other taps; what is left runs as 2-D convolutions.
-        if kernel.shape[:3] == (1, 1, 1):
-            return conv3d_pointwise(x, kernel, strides)
-        h, w, c = x.shape[2:]
-        positions = -(-h // strides[1]) * -(-w // strides[2])
-        worth = kernel.shape[-1] >= 256 and (kernel.shape[0] > 1 or math.prod(x.shape[:2]) <= 8)
-        if positions <= (64 if worth else 4):
-            return conv3d_matmul(x, kernel, strides)
-        if strides != (1, 1, 1):
-            kt, _, kw, _, d = kernel.shape
-            stem = c < 32 and strides[0] == 1 and kw * c >= 9 and d > 32 and positions >= 512
-            many = c >= 64 and (kt > 1 or positions >= 512)
-            return (conv3d_strided if stem or many else conv3d_folded)(x, kernel, strides)
-        if c < 32:
-            return conv3d_folded(x, kernel, strides)
-        if kernel.shape[1:3] == (1, 1):
-            return conv3d_temporal(x, kernel)
-        large = h * w >= 512
-        # Winograd's sums cancel: in half precision too little would be left. Its tiles are four columns wide.
-        suits = jnp.finfo(x.dtype).bits >= 32 and kernel.shape[2] == 3 and 4 * -(-w // 4) <= 1.25 * w
-        if suits and (large or (h * w >= 196 and c >= 64)):
-            return conv3d_winograd(x, kernel)
-        return conv3d_framewise(x, kernel) if large else conv3d_folded(x, kernel, strides)
-
-    return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=lambda x, kernel: conv3d_plain(x, kernel, strides))
-
-
-def conv3d_plain(x: Array, kernel: Array, strides: Strides) -> Array:
-    """One XLA convolution."""
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        strides,
-        [(k // 2, k // 2) for k in kernel.shape[:3]],
-        dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
-    )
+    if kernel.shape[:3] == (1, 1, 1):
+        return conv3d_pointwise(x, kernel, strides)
+    h, w, c = x.shape[2:]
+    positions = -(-h // strides[1]) * -(-w // strides[2])
+    worth = kernel.shape[-1] >= 256 and (kernel.shape[0] > 1 or math.prod(x.shape[:2]) <= 8)
+    if positions <= (64 if worth else 4):
+        return conv3d_matmul(x, kernel, strides)
+    if strides != (1, 1, 1):
+        kt, _, kw, _, d = kernel.shape
+        stem = c < 32 and strides[0] == 1 and kw * c >= 9 and d > 32 and positions >= 512
+        many = c >= 64 and (kt > 1 or positions >= 512)
+        return (conv3d_strided if stem or many else conv3d_folded)(x, kernel, strides)
+    if c < 32:
+        return conv3d_folded(x, kernel, strides)
+    if kernel.shape[1:3] == (1, 1):
+        return conv3d_temporal(x, kernel)
+    large = h * w >= 512
+    # Winograd's sums cancel: in half precision too little would be left. Its tiles are four columns wide.
+    suits = jnp.finfo(x.dtype).bits >= 32 and kernel.shape[2] == 3 and 4 * -(-w // 4) <= 1.25 * w
+    if suits and (large or (h * w >= 196 and c >= 64)):
+        return conv3d_winograd(x, kernel)
+    return conv3d_framewise(x, kernel) if large else conv3d_folded(x, kernel, strides)
 
 
 def conv3d_folded(x: Array, kernel: Array, strides: Strides) -> Array:
@@ -224,42 +204,3 @@ def _taps(x: Array, size: Strides, strides: Strides, out: Strides) -> Array:
         k, s, n = size[axis - 1], strides[axis - 1], out[axis - 1]
         x = jnp.concatenate([jax.lax.slice_in_dim(x, i, i + (n - 1) * s + 1, s, axis=axis) for i in range(k)], axis=-1)
     return x
-
-
-class Conv3D(nn.Module):
-    """3-D convolution without bias, zero-padded by half the (odd) kernel: [b t h w c] -> [b t' h' w' features]."""
-
-    features: int
-    kernel_size: tuple[int, int, int]
-    strides: Strides = (1, 1, 1)
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        if any(k % 2 == 0 for k in self.kernel_size):
-            raise ValueError(f"Conv3D: kernel sizes must be odd, got {self.kernel_size}")
-        shape = (*self.kernel_size, x.shape[-1], self.features)
-        # He et al. 2015 on the fan-out, as torchvision initialises its video networks.
-        kernel = self.param("kernel", nn.initializers.variance_scaling(2.0, "fan_out", "normal"), shape)
-        return conv3d(x.astype(self.dtype), kernel.astype(self.dtype), self.strides)
-
-
-class Conv2D(nn.Module):
-    """Convolution of images as of clips of one frame, without bias, zero-padded by half the (odd) kernel.
-
-    [b h w c] -> [b h' w' features]. Parameters are named and shaped as flax.linen.Conv's.
-    """
-
-    features: int
-    kernel_size: tuple[int, int]
-    strides: tuple[int, int] = (1, 1)
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        if any(k % 2 == 0 for k in self.kernel_size):
-            raise ValueError(f"Conv2D: kernel sizes must be odd, got {self.kernel_size}")
-        shape = (*self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        return conv3d(x[:, None], kernel[None], (1, *self.strides))[:, 0]
