@@ -80,7 +80,9 @@ def attention_maps(
         chosen, {**run.config["data"], "batch_size": len(chosen), "workers": 0}, windows=1
     ) as batches:
         batch = next(batches)
-    outputs = jax.jit(functools.partial(model_from_config.apply, run.model))(jax.device_get(run.variables), batch)
+    outputs = jax.jit(functools.partial(model_from_config.apply, run.model, capture=("attention",)))(
+        jax.device_get(run.variables), batch
+    )
     if "attention" not in outputs:
         return []
     attention = jax.device_get(outputs["attention"])

@@ -114,9 +114,9 @@ def what_trains(params: Any, rates: Any) -> str:
     return "\n".join(lines)
 
 
-def apply(model: Model, variables: Mapping[str, Any], batch: Batch) -> Outputs:
-    """The model in evaluation mode."""
-    return model.apply(dict(variables), batch, train=False)
+def apply(model: Model, variables: Mapping[str, Any], batch: Batch, capture: Sequence[str] = ()) -> Outputs:
+    """The model in evaluation mode; what costs memory to keep only where `capture` names it."""
+    return model.apply(dict(variables), batch, train=False, capture=capture)
 
 
 def count_parameters(params: Any) -> int:

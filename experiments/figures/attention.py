@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from experiments.figures import style
-from mmdf_jax.layers.spectrogram import SAMPLE_RATE, log_mel, mel_filters, to_float
+from mmdf_jax.audio import SAMPLE_RATE, mel_filters
+from mmdf_jax.layers.spectrogram import log_mel, to_float
 
 HEAT = "inferno"
 MAX_FRAMES = 6

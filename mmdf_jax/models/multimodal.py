@@ -37,8 +37,9 @@ class Model(nn.Module):
         Returns
           `logits [b]`: joint log-odds of fake; `stream_logits {stream: [b]}`: each stream's own;
           `embeddings {stream: [b d'], "fused": [b d]}`; `encoders {stream: all that the encoder returns}`;
+          `present {stream: [b] bool}`: which streams the batch really has; and where `capture` names them
           `attention`: {stream: weights over its token grid: image [b n h w], video and mouth [b t h w], audio [b t]};
-          `cross_attention`: see the fusion; `present {stream: [b] bool}`: which streams the batch really has.
+          `cross_attention`: see the fusion.
         """
         streams = sorted(self.encoders)
         present = {stream: batch[f"{stream}_mask"] for stream in streams}
@@ -60,22 +61,24 @@ class Model(nn.Module):
             tokens[stream] = x.reshape(b, -1, self.width)
 
         keep = self._keep(present, train)
-        fused = self.fusion(tokens, keep, train=train)
+        fused = self.fusion(tokens, keep, train=train, capture=capture)
         dropout = nn.Dropout(self.dropout, deterministic=not train)
 
         def head(name: str, x: Array) -> Array:
             return nn.Dense(1, dtype=jnp.float32, name=name)(dropout(x).astype(jnp.float32))[:, 0]
 
+        captured = {name: fused[name] for name in ("attention", "cross_attention") if name in fused}
+        if "attention" in captured:
+            captured["attention"] = {
+                stream: weights.reshape(grids[stream].shape[:-1]) for stream, weights in fused["attention"].items()
+            }
         return {
             "logits": head("head", fused["fused"]),
             "stream_logits": {stream: head(f"head_{stream}", pooled[stream]) for stream in streams},
             "embeddings": {**pooled, "fused": fused["fused"]},
             "encoders": encoded,
-            "attention": {
-                stream: weights.reshape(grids[stream].shape[:-1]) for stream, weights in fused["attention"].items()
-            },
-            "cross_attention": fused.get("cross_attention", {}),
             "present": present,
+            **captured,
         }
 
     def _keep(self, present: dict[str, Array], train: bool) -> dict[str, Array]:

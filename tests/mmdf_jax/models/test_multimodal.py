@@ -14,7 +14,7 @@ class Probe(nn.Module):
     """An encoder that only averages: [b …] -> one token."""
 
     @nn.compact
-    def __call__(self, x, mask=None, *, train):
+    def __call__(self, x, *, valid=None, train=False, capture=()):
         mean = nn.Dense(8)(x.reshape(x.shape[0], -1).astype(jnp.float32) / 255)
         shape = {2: (1,), 4: (1, 1), 5: (1, 1, 1)}[x.ndim]
         return {"tokens": mean.reshape(-1, *shape, 8), "pooled": mean}
@@ -39,7 +39,9 @@ def batch():
 
 
 def test_outputs(batch):
-    out, _ = make().init_with_output(jax.random.key(0), batch)
+    out, variables = make().init_with_output(jax.random.key(0), batch, capture=("attention",))
+    assert {"attention", "cross_attention"}.isdisjoint(make().apply(variables, batch))
+    assert out["encoders"]["image"]["tokens"].shape == (4, 3, 1, 1, 8)
     assert out["logits"].shape == (4,)
     assert set(out["stream_logits"]) == {"image", "audio", "video"}
     assert out["attention"]["image"].shape == (4, 3, 1, 1)
@@ -56,11 +58,24 @@ def test_what_an_absent_stream_holds_does_not_matter(batch):
     np.testing.assert_array_equal(model.apply(variables, batch)["logits"], model.apply(variables, other)["logits"])
 
 
+def test_frames_that_are_padding_do_not_count(batch):
+    model = make()
+    variables = model.init(jax.random.key(0), batch)
+    valid = np.array([[True, False, True]] * 3 + [[False] * 3])
+    image = np.where(valid[:, :, None, None, None], batch["image"], 255).astype(np.uint8)
+    pooled = [
+        model.apply(variables, {**batch, "image": x, "image_valid": valid})["embeddings"]["image"]
+        for x in (batch["image"], image)
+    ]
+    np.testing.assert_allclose(*pooled, rtol=1e-6)
+    assert np.isfinite(pooled[0]).all()
+
+
 def test_modality_dropout_never_hides_the_last_stream(batch):
     model = make(modality_dropout=0.9)
     variables = model.init(jax.random.key(0), batch)
     for seed in range(20):
-        out = model.apply(variables, batch, train=True, rngs={"dropout": jax.random.key(seed)})
+        out = model.apply(variables, batch, train=True, capture=("attention",), rngs={"dropout": jax.random.key(seed)})
         total = sum(w.reshape(4, -1).sum(axis=1) for w in out["attention"].values())
         np.testing.assert_allclose(total, [1, 1, 1, 0], rtol=1e-5)
 
@@ -68,7 +83,7 @@ def test_modality_dropout_never_hides_the_last_stream(batch):
 def test_modality_dropout_hides_some(batch):
     model = make(modality_dropout=0.9)
     variables = model.init(jax.random.key(0), batch)
-    out = model.apply(variables, batch, train=True, rngs={"dropout": jax.random.key(0)})
+    out = model.apply(variables, batch, train=True, capture=("attention",), rngs={"dropout": jax.random.key(0)})
     hidden = [float(out["attention"][stream][0].sum()) == 0 for stream in ("image", "audio", "video")]
     assert any(hidden)
 
