@@ -33,8 +33,8 @@ def device_errors(safe_step: Callable[[], int]) -> Iterator[None]:
         cause = (raised[-1] if raised else lines[0])[:300]
         no_memory = "RESOURCE_EXHAUSTED" in cause or "Out of memory" in cause
         raise DeviceError(
-            f"the device failed while training: {cause}. The state in its memory is lost; step {safe_step()} is the last "
-            "saved one, and the same command goes on from there"
+            f"the device failed while training: {cause}. The state in its memory is lost; step {safe_step()} is the "
+            "last saved one, and the same command goes on from there"
             + "; lower config.data.batch_size, or raise config.train.accumulate"
             * no_memory
         ) from error

@@ -103,10 +103,9 @@ def train(
                 gradients, metrics, stats = micro_gradients(state, stats, *inputs)
                 return stats, (gradients, metrics)
 
+            micro = distributed.micro_batches(batch, options["accumulate"])
             keys = jax.random.split(key, options["accumulate"])
-            stats, summed = jax.lax.scan(
-                body, state["batch_stats"], (distributed.micro_batches(batch, options["accumulate"]), keys)
-            )
+            stats, summed = jax.lax.scan(body, state["batch_stats"], (micro, keys))
             gradients, metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), summed)
 
         updates, opt_state = optimizer.update(gradients, state["opt_state"], state["params"])
