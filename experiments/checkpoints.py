@@ -70,8 +70,8 @@ class Checkpoints:
         needed = 1.2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 2**20  # with names, and room for the log
         content = {"schema": SCHEMA, "info": info, "arrays": describe(state)}
         try:
-            # Without the folder, Orbax would make it anew, perhaps in the place of a disk that is no longer there; where
-            # it can make none, its threads wait for it for minutes.
+            # Without the folder, Orbax would make it anew, perhaps in the place of a disk that is gone; and where it
+            # can make none, its threads wait for minutes.
             tempfile.TemporaryDirectory(dir=self._folder / which).cleanup()
             free = shutil.disk_usage(self._folder / which).free
             if free >= needed:

@@ -132,5 +132,5 @@ def start_log(workdir: pathlib.Path | None, *, primary: bool) -> None:
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.setLevel(logging.DEBUG)
         log.addHandler(file)
-    logging.root.removeHandler(absl_logging.get_absl_handler())
-    absl_logging.get_absl_logger().handlers = list(log.handlers)
+    absl = absl_logging.get_absl_logger()
+    absl.propagate, absl.handlers = False, list(log.handlers)

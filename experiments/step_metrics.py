@@ -27,7 +27,9 @@ def device_errors(safe_step: Callable[[], int]) -> Iterator[None]:
     """
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        if not re.match(r"[A-Z_]+: ", str(error)):  # XLA's status, which reaches Python in several types
+            raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]  # by Python, in a callback
         cause = (raised[-1] if raised else lines[0])[:300]

@@ -99,7 +99,7 @@ def test_damage_to_any_file_is_harmless_or_refused_in_one_line(folder):
 def test_one_flipped_bit_of_info_is_noticed(folder):
     path = folder / "latest" / "3" / "_CHECKPOINT_METADATA"
     raw = path.read_bytes()
-    for text in (b'"best": 0.5', b'"note": "x', b'"bias'):
+    for text in (b'"best": 0.5', b'"note": "x', b"bias"):
         path.write_bytes(flip(raw, 8 * (raw.index(text) + len(text) - 1)))
         assert "_CHECKPOINT_METADATA is not what was saved; whether the arrays are whole" in load_damaged(folder)
 
