@@ -17,6 +17,7 @@ from experiments.evaluators import scoring
 from experiments.figures import attention as attention_figure
 from experiments.figures.attention import AttentionMaps
 from experiments.score_table import ScoreRow
+from experiments.termination import Termination
 from mmdf_jax.typing import Task
 
 
@@ -32,7 +33,7 @@ class BestModel:
     variables: Any
     step: int
 
-    def score(self, records: Records, title: str) -> scoring.Scores:
+    def score(self, records: Records, title: str, termination: Termination) -> scoring.Scores:
         """Scores every clip of `records`; `title` stands before the progress bar."""
         return scoring.score(
             self.predict,
@@ -41,8 +42,9 @@ class BestModel:
             self.config,
             self.mesh,
             self.task,
+            termination,
             title=title,
-            progress=distributed.is_primary(),
+            shown=distributed.is_primary(),
         )
 
 

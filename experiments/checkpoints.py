@@ -1,17 +1,29 @@
-"""Checkpoints of a run, `latest` and `best`: written by Orbax, verified on load by a SHA-256 of every array."""
+"""Checkpoints of a run, `latest` and `best`: written by Orbax, verified on load by a SHA-256 of all that they hold."""
 
 import errno
 import hashlib
+import json
+import os
 import pathlib
 import shutil
+import tempfile
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+SCHEMA = 2  # of what lies beside the arrays: raise it when an older program could not read the new form, or the reverse
 Which = Literal["latest", "best"]
 _KEEP = {"latest": 2, "best": 1}
+_SHOWN = 3  # names of each kind in a message
+_REASONS = {
+    errno.ENOSPC: "no space left on the device",
+    errno.EFBIG: "a file is larger than this process may write",
+    errno.EACCES: "permission denied",
+    errno.EROFS: "the file system is read-only",
+}
 
 
 class Checkpoints:
@@ -25,21 +37,27 @@ class Checkpoints:
     """
 
     def __init__(self, folder: pathlib.Path, *, clean: bool = False) -> None:
-        self._folder = folder
+        self._folder = pathlib.Path(os.path.abspath(folder))  # Orbax takes no other
         self._managers = {which: self._open(which, clean) for which in _KEEP}
         self._failed = False
 
     def _open(self, which: Which, clean: bool) -> ocp.training.Checkpointer:
-        return ocp.training.Checkpointer(
-            self._folder / which,
-            preservation_policy=ocp.training.preservation_policies.LatestN(_KEEP[which]),
-            cleanup_tmp_directories=clean,
-        )
+        try:
+            return ocp.training.Checkpointer(
+                self._folder / which,
+                preservation_policy=ocp.training.preservation_policies.LatestN(_KEEP[which]),
+                cleanup_tmp_directories=clean,
+            )
+        except OSError as error:
+            raise OSError(f"{self._folder / which}: cannot be opened as a folder ({_cause(error)})") from error
 
     def step(self, which: Which) -> int | None:
-        """The newest stored step, or None."""
-        latest = self._managers[which].latest
-        return None if latest is None else latest.step
+        """The newest stored step, or None.
+
+        As the folder shows it: Orbax passes over a step whose files are gone, and a run would go back unasked.
+        """
+        folder = self._folder / which
+        return max((int(path.name) for path in folder.glob("*") if path.name.isdecimal()), default=None)
 
     def save(self, which: Which, step: int, state: Any, info: dict[str, Any]) -> None:
         """Stores `state` (a tree of arrays) and `info` (plain data) for `step`; returns when all is on disk.
@@ -50,53 +68,93 @@ class Checkpoints:
           OSError: it could not be written (a full disk, say).
         """
         needed = 1.2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 2**20  # with names, and room for the log
-        free = shutil.disk_usage(self._folder).free
-        if free < needed:
-            raise self._failure(step, f"{needed / 2**20:.1f} MiB are needed and {free / 2**20:.1f} MiB are free")
+        content = {"schema": SCHEMA, "info": info, "arrays": describe(state)}
         try:
-            self._managers[which].save(
-                step, state, force=True, overwrite=True, custom_metadata={**info, "sha256": digests(state)}
-            )
+            # Without the folder, Orbax would make it anew, perhaps in the place of a disk that is gone; and where it
+            # can make none, its threads wait for minutes.
+            tempfile.TemporaryDirectory(dir=self._folder / which).cleanup()
+            free = shutil.disk_usage(self._folder / which).free
+            if free >= needed:
+                self._managers[which].save(
+                    step, state, force=True, overwrite=True, custom_metadata={**content, "sha256": _sha256(content)}
+                )
         except Exception as error:
             raise self._failure(step, _cause(error)) from error
+        if free < needed:
+            raise self._failure(step, f"{needed / 2**20:.1f} MiB are needed and {free / 2**20:.1f} MiB are free")
 
     def load(self, which: Which, abstract_state: Any, step: int | None = None) -> tuple[Any, dict[str, Any]]:
         """The state of `step` (default: the newest) placed as `abstract_state` says, and its info.
 
         Raises:
           FileNotFoundError: there is none.
-          ValueError: it is damaged, or was written by a model or optimizer of another shape or dtype.
+          ValueError: it is of another schema, or of a model or optimizer with other arrays (the message lists what
+            differs); or it is damaged (the message says what is known to be).
         """
         step = self.step(which) if step is None else step
-        where = self._folder / which / str(step)
         if step is None:
             raise FileNotFoundError(f"{self._folder / which}: no checkpoint there; train first")
-        manager = self._managers[which]
-        try:
-            info = dict(manager.metadata(step).custom_metadata or {})
-            state = manager.load(step, abstract_state)
-        except Exception as error:
+        where = self._folder / which / str(step)
+        content = self._content(which, step, where)
+        wanted = {name: _described(leaf) for name, leaf in _named(abstract_state)}
+        if difference := _difference(wanted, content["arrays"]):
             raise ValueError(
-                f"{where}: this checkpoint cannot be read ({_cause(error)}); delete that folder to go back to the "
-                "step before it"
-            ) from error
-        expected = info.pop("sha256", None)
-        if expected is None:
-            raise ValueError(f"{where}: this checkpoint has no digests; it was not written by this program")
-        found = digests(state)
-        wrong = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
-        if wrong:
-            raise ValueError(
-                f"{where}: {len(wrong)} of {len(expected)} arrays are not what was saved (first: {wrong[0]}); the "
-                "file is damaged. Delete that folder to go back to the step before it"
+                f"{where}: this checkpoint is of another model, optimizer or precision than the config asks for "
+                f"({difference}); use the config that it was written with, or another --workdir"
             )
-        return state, info
+        try:
+            state = self._managers[which].load(step, abstract_state)
+        except Exception as error:
+            raise self._damaged(
+                which, step, f"it cannot be read ({_cause(error)}); what else is whole was not checked"
+            ) from None
+        found, expected = describe(state), content["arrays"]
+        if wrong := sorted(name for name in expected if expected[name] != found[name]):
+            raise self._damaged(
+                which,
+                step,
+                f"{len(wrong)} of {len(expected)} arrays are not what was saved ({_some(wrong)}); the others are whole",
+            )
+        return state, content["info"]
+
+    def _content(self, which: Which, step: int, where: pathlib.Path) -> dict[str, Any]:
+        """What was saved beside the arrays, once its digest is seen to be right."""
+        unknown = "whether the arrays are whole was not checked"
+        path = where / "_CHECKPOINT_METADATA"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))["custom_metadata"]
+            schema = content.get("schema")
+        except FileNotFoundError:
+            raise self._damaged(which, step, f"{path.name} is missing; {unknown}") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._damaged(which, step, f"{path.name} cannot be read ({_cause(error)}); {unknown}") from None
+        expected = content.pop("sha256", None)
+        if schema == SCHEMA and expected == _sha256(content):
+            return content
+        if isinstance(schema, int) and schema != SCHEMA and expected == _sha256(content):
+            raise ValueError(
+                f"{where}: a checkpoint of schema {schema}; this program reads schema {SCHEMA}. Use the version of the "
+                "program that wrote it, or another --workdir"
+            )
+        if "schema" not in content:
+            raise ValueError(
+                f"{where}: a checkpoint without a schema; this program reads schema {SCHEMA}. It was written by an "
+                "earlier version or another program; use that, or another --workdir"
+            )
+        raise self._damaged(which, step, f"{path.name} is not what was saved; {unknown}")
 
     def close(self) -> None:
         """Ends Orbax's threads; after a failed save, only lets go."""
         if not self._failed:
             for manager in self._managers.values():
                 manager.close()
+
+    def _damaged(self, which: Which, step: int, what: str) -> ValueError:
+        folder = self._folder / which
+        others = sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal() and path.name != str(step))
+        back = f"move {step} out of {folder}, and the same command goes on from"
+        advice = f"{back} step {others[-1]} (not checked either)" if others else "there is no other step"
+        return ValueError(f"{folder / str(step)}: this checkpoint is damaged: {what}. To go back, {advice}")
 
     def _failure(self, step: int, cause: str) -> OSError:
         self._failed = True
@@ -105,27 +163,64 @@ class Checkpoints:
         kept = self.step("latest")
         return OSError(
             f"{self._folder}: could not save the checkpoint of step {step}: {cause}. "
-            + (f"Step {kept} is safe" if kept is not None else "Nothing was saved before")
-            + "; make room and start the same command again"
+            + (f"Step {kept} is safe" if kept is not None else "No other step is there")
+            + "; see to the disk and start the same command again"
         )
 
 
-def digests(state: Any) -> dict[str, str]:
-    """{path: SHA-256 of dtype, shape and bytes} of every array in `state`."""
+def describe(state: Any) -> dict[str, dict[str, Any]]:
+    """{path: dtype, shape and the SHA-256 of the bytes} of every array in `state`."""
 
-    def digest(leaf: Any) -> str:
-        array = np.asarray(leaf)
-        header = f"{array.dtype.name}{array.shape}".encode()
-        return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
+    def sha256(leaf: Any) -> str:
+        return hashlib.sha256(np.ascontiguousarray(np.asarray(leaf)).tobytes()).hexdigest()
 
-    return {jax.tree_util.keystr(path): digest(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+    return {name: {**_described(leaf), "sha256": sha256(leaf)} for name, leaf in _named(state)}
+
+
+def _named(tree: Any) -> list[tuple[str, Any]]:
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def _described(leaf: Any) -> dict[str, Any]:
+    return {"dtype": np.dtype(leaf.dtype).name, "shape": list(leaf.shape)}
+
+
+def _difference(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """What differs between the arrays that are asked for and those of a checkpoint, "" if nothing does."""
+
+    def kind(array: Mapping[str, Any]) -> str:
+        return f"{array['dtype']}{array['shape']}"
+
+    other = [
+        f"{name} expected {kind(wanted[name])}, found {kind(found[name])}"
+        for name in sorted({*wanted} & {*found})
+        if kind(wanted[name]) != kind(found[name])
+    ]
+    missing, extra = sorted({*wanted} - {*found}), sorted({*found} - {*wanted})
+    parts = [
+        _some(other),
+        "missing there: " * bool(missing) + _some(missing),
+        "only there: " * bool(extra) + _some(extra),
+    ]
+    return "; ".join(filter(None, parts))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _sha256(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _cause(error: BaseException) -> str:
-    """The reason in a few words; TensorStore wraps them in hundreds of lines."""
-    text = str(error)
-    if "No space left" in text or "RESOURCE_EXHAUSTED" in text or getattr(error, "errno", None) == errno.ENOSPC:
-        return "no space left on the device"
-    if "Permission denied" in text or getattr(error, "errno", None) == errno.EACCES:
-        return "permission denied"
+    """The reason in a few words; Orbax wraps it in other errors, and TensorStore in hundreds of lines."""
+    while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = inner
+    text, number = str(error), getattr(error, "errno", None)
+    for code, reason in _REASONS.items():
+        if code == number or os.strerror(code) in text:
+            return reason
+    if "RESOURCE_EXHAUSTED" in text:
+        return _REASONS[errno.ENOSPC]
     return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)[:200]

@@ -9,6 +9,7 @@ from typing import Any
 
 from absl import app, flags
 
+from experiments import standard_streams
 from experiments.run_directory import log
 
 logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # tells of every backend that is not installed
@@ -16,6 +17,7 @@ logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)  # tells of e
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses flags and config overrides; for `app.run(main, flags_parser=…)`."""
+    standard_streams.harden()
     if any(argument.lstrip("-").split("=")[0] in ("help", "helpshort", "helpfull", "h") for argument in argv):
         return app.parse_flags_with_usage(argv)
     try:
@@ -52,10 +54,13 @@ def _unknown_key(argv: Sequence[str]) -> str | None:
 def errors() -> Iterator[None]:
     """Turns ValueError and OSError, which carry a message for the user, into that message.
 
-    The traceback goes to the run's log. Any other exception is a defect of the program and keeps its traceback.
+    The traceback goes to the run's log. Any other exception is a defect of the program and keeps its traceback. Ctrl-C
+    is no defect: it ends a command with code 130.
     """
     try:
         yield
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     except (ValueError, OSError) as error:
         log.debug("failed", exc_info=True)
         raise SystemExit(f"error: {error}") from None

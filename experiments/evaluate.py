@@ -35,6 +35,7 @@ def evaluate_run(workdir: pathlib.Path) -> None:
     from experiments import best_model, experiment, model_from_config, prepare, run_directory, score_table
     from experiments.evaluators import scoring
     from experiments.report import write
+    from experiments.termination import Termination
 
     run_directory.start_log(None, primary=True)
     workdir, allow = workdir.resolve(), tuple(_ALLOW.value)
@@ -54,7 +55,8 @@ def evaluate_run(workdir: pathlib.Path) -> None:
     else:
         records = experiment.open_splits(config, folder)[_SPLIT.value]
         missing = experiment.without_record(config, folder, _SPLIT.value)
-    rows = best.score(records, title=f"scoring {name}").rows + scoring.without_score(missing, best.task)
+    with Termination() as termination:
+        rows = best.score(records, f"scoring {name}", termination).rows + scoring.without_score(missing, best.task)
     table = workdir / "scores" / f"{name}.csv"
     score_table.write(table, rows)
     report = write.write(

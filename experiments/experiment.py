@@ -11,6 +11,7 @@ from data_pipelines.prepare import folds
 from data_pipelines.prepare.records import Records, read_without_record
 from experiments import (
     best_model,
+    check_options,
     cross_validation,
     distributed,
     metrics_log,
@@ -25,6 +26,7 @@ from experiments.figures import attention
 from experiments.figures.attention import AttentionMaps
 from experiments.report import write
 from experiments.run_directory import log
+from experiments.termination import Termination
 
 
 def run(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] = ()) -> None:
@@ -34,13 +36,16 @@ def run(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] =
 
     Raises:
       ValueError, OSError: config, data or disk; one line says what to do.
+      termination.Terminated: SIGTERM or SIGINT; started again, the run goes on.
     """
+    check_options.check(config, allow)
     if not distributed.is_primary():
         run_directory.start_log(None, primary=False)
-        _do(config, workdir.resolve(), allow)
+        with Termination() as termination:
+            _do(config, workdir.resolve(), allow, termination)
         return
     workdir = run_directory.create(workdir)
-    with run_directory.lock(workdir):
+    with run_directory.lock(workdir), Termination() as termination:
         run_directory.settle_config(workdir, config)
         run_directory.start_log(workdir, primary=True)
         # results.csv is written last, so it says that all is there.
@@ -48,16 +53,16 @@ def run(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] =
             log.info(
                 "%s is finished: nothing is trained again (to do so, delete it or choose another --workdir)", workdir
             )
-            log.info((workdir / "report.txt").read_text())
+            log.info((workdir / "report.txt").read_text(encoding="utf-8"))
         else:
-            _do(config, workdir, allow)
+            _do(config, workdir, allow, termination)
 
 
-def _do(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str]) -> None:
+def _do(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str], termination: Termination) -> None:
     if config["fold"] and not config["folds"]:
         raise ValueError(f"config.fold={config['fold']}: a fold of how many? Set config.folds too, 3 or more")
     if not config["folds"] or config["fold"]:
-        produced = _produce(config, workdir, allow)
+        produced = _produce(config, workdir, allow, termination)
         if distributed.is_primary():
             _report(config, workdir, produced, allow)
         return
@@ -79,14 +84,16 @@ class _Produced:
     attention: Sequence[AttentionMaps]
 
 
-def _produce(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str]) -> _Produced:
+def _produce(
+    config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str], termination: Termination
+) -> _Produced:
     """Trains the config's model, and writes the score tables of validation and test."""
     folder = prepare_records(config)
     splits = open_splits(config, folder)
-    training = train.train(config, workdir, splits, allow)
+    training = train.train(config, workdir, splits, termination, allow)
     best = best_model.load(workdir, config, allow)
     for split in ("val", "test"):
-        scores = best.score(splits[split], title=f"scoring {split}")
+        scores = best.score(splits[split], f"scoring {split}", termination)
         rows = scores.rows + scoring.without_score(without_record(config, folder, split), best.task)
         if distributed.is_primary():
             score_table.write(workdir / "scores" / f"{split}.csv", rows)

@@ -90,7 +90,7 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any]:
     """
     path = workdir / "config.json"
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{workdir}: no config.json there; give the directory of a run") from None
     except json.JSONDecodeError as error:
@@ -109,10 +109,15 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def start_log(workdir: pathlib.Path | None, *, primary: bool) -> None:
-    """Messages go to the terminal and, with times, to `log.txt`; only the primary process speaks."""
+    """Messages go to the terminal and, with times, to `log.txt`; only the primary process speaks.
+
+    So does what the data side warns of, which it tells absl's logger.
+    """
     absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax tells of every step it takes
     log.setLevel(logging.INFO)
     log.propagate = False
+    for handler in log.handlers:
+        handler.close()
     log.handlers.clear()
     if not primary:
         log.addHandler(logging.NullHandler())
@@ -122,8 +127,10 @@ def start_log(workdir: pathlib.Path | None, *, primary: bool) -> None:
     terminal.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(terminal)
     if workdir is not None:
-        file = logging.FileHandler(workdir / "log.txt")
+        file = logging.FileHandler(workdir / "log.txt", encoding="utf-8")
         file.setLevel(logging.DEBUG)
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.setLevel(logging.DEBUG)
         log.addHandler(file)
+    absl = absl_logging.get_absl_logger()
+    absl.propagate, absl.handlers = False, list(log.handlers)

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import math
 import pathlib
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,21 +12,24 @@ import jax
 import jax.numpy as jnp
 import optax
 from clu import parameter_overview
-from tqdm import tqdm
 
 from data_pipelines.loading import loader
 from data_pipelines.prepare.records import Records
-from experiments import checkpoints, distributed, environment, features, model_from_config
+from experiments import checkpoints, distributed, environment, features, model_from_config, progress
 from experiments.evaluators import scoring
 from experiments.metrics_log import MetricsLog
 from experiments.run_directory import log
-from experiments.step_metrics import StepMetrics
+from experiments.step_metrics import StepMetrics, device_errors
 from experiments.termination import Termination
 from mmdf_jax import optim
 
 
 def train(
-    config: Mapping[str, Any], workdir: pathlib.Path, splits: Mapping[str, Records], allow: Sequence[str] = ()
+    config: Mapping[str, Any],
+    workdir: pathlib.Path,
+    splits: Mapping[str, Records],
+    termination: Termination,
+    allow: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Trains `config` on the records of `splits` until its last step or early stopping; resumes what is in `workdir`.
 
@@ -36,6 +38,8 @@ def train(
 
     Raises:
       NonFiniteError: training diverged; nothing non-finite was saved.
+      DeviceError: the device failed, or has no memory left.
+      Terminated: a signal came; the step is saved.
       ValueError, OSError: config, data or disk; one line says what to do.
     """
     # ---------------------------------------------------------------------------------------------- devices
@@ -52,9 +56,6 @@ def train(
     # --------------------------------------------------------------------------------- model and optimizer
     options, steps = config["train"], config["train"]["steps"]
     model, task = model_from_config.make_model(config, allow), model_from_config.make_task(config, allow)
-    if options["select"] not in task.directions:
-        known = ", ".join(task.directions)
-        raise ValueError(f"config.train.select={options['select']!r}: the task validates {known}")
     init = functools.partial(model_from_config.init, model, config)
     init_key, train_key = jax.random.split(jax.random.key(config["seed"]))
     abstract = jax.eval_shape(init, init_key)
@@ -102,10 +103,9 @@ def train(
                 gradients, metrics, stats = micro_gradients(state, stats, *inputs)
                 return stats, (gradients, metrics)
 
+            micro = distributed.micro_batches(batch, options["accumulate"])
             keys = jax.random.split(key, options["accumulate"])
-            stats, summed = jax.lax.scan(
-                body, state["batch_stats"], (distributed.micro_batches(batch, options["accumulate"]), keys)
-            )
+            stats, summed = jax.lax.scan(body, state["batch_stats"], (micro, keys))
             gradients, metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), summed)
 
         updates, opt_state = optimizer.update(gradients, state["opt_state"], state["params"])
@@ -154,7 +154,6 @@ def train(
     # ------------------------------------------------------------------------------------------------- loop
     predict = scoring.make_predict(model, task, mesh)
     metrics_log = MetricsLog(workdir, start) if primary else None
-    batches = None
     step_metrics = StepMetrics(
         info["window"],
         describe=lambda rows: ", ".join(train_records.index[i].clip.clip_id for i in rows),
@@ -186,8 +185,9 @@ def train(
         """Scores the validation split; keeps the best; True when patience has run out."""
         nonlocal window_started
         entered = time.perf_counter()
+        variables = eval_variables(state)
         scores = scoring.score(
-            predict, eval_variables(state), val_records, config, mesh, task, title="validation", progress=primary
+            predict, variables, val_records, config, mesh, task, termination, title="validation", shown=primary
         )
         metrics = scoring.validate(task, scores.rows)
         value = metrics[options["select"]] * (1 if task.directions[options["select"]] == "max" else -1)
@@ -204,27 +204,28 @@ def train(
         window_started += time.perf_counter() - entered
         return 0 < options["patience"] <= info["since_best"]
 
-    done = False
-    if start and _due(start, options["eval_steps"], steps):
-        done = evaluate(start)  # the order below is checkpoint, then evaluate: a resumed run owes this one
-    if not done and start < steps:
-        batches = make_batches(
-            config["data"],
-            seed=config["seed"],
-            start_step=start,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
-        log.info("training to step %d; the first step compiles", steps)
     train_key = distributed.put_key(train_key, mesh)
-    bar = tqdm(total=steps, initial=start, desc="training", unit="step", disable=not primary, **_bar_style())
-    with Termination() as termination, bar, contextlib.closing(saved):
+    with contextlib.ExitStack() as open_until_the_end:
+        enter = open_until_the_end.enter_context
+        enter(contextlib.closing(saved))
+        enter(contextlib.closing(metrics_log) if metrics_log else contextlib.nullcontext())
+        enter(device_errors(step_metrics.safe_step))
+        enter(termination.postponed())
+        # The order below is checkpoint, then evaluate: a resumed run owes this one.
+        done = bool(start) and _due(start, options["eval_steps"], steps) and evaluate(start)
+        last = start if done else steps
+        if start < last:
+            who = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+            batches = make_batches(config["data"], seed=config["seed"], start_step=start, **who)
+            enter(contextlib.closing(batches))
+            log.info("training to step %d; the first step compiles", steps)
+        bar = enter(progress.bar(steps, "training", start=start, unit="step", keep=True, shown=primary))
         # The order is fixed: step, log the step before, checkpoint, evaluate. Resuming relies on it.
-        for step in range(start + 1, steps + 1) if batches is not None else ():
+        for step in range(start + 1, last + 1):
             batch = next(batches)
             state, metrics = train_step(state, distributed.put_batch(batch, mesh), train_key)
             step_metrics.add(step, metrics, batch["clip_index"])
-            stopping = termination.requested(step)
+            stopping = termination.requested()
             if step % options["log_steps"] == 0:
                 step_metrics.look()
                 write_metrics(step)
@@ -232,13 +233,11 @@ def train(
             if stopping or _due(step, options["checkpoint_steps"], steps) or _due(step, options["eval_steps"], steps):
                 checkpoint(step)
             if stopping:
-                log.info("terminated: step %d is saved; the same command goes on from there", step)
-                sys.exit(128 + termination.signal)
+                log.info("step %d is saved", step)
+                termination.end()
             if _due(step, options["eval_steps"], steps) and evaluate(step):
                 log.info("no better validation %s for %d evaluations: stopping", options["select"], info["since_best"])
                 break
-    if metrics_log:
-        metrics_log.close()
     return {
         "best_step": info["best_step"],
         "train_minutes": (spent + time.perf_counter() - started) / 60,
@@ -249,8 +248,3 @@ def train(
 
 def _due(step: int, every: int, last: int) -> bool:
     return step % every == 0 or step == last
-
-
-def _bar_style() -> dict[str, Any]:
-    """A live bar on a terminal; a line now and then in a log file."""
-    return {} if sys.stderr.isatty() else {"mininterval": 15}

@@ -98,7 +98,7 @@ def packed(optimizer: optax.GradientTransformation) -> optax.GradientTransformat
 
 def norm(tree: Any) -> Array:
     """The Euclidean norm of all numbers of a tree; finite only if all of them are."""
-    return optax.global_norm(pack(tree))
+    return optax.tree.norm(pack(tree))
 
 
 def make(

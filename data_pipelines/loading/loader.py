@@ -147,9 +147,10 @@ class Batches(Iterator[dict[str, np.ndarray]]):
                 grain.MultiprocessingOptions(settings.workers, per_worker_buffer_size=settings.prefetch), _start_worker
             )
         self._open = [iter(batches)]
-        self._open[0].start_prefetch()
-        # Also runs at exit, while grain can still clean up, and leaves it nothing to do afterwards.
+        # Also runs at exit, while grain can still clean up, and leaves it nothing to do afterwards. Set before anything
+        # starts: what fails to start leaves nothing open either.
         self._finalizer = weakref.finalize(self, _close, self._open)
+        self._open[0].start_prefetch()
         self._clips = [row.clip.clip_id for row in records.index]
         self._workers, self._budget = settings.workers, budget
         self._seen = np.zeros(len(self._clips), bool)

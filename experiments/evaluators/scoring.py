@@ -1,5 +1,6 @@
 """Scores every clip of a split with a model: windows -> what the task makes of a clip's -> rows of the score table."""
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -9,15 +10,15 @@ from typing import Any
 import jax
 import numpy as np
 from flax import linen as nn
-from tqdm import tqdm
 
 from data_pipelines.clip import Clip
 from data_pipelines.loading import loader
 from data_pipelines.prepare.records import Records
-from experiments import distributed, model_from_config
+from experiments import distributed, model_from_config, progress
 from experiments.evaluators import windows_to_clips
 from experiments.features import Features
 from experiments.score_table import OK, ScoreRow, curve_cell
+from experiments.termination import Termination
 from mmdf_jax.typing import Task
 
 ABSTAINED = "abstained"  # status of a clip none of whose streams could be read
@@ -48,13 +49,15 @@ def score(
     config: Mapping[str, Any],
     mesh: jax.sharding.Mesh,
     task: Task,
+    termination: Termination,
     *,
     title: str,
-    progress: bool = True,
+    shown: bool = True,
 ) -> Scores:
     """Scores `records`: `config.evaluate.windows` windows a clip, reduced as the task says.
 
-    A clip none of whose streams could be read stays in the table, with status `abstained` and no score.
+    A clip none of whose streams could be read stays in the table, with status `abstained` and no score. A signal ends
+    the run between two batches.
     """
     data = {**config["data"], "batch_size": config["evaluate"]["batch_size"]}
     windows = config["evaluate"]["windows"]
@@ -63,17 +66,21 @@ def score(
         batches = records.eval_batches(data["batch_size"], **split)
     else:
         batches = loader.eval_batches(records, data, windows=windows, **split)
-    total = loader.eval_steps(records, data, windows=windows)
     collected: list[dict[str, np.ndarray]] = []
     seconds, rows = 0.0, 0
-    for i, batch in enumerate(tqdm(batches, title, total, disable=not progress, leave=False, mininterval=1)):
-        global_batch = distributed.put_batch(batch, mesh)
-        start = time.perf_counter()
-        outputs = jax.device_get(predict(variables, global_batch))
-        if i:  # the first call compiles
-            seconds += time.perf_counter() - start
-            rows += len(outputs["mask"])
-        collected.append(outputs)
+    bar = progress.bar(loader.eval_steps(records, data, windows=windows), title, shown=shown)
+    with termination.postponed(), contextlib.closing(batches), bar:
+        for i, batch in enumerate(batches):
+            if termination.requested():
+                termination.end()
+            global_batch = distributed.put_batch(batch, mesh)
+            start = time.perf_counter()
+            outputs = jax.device_get(predict(variables, global_batch))
+            if i:  # the first call compiles
+                seconds += time.perf_counter() - start
+                rows += len(outputs["mask"])
+            collected.append(outputs)
+            bar.update()
     merged = {name: np.concatenate([outputs[name] for outputs in collected]) for name in collected[0]}
     keep = merged.pop("mask")
     index, starts = (merged.pop(name)[keep] for name in ("clip_index", "window_start"))

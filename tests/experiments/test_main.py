@@ -70,7 +70,7 @@ def reproducible(workdir):
     for which in ("latest", "best"):
         for path in (workdir / "checkpoints" / which).glob("*/_CHECKPOINT_METADATA"):
             info = json.loads(path.read_text())["custom_metadata"]
-            digests[which, path.parent.name] = info["sha256"]
+            digests[which, path.parent.name] = info["arrays"]
     metrics = [
         {name: value for name, value in row.items() if not name.startswith("perf/")}
         for row in metrics_log.read(workdir / "metrics.jsonl")
@@ -122,7 +122,7 @@ def test_a_finished_run_is_not_trained_again(cache, reference):
 def test_evaluating_the_test_split_again_gives_the_same_bits(cache, reference):
     workdir, _ = reference
     before = reproducible(workdir)
-    out = finish(start(cache, workdir, command="evaluate"))
+    out = finish(start(cache, os.path.relpath(workdir, ROOT), command="evaluate"))
     assert "AUC" in out and "voice_clone" in out
     assert reproducible(workdir) == before
 
@@ -186,9 +186,35 @@ def test_sigterm_saves_the_step_and_exits_143(cache, reference, tmp_path):
     process = start(cache, workdir)
     wait_for_step(workdir, 4, process)
     process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
     out = finish(process, code=143)
-    assert "is saved; the same command goes on from there" in out
+    assert " is saved\nterminated: what was saved stays; the same command goes on from there" in out
     finish(start(cache, workdir))
+    assert reproducible(workdir) == reproducible(reference[0])
+
+
+def test_a_signal_in_the_last_evaluation_is_heeded_soon(cache, reference, tmp_path):
+    workdir = tmp_path / "interrupted"
+    shutil.copytree(reference[0], workdir)
+    for name in ("results.csv", "report.txt"):
+        (workdir / name).unlink()
+    process = start(cache, workdir)
+    while "resuming from step 12 of 12" not in (line := process.stdout.readline()):
+        assert line, process.wait()
+    process.send_signal(signal.SIGINT)  # the evaluation that is owed comes next
+    out = finish(process, code=130)
+    assert "terminated: what was saved stays" in out and not (workdir / "results.csv").exists()
+    finish(start(cache, workdir))
+    assert reproducible(workdir) == reproducible(reference[0])
+
+
+def test_a_reader_that_goes_away_does_not_end_the_run(cache, reference, tmp_path):
+    workdir = tmp_path / "piped"
+    process = start(cache, workdir)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(300) == 0
+    assert "can no longer be written to (Broken pipe)" in (workdir / "log.txt").read_text(encoding="utf-8")
     assert reproducible(workdir) == reproducible(reference[0])
 
 
@@ -230,6 +256,7 @@ def test_a_nan_gradient_stops_the_run_with_the_clip_ids(cache, reference, tmp_pa
         (["--config.train.stepz=1"], "config.train has no key 'stepz'; known: accumulate, "),
         (["--config.data.name=nowhere"], "there is no dataset 'nowhere'; known: asvspoof2019, "),
         (["--config.fold=2"], "config.fold=2: a fold of how many? Set config.folds too"),
+        (["--config.train.select=f1"], "config.train.select=f1: expected a metric that the task validates: auc, "),
         (["--config.train.steps=many"], "--config.train.steps=many"),
         (["--config.model.name=os.path"], "'os.path' is outside the allowed packages"),
         (["--workdir=/proc/nowhere"], "--workdir=/proc/nowhere: cannot be written to"),
