@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -19,6 +20,7 @@ CODECS = ("jpeg", "png", "webp")
 BAD = ("no_face", "truncated", "undecodable", "missing", "too_large", "crashed", "timeout", "error")
 _JPEG_444 = 0x111111  # no chroma subsampling: colour fringes are evidence
 _LONG_SIDE = 640  # pixels at which faces are looked for
+_CUTS = 4  # cuts that a reason names
 _LOST = 25  # frames without the face that are interpolated without a word
 
 
@@ -135,7 +137,15 @@ def _speaker(clip: Clip, crops: Crops, limits: media.Limits) -> tuple[speaker.Ch
     if not tracks:
         return None, seen
     apart = clip.audio_path and len(tracks) > 1
-    return speaker.choose(tracks, media.read(clip.audio_path, limits=limits).audio if apart else seen.audio), seen
+    choice = speaker.choose(tracks, media.read(clip.audio_path, limits=limits).audio if apart else seen.audio)
+    return dataclasses.replace(choice, note=_told_of_cuts(tracker.cuts)), seen
+
+
+def _told_of_cuts(cuts: Sequence[int]) -> str:
+    if not cuts:
+        return ""
+    times = ", ".join(f"{i / media.FPS:.1f}" for i in cuts[:_CUTS]) + ", …" * (len(cuts) > _CUTS)
+    return f"the picture cuts to another shot at {times} s; one face is followed in one shot"
 
 
 class _Cutter:
@@ -222,6 +232,7 @@ def _outcome(
         status, reason = _joined(source, sound)
     if count:
         boxes, found, times = cutter.boxes(), cutter.found(), np.float32(cutter.times)
+    reason = "; ".join(filter(None, (reason, choice.note if choice else "")))
     looked_for = _wants_faces(crops) and first.frames > 0
     share = float(found.mean()) if count else 0.0
     if looked_for and crops.face == "face" and share < crops.min_found:

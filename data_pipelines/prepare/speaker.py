@@ -22,12 +22,13 @@ class Choice:
     """Whose face is followed, and why: the dataset's `given` track; the `only` one seen for long; the `largest`; or the
     one that moves with the `sound`.
 
-    correlation: of its mouth with the sound; None where nothing was compared.
+    correlation: of its mouth with the sound; None where nothing was compared. note: what a user must know of it.
     """
 
     track: Track
     by: str
     correlation: float | None = None
+    note: str = ""
 
 
 def choose(tracks: Sequence[Track], audio: np.ndarray | None) -> Choice:
