@@ -5,7 +5,6 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -20,7 +19,6 @@ CODECS = ("jpeg", "png", "webp")
 BAD = ("no_face", "truncated", "undecodable", "missing", "too_large", "crashed", "timeout", "error")
 _JPEG_444 = 0x111111  # no chroma subsampling: colour fringes are evidence
 _LONG_SIDE = 640  # pixels at which faces are looked for
-_CUTS = 4  # cuts that a reason names
 _LOST = 25  # frames without the face that are interpolated without a word
 
 
@@ -28,9 +26,9 @@ _LOST = 25  # frames without the face that are interpolated without a word
 class Crops:
     """What is cut out of the pictures, and how it is stored.
 
-    `quality` is that of JPEG and WebP (101: lossless WebP). `min_found`: share of frames in which the face must be
-    seen; below it the clip is `no_face` and keeps its sound alone. `yunet`: path of YuNet's ONNX file, to find faces
-    with it; "" for dlib (see detectors.py). `max_seconds`: a longer clip is `too_large`.
+    `quality` is that of JPEG and WebP (101: lossless WebP). `min_found`: share of its shot's frames in which the face
+    must be seen; below it the clip is `no_face` and keeps its sound alone. `yunet`: path of YuNet's ONNX file, to find
+    faces with it; "" for dlib (see detectors.py). `max_seconds`: a longer clip is `too_large`.
     """
 
     face: str = "face"  # face: aligned and followed; whole: the whole picture, padded to a square
@@ -138,14 +136,7 @@ def _speaker(clip: Clip, crops: Crops, limits: media.Limits) -> tuple[speaker.Ch
         return None, seen
     apart = clip.audio_path and len(tracks) > 1
     choice = speaker.choose(tracks, media.read(clip.audio_path, limits=limits).audio if apart else seen.audio)
-    return dataclasses.replace(choice, note=_told_of_cuts(tracker.cuts)), seen
-
-
-def _told_of_cuts(cuts: Sequence[int]) -> str:
-    if not cuts:
-        return ""
-    times = ", ".join(f"{i / media.FPS:.1f}" for i in cuts[:_CUTS]) + ", …" * (len(cuts) > _CUTS)
-    return f"the picture cuts to another shot at {times} s; one face is followed in one shot"
+    return dataclasses.replace(choice, shot=tracker.shot(choice.track)), seen
 
 
 class _Cutter:
@@ -232,9 +223,14 @@ def _outcome(
         status, reason = _joined(source, sound)
     if count:
         boxes, found, times = cutter.boxes(), cutter.found(), np.float32(cutter.times)
-    reason = "; ".join(filter(None, (reason, choice.note if choice else "")))
+    shot = choice.shot if choice else None
+    if shot:
+        start, end = (i / media.FPS for i in shot)
+        reason = "; ".join(
+            filter(None, (reason, f"cut into shots; a face is followed from {start:.1f} to {end:.1f} s"))
+        )
     looked_for = _wants_faces(crops) and first.frames > 0
-    share = float(found.mean()) if count else 0.0
+    share = float(found[slice(*shot or (None,))].mean()) if count else 0.0
     if looked_for and crops.face == "face" and share < crops.min_found:
         seen = f"a face in {int(found.sum())} of {count} frames only" if count else "no face found"
         status = status if status == "truncated" else "no_face"

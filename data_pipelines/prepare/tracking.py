@@ -59,6 +59,12 @@ class Tracker:
             tracks.append(fill(landmarks, found, width))
         return tracks
 
+    def shot(self, track: Track) -> tuple[int, int] | None:
+        """First frame and end of the shot that a track is seen in; None where nothing is cut."""
+        edges = [0, *self.cuts, self._count]
+        number = bisect.bisect(self.cuts, int(track.found.argmax()))
+        return (edges[number], edges[number + 1]) if self.cuts else None
+
     def _end_shot(self, i: int) -> None:
         """Looks at the last picture before i, where the shot ends."""
         if self._waiting:

@@ -333,7 +333,8 @@ def _bombs(folder):
         (folder / name).mkdir()
         (folder / name / f"0.{name}").write_bytes(data)
         _write_stills(folder / f"{name}.mov", codec, [data] * 20, (64, 48))
-        _write_stills(folder / f"{name}_header.mov", codec, [data] * 20, (65535, 65535))
+        film = (folder / f"{name}.mov").read_bytes()
+        (folder / f"{name}_header.mov").write_bytes(film.replace(struct.pack(">HH", 64, 48), b"\xff" * 4))
     facts = 16000 << 44 | 15 << 36 | 16000 * 3600 * 30  # rate, bits, samples
     flac = b"fLaC\x80\0\0\x22" + struct.pack(">HH", 4096, 4096) + bytes(6) + facts.to_bytes(8, "big") + bytes(16)
     (folder / "hours.flac").write_bytes(flac + bytes(5000))
