@@ -86,7 +86,14 @@ def base(args: ConfigDict) -> ConfigDict:
     config.data.manifest = ""  # data=folder: a CSV with path,label
     config.data.out = ""  # where the records go; default: the cache folder
     config.data.options = ConfigDict()  # passed to the reader
-    config.data.crops = ConfigDict({"face_size": 64 if tiny else 224, "mouth": False, "yunet": ""})
+    config.data.crops = ConfigDict(
+        {
+            "face_size": 64 if tiny else 224,
+            "mouth": False,
+            "yunet": "",
+            "max_seconds": 900.0,  # a longer clip is not read
+        }
+    )
     config.data.window = 1.6 if tiny else 3.2  # seconds
     config.data.augment = ({"name": "data_pipelines.loading.transforms.HorizontalFlip", "p": 0.5},)
     kinds = PSEUDO_FAKES if args.pseudo_fakes else ()  # fakes made of real clips as they are read

@@ -171,6 +171,8 @@ def of_file(clip: Clip) -> Fingerprint:
 
     def take(i: int, time: float, image: np.ndarray) -> None:
         del time
+        if i == 0:  # also once more, where a later picture turned out larger
+            chosen.clear()
         if i % _PICTURE_STEP == 0 and len(chosen) < _PICTURES:
             grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
             chosen.append(cv2.resize(grey, (_PICTURE_SIZE,) * 2, interpolation=cv2.INTER_AREA))

@@ -179,6 +179,7 @@ def define_flags() -> None:
         "crops", "{}", "Fields of data_pipelines.prepare.records.Crops as JSON, as '{\"face_size\": 224}'."
     )
     flags.DEFINE_string("yunet", "", "ONNX file of OpenCV's YuNet, to find faces with it instead of dlib.")
+    flags.DEFINE_float("max_seconds", None, "A longer clip is too_large: crops.max_seconds.", lower_bound=0)
     flags.DEFINE_string("options", "{}", "Options of the dataset's reader as JSON.")
     flags.DEFINE_bool("audit", False, "Audit splits and shortcuts instead of preparing; exit code 1 on a leak.")
 
@@ -195,6 +196,8 @@ def main(argv: list[str]) -> None:
         data |= {"name": given.dataset} | {name: _json(name, given[name].value) for name in ("options", "crops")}
         if given.yunet:
             data["crops"]["yunet"] = given.yunet
+        if given.max_seconds is not None:
+            data["crops"]["max_seconds"] = given.max_seconds
         if given.audit:
             report, leaky = audit(data, workers=given.workers)
             print(report)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from data_pipelines.clip import Clip
-from data_pipelines.prepare import detectors, faces, media, speaker, tracking
+from data_pipelines.prepare import detectors, faces, frame_folder, media, speaker, tracking
 
 FACES = ("face", "whole")
 CODECS = ("jpeg", "png", "webp")
@@ -26,9 +26,9 @@ _LOST = 25  # frames without the face that are interpolated without a word
 class Crops:
     """What is cut out of the pictures, and how it is stored.
 
-    `quality` is that of JPEG and WebP (101: lossless WebP). `min_found`: share of frames in which the face must be
-    seen; below it the clip is `no_face` and keeps its sound alone. `yunet`: path of YuNet's ONNX file, to find faces
-    with it; "" for dlib (see detectors.py).
+    `quality` is that of JPEG and WebP (101: lossless WebP). `min_found`: share of its shot's frames in which the face
+    must be seen; below it the clip is `no_face` and keeps its sound alone. `yunet`: path of YuNet's ONNX file, to find
+    faces with it; "" for dlib (see detectors.py). `max_seconds`: a longer clip is `too_large`.
     """
 
     face: str = "face"  # face: aligned and followed; whole: the whole picture, padded to a square
@@ -40,6 +40,7 @@ class Crops:
     mouth_size: int = 96
     min_found: float = 0.5
     yunet: str = ""
+    max_seconds: float = media.LIMITS.seconds
 
     def __post_init__(self) -> None:
         for name, value, known in (("face", self.face, FACES), ("codec", self.codec, CODECS)):
@@ -51,6 +52,7 @@ class Crops:
             ("margin", self.margin, 0, 4),
             ("quality", self.quality, 1, 101),
             ("min_found", self.min_found, 0, 1),
+            ("max_seconds", self.max_seconds, 0.04, 86_400),
         ):
             if not low <= value <= high:
                 raise ValueError(f"crops.{name} is {value}, expected {low} to {high}")
@@ -79,7 +81,6 @@ class Job:
 
     clip: Clip
     crops: Crops
-    limits: media.Limits = media.LIMITS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +101,8 @@ class Outcome:
 def extract(job: Job) -> Outcome:
     """The record of a clip; every fault of the file is a status, never an exception."""
     cv2.setNumThreads(1)  # the cores are shared out by clip
-    clip, crops, limits = job.clip, job.crops, job.limits
+    clip, crops = job.clip, job.crops
+    limits = dataclasses.replace(media.LIMITS, seconds=crops.max_seconds)
     try:
         choice, heard = _speaker(clip, crops, limits)
     except ValueError as error:
@@ -133,7 +135,8 @@ def _speaker(clip: Clip, crops: Crops, limits: media.Limits) -> tuple[speaker.Ch
     if not tracks:
         return None, seen
     apart = clip.audio_path and len(tracks) > 1
-    return speaker.choose(tracks, media.read(clip.audio_path, limits=limits).audio if apart else seen.audio), seen
+    choice = speaker.choose(tracks, media.read(clip.audio_path, limits=limits).audio if apart else seen.audio)
+    return dataclasses.replace(choice, shot=tracker.shot(choice.track)), seen
 
 
 class _Cutter:
@@ -149,7 +152,8 @@ class _Cutter:
 
     def take(self, i: int, time: float, image: np.ndarray) -> None:
         crops = self._crops
-        if i == 0:
+        if i == 0:  # also once more, where a later picture turned out larger
+            self.frames, self.mouth, self.times = [], [], []
             self._plan(image.shape[1], image.shape[0])
         self.times.append(time)
         row = min(i, len(self._face_maps) - 1)
@@ -162,7 +166,7 @@ class _Cutter:
     def _plan(self, width: int, height: int) -> None:
         track, crops = self._track, self._crops
         if track is not None:
-            track = self._track = track.scaled(width)
+            track = track.scaled(width)
         if crops.face == "whole":
             self._face_maps = faces.whole_transforms(width, height, crops.face_size)
         else:
@@ -219,8 +223,14 @@ def _outcome(
         status, reason = _joined(source, sound)
     if count:
         boxes, found, times = cutter.boxes(), cutter.found(), np.float32(cutter.times)
+    shot = choice.shot if choice else None
+    if shot:
+        start, end = (i / media.FPS for i in shot)
+        reason = "; ".join(
+            filter(None, (reason, f"cut into shots; a face is followed from {start:.1f} to {end:.1f} s"))
+        )
     looked_for = _wants_faces(crops) and first.frames > 0
-    share = float(found.mean()) if count else 0.0
+    share = float(found[slice(*shot or (None,))].mean()) if count else 0.0
     if looked_for and crops.face == "face" and share < crops.min_found:
         seen = f"a face in {int(found.sum())} of {count} frames only" if count else "no face found"
         status = status if status == "truncated" else "no_face"
@@ -287,8 +297,8 @@ def _joined(picture: media.Media, sound: media.Media) -> tuple[str, str]:
 
 
 def sha256(path: str | pathlib.Path) -> str:
-    """Hex digest of a file's bytes, or of the digests of a folder's pictures."""
+    """Hex digest of a file's bytes, or of a folder of frames (see frame_folder.py)."""
     if pathlib.Path(path).is_dir():
-        return hashlib.sha256("".join(map(sha256, media.pictures(path))).encode()).hexdigest()
+        return frame_folder.sha256(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

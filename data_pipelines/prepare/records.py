@@ -21,7 +21,7 @@ from absl import logging
 from data_pipelines import clip as clip_lib
 from data_pipelines.clip import SPLITS, Clip
 from data_pipelines.loading.windows import BadRecord
-from data_pipelines.prepare import child_processes, extract, media, record_files, splits
+from data_pipelines.prepare import child_processes, extract, frame_folder, media, record_files, splits
 from data_pipelines.prepare.extract import Crops as Crops
 from data_pipelines.prepare.record_files import VERSION
 from data_pipelines.record import PIECE, Layout, Read, Record
@@ -153,7 +153,6 @@ def prepare(
     crops: Crops = extract.CROPS,
     workers: int = 0,
     max_bad: float = 1.0,
-    limits: media.Limits = media.LIMITS,
     caps: child_processes.Caps = child_processes.CAPS,
     finish: Callable[[pathlib.Path], None] | None = None,
     runner: Runner | None = None,
@@ -194,7 +193,7 @@ def prepare(
         (work / "clips").mkdir(parents=True, exist_ok=True)
         with _alone(work / "lock"):
             if not is_fresh(out, clips, crops):
-                _prepare(clips, crossing, out, work, crops, workers, max_bad, limits, caps, finish, runner or run_here)
+                _prepare(clips, crossing, out, work, crops, workers, max_bad, caps, finish, runner or run_here)
     except OSError as error:
         raise ValueError(f"{error.filename or out}: cannot write the records ({error.strerror or error})") from error
     return out
@@ -236,7 +235,6 @@ def _prepare(
     crops: Crops,
     workers: int,
     max_bad: float,
-    limits: media.Limits,
     caps: child_processes.Caps,
     finish: Callable[[pathlib.Path], None] | None,
     runner: Runner,
@@ -245,7 +243,7 @@ def _prepare(
     todo = [i for i, path in enumerate(spools) if not path.is_file()]
     if len(todo) < len(clips):
         logging.info("%d of %d clips are in %s already", len(clips) - len(todo), len(clips), work)
-    runner([(spools[i], extract.Job(clips[i], crops, limits)) for i in todo], workers, caps)
+    runner([(spools[i], extract.Job(clips[i], crops)) for i in todo], workers, caps)
     if lost := sum(not path.is_file() for path in spools):
         raise ValueError(
             f"{work / 'clips'}: {lost} of {len(todo)} clips that were to be decoded have left nothing here"
@@ -355,8 +353,10 @@ def _spool_name(clip: Clip, crops: Crops) -> str:
 
 
 def _stamp(clip: Clip) -> tuple[str, str]:
-    """Size and time of last change of the clip's file, "" when there is none."""
+    """Size and time of last change of the clip's file or folder of frames, "" when there is none."""
     try:
+        if os.path.isdir(clip.path):
+            return tuple(map(str, frame_folder.stamp(clip.path)))
         stat = os.stat(clip.path)
     except (OSError, ValueError):
         return "", ""

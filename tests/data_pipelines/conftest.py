@@ -60,7 +60,7 @@ def _write_media(
 
 
 def _format(path):
-    return {"mkv": "matroska", "m4a": "mp4"}.get(suffix := str(path).rpartition(".")[2], suffix)
+    return {"mkv": "matroska", "m4a": "mp4", "ts": "mpegts"}.get(suffix := str(path).rpartition(".")[2], suffix)
 
 
 def _encode_sound(container, audio, sound, seconds, click, start):
@@ -72,7 +72,11 @@ def _encode_sound(container, audio, sound, seconds, click, start):
             sound[first : first + length] = 0.9 * np.sin(np.arange(length) * 2 * np.pi * 2000 / rate)
     kind = audio.codec_context.format.name
     sound = np.tile(np.asarray(sound, np.float32), (channels, 1))
-    values = sound if kind.startswith("flt") else np.round(sound * 32767).astype(np.int16)
+    if not kind.startswith("flt"):
+        integer = np.int32 if kind.startswith("s32") else np.int16
+        values = np.round(sound.astype(np.float64) * np.iinfo(integer).max).astype(integer)
+    else:
+        values = sound
     chunk = audio.codec_context.frame_size or 1024
     for first in range(0, values.shape[1], chunk):
         block = np.ascontiguousarray(values[:, first : first + chunk])
@@ -88,6 +92,12 @@ def _encode_sound(container, audio, sound, seconds, click, start):
 def write_media():
     """The function that writes a media file."""
     return _write_media
+
+
+@pytest.fixture(scope="session")
+def encode_sound():
+    """The function that encodes a sound into a stream."""
+    return _encode_sound
 
 
 def _frontal(x, y, eyes):

@@ -104,6 +104,37 @@ def test_of_a_crowd_the_largest_are_told_apart():
     assert [round(person[0].size) for person in found] == [49, 48, 47, 46, 45, 44, 43, 42]
 
 
+def test_a_track_ends_at_a_cut():
+    """Two people one after the other at the same place; the second is larger."""
+    rng = np.random.default_rng(0)
+    scenes = [rng.integers(0, 255, (12, 16, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1) for _ in range(2)]
+    detector = Scripted({value: [(48, 48, 40 + 10 * value, 1.0)] for value in (0, 1)})
+    tracker = tracking.Tracker(lambda: detector)
+    for i in range(43):
+        picture = np.roll(scenes[i >= 21], i % 4, 1)
+        picture[0, 0] = i >= 21
+        tracker.take(i, i / 25, picture)
+    second, first = tracker.finish(640)
+    assert tracker.cuts == [21]
+    assert not second.found[:21].any()
+    assert second.found[21:].all()
+    assert first.found[:21].all()
+    assert not first.found[21:].any()
+    assert (tracker.shot(first), tracker.shot(second)) == ((0, 21), (21, 43))
+
+
+def test_a_flash_and_noise_are_no_cuts():
+    rng = np.random.default_rng(0)
+    scene = rng.integers(0, 120, (12, 16, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+    plain = [np.clip(100 + rng.normal(0, 20, scene.shape), 0, 255).astype(np.uint8) for _ in range(5)]
+    for pictures in ([scene, scene + 120, scene], plain):
+        tracker = tracking.Tracker(lambda: Scripted([[]] * 256))
+        for i, picture in enumerate(pictures):
+            tracker.take(i, i / 25, picture)
+        assert tracker.finish(640) == []
+        assert tracker.cuts == []
+
+
 def test_nobody():
     assert follow([[]] * 12)[0] is None
     assert tracking.Tracker(lambda: Scripted([])).finish(640) == []
