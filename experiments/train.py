@@ -15,7 +15,6 @@ import optax
 from clu import parameter_overview
 from tqdm import tqdm
 
-from data_pipelines.loading import loader
 from data_pipelines.prepare.records import Records
 from experiments import checkpoints, distributed, environment, features, model_from_config
 from experiments.evaluators import scoring
@@ -145,11 +144,10 @@ def train(
         overview = parameter_overview.get_parameter_overview(jax.device_get(state["params"]), include_stats="global")
         log.debug("parameters\n%s", overview)
 
-    make_batches = functools.partial(loader.train_batches, train_records)
     if config["finetune"]["cache"]:
         # Not of the averaged parameters: averaging rounds what never changes, and a resumed run must find the same.
         cached = features.ensure(config, model, state, splits)
-        val_records, make_batches = cached["val"], cached["train"].train_batches
+        train_records, val_records = cached["train"], cached["val"]
 
     # ------------------------------------------------------------------------------------------------- loop
     predict = scoring.make_predict(model, task, mesh)
@@ -208,7 +206,7 @@ def train(
     if start and _due(start, options["eval_steps"], steps):
         done = evaluate(start)  # the order below is checkpoint, then evaluate: a resumed run owes this one
     if not done and start < steps:
-        batches = make_batches(
+        batches = train_records.train_batches(
             config["data"],
             seed=config["seed"],
             start_step=start,
