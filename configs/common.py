@@ -96,6 +96,7 @@ def base(args: ConfigDict) -> ConfigDict:
     )
     config.data.window = 1.6 if tiny else 3.2  # seconds
     config.data.augment = ({"name": "data_pipelines.loading.transforms.HorizontalFlip", "p": 0.5},)
+    config.data.targets = ConfigDict()  # beyond the labels, see data_pipelines/batch.py: {"spans": {"max": 4}}
     kinds = PSEUDO_FAKES if args.pseudo_fakes else ()  # fakes made of real clips as they are read
     config.data.pseudo_fakes = tuple({"name": f"data_pipelines.fakes.pseudo_fakes.{kind}"} for kind in kinds)
     config.data.trim_silence = 0.0  # dB of full scale: clips begin where their sound first passes it; 0 = as they are

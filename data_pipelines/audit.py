@@ -151,7 +151,7 @@ def of_records(folder: str | pathlib.Path) -> dict[str, Fingerprint]:
 def _of_record(record: Mapping[str, Any]) -> Fingerprint:
     chosen = record["frames"][: _PICTURES * _PICTURE_STEP : _PICTURE_STEP]
     pictures = [windows.decode(data, _PICTURE_SIZE, grey=True, what="a picture") for data in chosen]
-    return Fingerprint((record["source_sha256"],), _pictures(pictures), _sounds(record["audio"]))
+    return Fingerprint((record["source_sha256"],), _pictures(pictures), _sounds(record["audio"][:]))
 
 
 def of_files(clips: Sequence[Clip], *, workers: int = 0) -> dict[str, Fingerprint]:

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from data_pipelines.loading import loader
 from data_pipelines.prepare.records import Records, Selection
 from experiments import checkpoints, distributed, model_from_config
 from experiments.evaluators import scoring
@@ -78,9 +77,7 @@ def attention_maps(
     fakes = [first_of[method] for method in sorted(first_of)][: examples - 1]
     real = [row for row in usable if scores[row].label == 0][: max(1, examples - len(fakes))]
     chosen = Selection(records, [*real, *fakes])
-    with loader.eval_batches(
-        chosen, {**run.config["data"], "batch_size": len(chosen), "workers": 0}, windows=1
-    ) as batches:
+    with chosen.eval_batches({**run.config["data"], "batch_size": len(chosen), "workers": 0}, windows=1) as batches:
         batch = next(batches)
     outputs = jax.jit(functools.partial(model_from_config.apply, run.model, capture=("attention",)))(
         jax.device_get(run.variables), batch

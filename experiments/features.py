@@ -11,7 +11,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -19,25 +19,24 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from data_pipelines import batch as batch_lib
 from data_pipelines import cache
 from data_pipelines.loading import loader, sampling
+from data_pipelines.loading.windows import SEEN
+from data_pipelines.source import Batches, Source
 from experiments.run_directory import log
 from mmdf_jax.models.encode import encode
-
-_EVERY_ROW = (*batch_lib.LABELS, "clip_index", "window_start", "mask")
 
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """Evenly spaced windows of every record of a split, as a batch of arrays [clips * windows …] on disk.
+    """A Source: evenly spaced windows of every record of a split, as a batch of arrays [clips * windows …] on disk.
 
-    Read like records; `train_batches` and `eval_batches` take the place of the loader's. A stream of a batch is
-    {"tokens", "pooled"} instead of pixels or samples.
+    A stream of a batch is {"tokens", "pooled"} instead of pixels or samples.
     """
 
-    records: Any
+    records: Source
     windows: int
+    digest: str
     arrays: Mapping[str, np.ndarray]
 
     @property
@@ -47,13 +46,20 @@ class Features:
     def __len__(self) -> int:
         return len(self.records)
 
+    def __getitem__(self, i: int) -> Mapping[str, Any]:
+        return self.records[i]
+
+    def draw(self, i: int, rng: np.random.Generator) -> Mapping[str, Any]:
+        """The record that the features of clip i are of."""
+        return self.records.draw(i, rng)
+
     def train_batches(
-        self, config: Mapping[str, Any], *, seed: int, start_step: int, process_index: int, process_count: int
-    ) -> Iterator[dict[str, Any]]:
-        """As loader.train_batches: the same order of clips, and a random one of each clip's windows."""
-        settings = loader.Settings.of(config)
+        self, data: Mapping[str, Any], *, seed: int, start_step: int = 0, process_index: int = 0, process_count: int = 1
+    ) -> Batches:
+        """See Source: the same order of clips as from their records, and a random one of each clip's windows."""
+        settings = loader.Settings.of(data)
         rows = settings.local_rows(process_index, process_count)
-        usable = [i for i in range(len(self)) if self.arrays["mask"][i * self.windows : (i + 1) * self.windows].any()]
+        usable = np.flatnonzero(self._trainable.any(axis=1)).tolist()
         clips = [row.clip for row in self.index]
         order = sampling.training_order(clips, usable, balance=settings.balance, seed=seed)
         step = start_step
@@ -63,12 +69,27 @@ class Features:
             step += 1
 
     def _window(self, order: sampling.Order, seed: int, number: int) -> int:
-        first = order.row(number) * self.windows
-        readable = np.flatnonzero(self.arrays["mask"][first : first + self.windows])
-        return first + int(sampling.example_rng(seed, number).choice(readable))
+        row = order.row(number)
+        places = np.flatnonzero(self._trainable[row])
+        return row * self.windows + int(sampling.example_rng(seed, number).choice(places))
 
-    def eval_batches(self, batch_size: int, process_index: int, process_count: int) -> Iterator[dict[str, Any]]:
-        """As loader.eval_batches, over the windows that are there."""
+    @functools.cached_property
+    def _trainable(self) -> np.ndarray:
+        """[clips windows] bool: could be read, and shows half as many faces as the clip's best window, at least one."""
+        trainable = self.arrays["mask"].reshape(len(self), self.windows)
+        for name in ("image", "video", "mouth"):
+            if f"{name}_valid" in self.arrays:
+                seen = self.arrays[f"{name}_valid"].sum(axis=1).reshape(trainable.shape)
+                shown = (seen > 0) & (seen >= SEEN * seen.max(axis=1, keepdims=True))
+                trainable = trainable & (shown | ~self.arrays[f"{name}_mask"].reshape(trainable.shape))
+        return trainable
+
+    def eval_batches(
+        self, data: Mapping[str, Any], *, windows: int, process_index: int = 0, process_count: int = 1
+    ) -> Batches:
+        """See Source. ValueError unless `windows` is the number that there are."""
+        self._check(windows)
+        batch_size = data["batch_size"]
         rows, total = batch_size // process_count, len(self.arrays["mask"])
         for start in range(0, total, batch_size):
             numbers = np.arange(rows) + start + process_index * rows
@@ -76,6 +97,15 @@ class Features:
             batch["mask"] = batch["mask"] & (numbers < total)
             batch["clip_index"] = np.where(numbers < total, batch["clip_index"], -1)
             yield batch
+
+    def eval_steps(self, data: Mapping[str, Any], *, windows: int) -> int:
+        """See Source; errors as in `eval_batches`."""
+        self._check(windows)
+        return -(-len(self.arrays["mask"]) // data["batch_size"])
+
+    def _check(self, windows: int) -> None:
+        if windows != self.windows:
+            raise ValueError(f"windows: expected {self.windows}, of which there are features, found {windows}")
 
     def _rows(self, rows: Any) -> dict[str, Any]:
         batch: dict[str, Any] = {}
@@ -89,7 +119,7 @@ class Features:
 
 
 def ensure(
-    config: Mapping[str, Any], model: Any, variables: Mapping[str, Any], splits: Mapping[str, Any]
+    config: Mapping[str, Any], model: Any, variables: Mapping[str, Any], splits: Mapping[str, Source]
 ) -> dict[str, Features]:
     """The features of the training and validation records, computed with progress if they are not in the cache.
 
@@ -107,7 +137,7 @@ def ensure(
     return {split: _ensure_split(config, model, variables, splits[split]) for split in ("train", "val")}
 
 
-def _ensure_split(config: Mapping[str, Any], model: Any, variables: Mapping[str, Any], records: Any) -> Features:
+def _ensure_split(config: Mapping[str, Any], model: Any, variables: Mapping[str, Any], records: Source) -> Features:
     windows = config["evaluate"]["windows"]
     key = _key(config, variables, records)
     folder = cache.root() / "features" / key
@@ -115,17 +145,17 @@ def _ensure_split(config: Mapping[str, Any], model: Any, variables: Mapping[str,
         _compute(config, model, variables, records, folder)
     arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
     log.info("features of %d windows in %s", len(arrays["mask"]), folder)
-    return Features(records, windows, arrays)
+    return Features(records, windows, key, arrays)
 
 
-def _key(config: Mapping[str, Any], variables: Mapping[str, Any], records: Any) -> str:
+def _key(config: Mapping[str, Any], variables: Mapping[str, Any], records: Source) -> str:
     weights = hashlib.sha256()
     for part in ("params", "batch_stats"):
         frozen = {name: tree for name, tree in variables[part].items() if name.startswith("encoders_")}
         for leaf in jax.tree.leaves(jax.device_get(frozen)):
             weights.update(leaf.tobytes())
     data = config["data"]
-    cut = {name: data.get(name) for name in ("window", "streams", "trim_silence")}
+    cut = {name: data.get(name) for name in ("window", "streams", "trim_silence", "targets")}
     named = {
         "encoders": config["model"]["encoders"],
         "model": config["model"]["name"],
@@ -139,7 +169,7 @@ def _key(config: Mapping[str, Any], variables: Mapping[str, Any], records: Any) 
 
 
 def _compute(
-    config: Mapping[str, Any], model: Any, variables: Mapping[str, Any], records: Any, folder: pathlib.Path
+    config: Mapping[str, Any], model: Any, variables: Mapping[str, Any], records: Source, folder: pathlib.Path
 ) -> None:
     """Writes one .npy per array into `folder`, which appears when all is there."""
     data = {**config["data"], "batch_size": config["evaluate"]["batch_size"]}
@@ -150,10 +180,10 @@ def _compute(
     partial.mkdir(parents=True)
     arrays: dict[str, np.ndarray] = {}
     try:
-        steps = loader.eval_steps(records, data, windows=windows)
-        with loader.eval_batches(records, data, windows=windows) as batches:
+        steps = records.eval_steps(data, windows=windows)
+        with records.eval_batches(data, windows=windows) as batches:
             for i, batch in enumerate(tqdm(batches, "features", steps, unit="batch")):
-                rows = {name: batch[name] for name in batch if name in _EVERY_ROW or name.endswith("_mask")}
+                rows = {name: values for name, values in batch.items() if name not in data["streams"]}
                 rows |= jax.device_get(run(variables, batch))
                 start = i * data["batch_size"]
                 for name, values in rows.items():

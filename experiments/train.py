@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import optax
 from clu import parameter_overview
 
-from data_pipelines.loading import loader
 from data_pipelines.prepare.records import Records
 from experiments import checkpoints, distributed, environment, features, model_from_config, progress
 from experiments.evaluators import scoring
@@ -145,11 +144,10 @@ def train(
         overview = parameter_overview.get_parameter_overview(jax.device_get(state["params"]), include_stats="global")
         log.debug("parameters\n%s", overview)
 
-    make_batches = functools.partial(loader.train_batches, train_records)
     if config["finetune"]["cache"]:
         # Not of the averaged parameters: averaging rounds what never changes, and a resumed run must find the same.
         cached = features.ensure(config, model, state, splits)
-        val_records, make_batches = cached["val"], cached["train"].train_batches
+        train_records, val_records = cached["train"], cached["val"]
 
     # ------------------------------------------------------------------------------------------------- loop
     predict = scoring.make_predict(model, task, mesh)
@@ -216,7 +214,7 @@ def train(
         last = start if done else steps
         if start < last:
             who = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-            batches = make_batches(config["data"], seed=config["seed"], start_step=start, **who)
+            batches = train_records.train_batches(config["data"], seed=config["seed"], start_step=start, **who)
             enter(contextlib.closing(batches))
             log.info("training to step %d; the first step compiles", steps)
         bar = enter(progress.bar(steps, "training", start=start, unit="step", keep=True, shown=primary))

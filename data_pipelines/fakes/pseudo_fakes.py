@@ -18,8 +18,11 @@ from absl import logging
 
 from data_pipelines.fakes import codecs, self_blending, vocoding
 from data_pipelines.loading import windows
+from data_pipelines.loading.loader import Loaded
 from data_pipelines.loading.windows import FPS, SAMPLE_RATE
 from data_pipelines.prepare import faces
+from data_pipelines.record import IMAGES
+from data_pipelines.source import Source
 
 SAMPLES = SAMPLE_RATE // FPS  # of sound, that a frame lasts
 _SPAN = (0.8, 1.6)  # s, of a partial fake
@@ -91,7 +94,7 @@ class SelfBlended(Kind):
         margin = record["crops"]["margin"]
         face = _Blended(record["frames"], blend, span, lambda size: faces.face_map(size, margin), grey=False)
         mouth = _Blended(record["mouth"], blend, span, faces.mouth_map, grey=True)
-        return _changed(record, frames=face, mouth=mouth)
+        return _changed(record, frames=face, mouth=mouth, mask=())  # a mask of what is blended here is not kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +109,7 @@ class Vocoded(Kind):
 
     def make(self, record: Record, span: Range | None, partner: Record | None, rng: np.random.Generator) -> Record:
         bands, iterations = (round(rng.uniform(*limits)) for limits in (self.bands, self.iterations))
-        return _spliced(record, vocoding.phase_loss(record["audio"], bands, iterations, rng), span)
+        return _spliced(record, vocoding.phase_loss(record["audio"][:], bands, iterations, rng), span)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +138,7 @@ class Recoded(Kind):
 
     def make(self, record: Record, span: Range | None, partner: Record | None, rng: np.random.Generator) -> Record:
         codec, rate = self.codecs[rng.integers(len(self.codecs))], round(rng.uniform(*self.bit_rate))
-        return _spliced(record, codecs.audio_round_trip(record["audio"], codec, rate), span)
+        return _spliced(record, codecs.audio_round_trip(record["audio"][:], codec, rate), span)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,7 +205,7 @@ def kind(spec: Mapping[str, Any]) -> Kind:
     return KINDS[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
 
 
-def add(records: Any, data: Mapping[str, Any], *, training: bool) -> Any:
+def add(records: Source, data: Mapping[str, Any], *, training: bool) -> Source:
     """The records with the pseudo-fakes that a config's `data.pseudo_fakes` asks for, as a list of `kind` specs.
 
     Kinds that change what is not among `data.streams` are left out. For evaluation they come only where there is no
@@ -227,11 +230,11 @@ class _Plan:
     partner: int = -1
 
 
-class PseudoFakes:
+class PseudoFakes(Loaded):
     """Records and, after them, the fakes made of their real clips. Picklable if the records are.
 
     Args:
-      records: random access records with `index`, `len` and `[i]`.
+      records: any Source.
       kinds: each at most once.
       window: seconds; a clip is left whole that a kind would cut shorter than this.
       seed: decides what is drawn for row i.
@@ -240,7 +243,7 @@ class PseudoFakes:
       ValueError: a kind twice, or not one fake can be made.
     """
 
-    def __init__(self, records: Any, kinds: Sequence[Kind], *, window: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, records: Source, kinds: Sequence[Kind], *, window: float = 0.0, seed: int = 0) -> None:
         if twice := [name for name, n in collections.Counter(kind.name for kind in kinds).items() if n > 1]:
             raise ValueError(f"data.pseudo_fakes: {twice[0]} is asked for twice")
         self.records, self.seed = records, seed
@@ -320,7 +323,7 @@ class PseudoFakes:
         if not 0 <= i < len(self.index):
             raise IndexError(f"record {i} of {len(self.index)}")
         if i < len(self.records):
-            return self.records[i]
+            return self.records.draw(i, rng)
         plan, clip = self._plans[i - len(self.records)], self.index[i].clip
         partner = self.records[plan.partner] if plan.partner >= 0 else None
         spans = clip.video_segments or clip.audio_segments
@@ -385,7 +388,7 @@ class _Part(Sequence[bytes]):
 
 def _cut(record: Record, first: int, frames: int) -> Record:
     """The record from frame `first` on, that many frames long."""
-    pictures = {name: _Part(record[name], first, frames if len(record[name]) else 0) for name in ("frames", "mouth")}
+    pictures = {name: _Part(record[name], first, frames if len(record[name]) else 0) for name in IMAGES}
     arrays = {name: record[name][first : first + frames] for name in ("boxes", "times", "found")}
     return _changed(record, **pictures, **arrays, audio=record["audio"][first * SAMPLES : (first + frames) * SAMPLES])
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines import batch as batch_lib
 from data_pipelines.loading import sampling, transforms
 from data_pipelines.loading.windows import FPS, BadRecord, Example, Stored, Window
+from data_pipelines.source import Source
 
 MAX_ATTEMPTS = 100  # unreadable records in a row before training gives up
 ROWS_READ = 16  # before the first of them is decoded
@@ -54,7 +54,7 @@ class _Visit:
 class TrainingBatches:
     """Random access to the batches of the training stream."""
 
-    records: Any
+    records: Source
     window: Window
     share: Share
     order: sampling.Order
@@ -83,15 +83,16 @@ class TrainingBatches:
             row = self.records.index[index]
             rng = functools.partial(sampling.example_rng, self.order.seed, number, attempt=attempt)
             try:
-                record = _record(self.records, index, functools.partial(rng, part=1 + len(self.augment)))
-                first, last = self.window.starts(row, record)
-                start = int(rng(part=0).integers(first, last + 1)) / FPS
-                stored = {stream: self.window.read(stream, record, start) for stream in self.window.streams}
+                rng_of_draw = rng(part=1 + len(self.augment))
+                record = _readable(lambda index=index, rng=rng_of_draw: self.records.draw(index, rng))
+                starts = self.window.training_starts(row, record)
+                start = int(starts[rng(part=0).integers(len(starts))]) / FPS
+                stored = {piece: self.window.read(piece, record, start) for piece in self.window.pieces}
             except BadRecord as error:
                 problems.append(f"{index} {error}")
                 continue
             _fill_place(example, index, start, mask=True)
-            self.window.fill_labels(example, row.clip, start)
+            self.window.fill_labels(example, row, start)
             return _Visit(number, attempt, index, stored, problems)
         raise LoaderError(f"{MAX_ATTEMPTS} unreadable records in a row; the last: {problems[-1].split(' ', 1)[1]}")
 
@@ -122,7 +123,7 @@ class TrainingBatches:
 class EvaluationBatches:
     """Random access to the batches of an evaluation."""
 
-    records: Any
+    records: Source
     window: Window
     share: Share
     windows: int
@@ -139,32 +140,31 @@ class EvaluationBatches:
             if index < len(self.records):
                 problems += self._fill(example, index, place)
             else:
-                for stream in self.window.streams:
-                    self.window.fill(example, stream, (), {})
+                for piece in self.window.pieces:
+                    self.window.fill(example, piece, (), {})
                 _fill_place(example, -1, 0.0, mask=False)
-                for name in batch_lib.LABELS:
-                    example[name][...] = -1
+                self.window.fill_unknown(example)
         return batch | {"problems": "\n".join(problems)}
 
     def _fill(self, example: Example, index: int, place: int) -> list[str]:
         """Fills the example with what can be read -> what is wrong with the rest."""
         row, record, problems = self.records.index[index], None, []
         try:
-            record = _record(self.records, index)
+            record = _readable(lambda: self.records[index])
         except BadRecord as error:
             problems.append(f"{index} {error}")
         first, last = self.window.starts(row, record)
         share = place / (self.windows - 1) if self.windows > 1 else 0.5  # from the clip's start to its end
         start = (first + round(share * (last - first))) / FPS
-        self.window.fill_labels(example, row.clip, start)
+        self.window.fill_labels(example, row, start)
         decoded: dict[int, np.ndarray] = {}
-        for stream in self.window.streams:
+        for piece in self.window.pieces:
             try:
-                stored = self.window.read(stream, record, start) if record is not None else ()
-                self.window.fill(example, stream, stored, decoded)
+                stored = self.window.read(piece, record, start) if record is not None else ()
+                self.window.fill(example, piece, stored, decoded)
             except BadRecord as error:
                 problems.append(f"{index} {error}")
-                self.window.fill(example, stream, (), decoded)
+                self.window.fill(example, piece, (), decoded)
         _fill_place(example, index, start, mask=any(example[f"{stream}_mask"] for stream in self.window.streams))
         return problems
 
@@ -173,10 +173,10 @@ def _fill_place(example: Example, index: int, start: float, *, mask: bool) -> No
     example["clip_index"][...], example["window_start"][...], example["mask"][...] = index, start, mask
 
 
-def _record(records: Any, index: int, rng: Callable[[], np.random.Generator] | None = None) -> Mapping[str, Any]:
-    """The record, drawn with `rng()` where records can (pseudo-fakes), or BadRecord, unless its file is gone."""
+def _readable(read: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The record that `read` gives, or BadRecord, unless its file is gone."""
     try:
-        return records.draw(index, rng()) if rng is not None and hasattr(records, "draw") else records[index]
+        return read()
     except FileNotFoundError:
         raise
     except Exception as error:  # whatever the reader raises on damaged bytes

@@ -19,6 +19,7 @@ from absl import flags, logging
 from data_pipelines.loading import sampling, transforms
 from data_pipelines.loading.batches import EvaluationBatches, LoaderError, Share, TrainingBatches
 from data_pipelines.loading.windows import Window
+from data_pipelines.source import Source
 
 FORGIVEN = 3  # unreadable clips before their share of the clips seen is looked at
 WORKER_GRACE = 30.0  # s that a worker outlives a SIGTERM, for its parent to finish the step and save
@@ -36,6 +37,7 @@ class Settings:
         Mapping[str, Any]
     ] = ()  # training only: {'name': 'data_pipelines.loading.transforms....', field: value}
     trim_silence: float = 0.0  # dB of full scale: clips begin where their sound first passes it; 0: at their start
+    targets: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)  # see batch.py
     workers: int = 0  # loader processes; 0: threads of this process
     threads: int = 2  # batches that each process makes at a time; 0: none in the background
     prefetch: int = 2  # batches that each process keeps ready
@@ -52,12 +54,25 @@ class Settings:
         """The settings of a data section, a plain or ConfigDict mapping; keys that are not the loader's are left."""
         values = {f.name: config[f.name] for f in dataclasses.fields(cls) if f.name in config}
         values["streams"] = {name: dict(options) for name, options in config["streams"].items()}
+        values["targets"] = {name: dict(options) for name, options in config.get("targets", {}).items()}
         values["augment"] = tuple(dict(spec) for spec in values.get("augment", ()))
         return cls(**values)
 
     def cut(self) -> Window:
         """What is cut from each clip."""
-        return Window(self.window, self.streams, self.trim_silence)
+        return Window(self.window, self.streams, self.trim_silence, self.targets)
+
+    def augmentations(self) -> tuple[transforms.Transform, ...]:
+        """What `augment` names.
+
+        Raises:
+          ValueError: see `transform`; or one that changes time in a way that the targets could not follow.
+        """
+        made = tuple(transform(spec) for spec in self.augment)
+        if lost := [name for name in self.targets if name != "method" and any(each.changes_time for each in made)]:
+            name = next(type(each).__name__ for each in made if each.changes_time)
+            raise ValueError(f"data.augment: {name} changes time, which data.targets.{lost[0]} cannot follow; drop one")
+        return made
 
     def local_rows(self, process_index: int, process_count: int) -> int:
         """How many rows of each batch belong to one process."""
@@ -70,71 +85,56 @@ class Settings:
         return self.batch_size // process_count
 
 
-def train_batches(
-    records: Any,
-    config: Mapping[str, Any],
-    *,
-    seed: int,
-    start_step: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
-) -> "Batches":
-    """The endless training batches from step `start_step` on, with random windows and the config's augmentations.
+class Loaded:
+    """A Source whose batches are cut from its records: what is left to subclasses is `index`, `digest`, `len`, `[i]`.
 
-    Args:
-      records: random access records (records.Records, or anything picklable with `index`, `len` and `[i]`). If they
-        have `draw(i, rng)`, as pseudo-fakes do, that is asked for in place of `[i]`, with an rng of the example's own.
-      config: data section of a config, see Settings.
-      seed: decides order, windows and augmentations.
-      start_step: number of the first batch; batch k is the same whether or not the ones before it were asked for.
-      process_index, process_count: this process gets the rows `[p * B / P, (p + 1) * B / P)` of each global batch.
-
-    Returns:
-      An iterator of batches (see batch.py) that owns threads or processes: close it, or use it in a `with`.
-
-    Raises:
+    Errors of the three methods:
       ValueError: settings that cannot work, see Settings and sampling.training_order.
       LoaderError: (while iterating) a worker died, or too many records are unreadable.
     """
-    settings = Settings.of(config)
-    rows = settings.local_rows(process_index, process_count)
-    window = settings.cut()
-    usable = [i for i, row in enumerate(records.index) if window.extent(row) > 0]
-    order = sampling.training_order([r.clip for r in records.index], usable, balance=settings.balance, seed=seed)
-    share = Share(settings.batch_size, rows, process_index * rows)
-    source = TrainingBatches(records, window, share, order, tuple(transform(spec) for spec in settings.augment))
-    return Batches(grain.MapDataset.source(source)[start_step:], records, settings, budget=settings.max_bad)
 
+    def draw(self, i: int, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Record i, which is the same at every visit."""
+        del rng
+        return self[i]
 
-def eval_batches(
-    records: Any, config: Mapping[str, Any], *, windows: int, process_index: int = 0, process_count: int = 1
-) -> "Batches":
-    """All records in order, `windows` evenly spaced windows of each, in `eval_steps` batches on every process.
+    def train_batches(
+        self, data: Mapping[str, Any], *, seed: int, start_step: int = 0, process_index: int = 0, process_count: int = 1
+    ) -> "Batches":
+        """See Source: with random windows, where pictures show faces, and the config's augmentations."""
+        settings = Settings.of(data)
+        rows = settings.local_rows(process_index, process_count)
+        window = settings.cut()
+        usable = [i for i, row in enumerate(self.index) if window.extent(row) > 0]
+        order = sampling.training_order([r.clip for r in self.index], usable, balance=settings.balance, seed=seed)
+        share = Share(settings.batch_size, rows, process_index * rows)
+        batches = TrainingBatches(self, window, share, order, settings.augmentations())
+        return Batches(grain.MapDataset.source(batches)[start_step:], self, settings, budget=settings.max_bad)
 
-    `mask` is False on the rows that fill up the last batch (`clip_index` -1) and on windows of which no stream could
-    be read (`clip_index` tells the clip): they must not be scored. Arguments and errors as in `train_batches`.
-    """
-    settings = Settings.of(config)
-    rows = settings.local_rows(process_index, process_count)
-    steps = eval_steps(records, config, windows=windows)
-    share = Share(settings.batch_size, rows, process_index * rows)
-    source = EvaluationBatches(records, settings.cut(), share, windows, steps)
-    settings = dataclasses.replace(settings, workers=min(settings.workers, steps))
-    return Batches(grain.MapDataset.source(source), records, settings)
+    def eval_batches(
+        self, data: Mapping[str, Any], *, windows: int, process_index: int = 0, process_count: int = 1
+    ) -> "Batches":
+        """See Source."""
+        settings = Settings.of(data)
+        rows = settings.local_rows(process_index, process_count)
+        steps = self.eval_steps(data, windows=windows)
+        share = Share(settings.batch_size, rows, process_index * rows)
+        batches = EvaluationBatches(self, settings.cut(), share, windows, steps)
+        settings = dataclasses.replace(settings, workers=min(settings.workers, steps))
+        return Batches(grain.MapDataset.source(batches), self, settings)
 
-
-def eval_steps(records: Any, config: Mapping[str, Any], *, windows: int) -> int:
-    """The number of batches that `eval_batches` gives."""
-    if windows < 1:
-        raise ValueError(f"windows: expected at least 1, found {windows}")
-    return math.ceil(len(records) * windows / config["batch_size"])
+    def eval_steps(self, data: Mapping[str, Any], *, windows: int) -> int:
+        """See Source."""
+        if windows < 1:
+            raise ValueError(f"windows: expected at least 1, found {windows}")
+        return math.ceil(len(self) * windows / data["batch_size"])
 
 
 class Batches(Iterator[dict[str, np.ndarray]]):
     """Iterates over a dataset of batches, tells of clips that could not be read, and cleans up."""
 
     def __init__(
-        self, dataset: grain.MapDataset, records: Any, settings: Settings, budget: float | None = None
+        self, dataset: grain.MapDataset, records: Source, settings: Settings, budget: float | None = None
     ) -> None:
         reading = grain.ReadOptions(
             settings.threads, max(settings.prefetch, settings.threads) if settings.threads else 0

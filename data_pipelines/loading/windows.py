@@ -10,15 +10,16 @@ import cv2
 import numpy as np
 
 from data_pipelines import batch as batch_lib
+from data_pipelines.loading import targets as targets_lib
 
-FPS = 25  # of the frames in a record, and the grid that windows start on: whole frames keep sound and lips in step
-SAMPLE_RATE = batch_lib.SAMPLE_RATE
+FPS, SAMPLE_RATE = batch_lib.FPS, batch_lib.SAMPLE_RATE  # windows start on whole frames: sound and lips keep in step
 STREAMS = {"image": {"frames", "size"}, "video": {"fps", "size"}, "mouth": {"fps", "size"}, "audio": set()}
 LABELLED_OVERLAP = 0.2  # s: a window is fake where a fake span overlaps it by as much
+SEEN = 0.5  # of a window's frames: where the face is found in fewer, no training window of pictures is drawn
 _LOUDNESS_STEP = 160  # samples over which the level is measured that ends a leading silence
 
 Example = dict[str, Any]
-Stored = Sequence[tuple[int, bytes]] | np.ndarray  # of a stream: numbers and bytes of images, or samples
+Stored = Sequence[tuple[int, bytes, bool]] | np.ndarray  # of a stream: images, their numbers, if valid; or samples
 
 
 class BadRecord(ValueError):
@@ -36,6 +37,7 @@ class Window:
     seconds: float
     streams: Mapping[str, Mapping[str, Any]]
     trim_silence: float = 0.0
+    targets: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)  # see batch.py
 
     def __post_init__(self) -> None:
         if self.seconds < 1 / FPS:
@@ -53,6 +55,11 @@ class Window:
                 raise ValueError(
                     f"data.streams.{stream}: expected the options {sorted(STREAMS[stream])}, found {sorted(options)}"
                 )
+        batch_lib.target_shapes(self._config, 1)
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        return {"streams": self.streams, "window": self.seconds, "targets": self.targets}
 
     def extent(self, row: Any) -> float:
         """Seconds from a clip's start in which all of the streams that it has, of those asked for, go on.
@@ -72,9 +79,26 @@ class Window:
 
     def starts(self, row: Any, record: Mapping[str, Any] | None) -> tuple[int, int]:
         """The first and the last frame at which a window of this clip may start; without its record, of all of it."""
-        first = self._silent_frames(record["audio"]) if self.trim_silence and record is not None else 0
+        first = self._silent_frames(record["audio"][:]) if self.trim_silence and record is not None else 0
         first = min(first, max(0, math.ceil(self.extent(row) * FPS) - 1))
         return first, max(first, self.last_start(row))
+
+    def training_starts(self, row: Any, record: Mapping[str, Any]) -> np.ndarray:
+        """The frames [n] at which a training window may start: if pictures are asked for, those that show faces.
+
+        Raises:
+          BadRecord: no window shows the face in as many of its frames as SEEN.
+        """
+        first, last = self.starts(row, record)
+        starts = np.arange(first, last + 1)
+        if not row.frames or not set(self.streams) - {"audio"}:
+            return starts
+        seen = np.concatenate([[0], np.cumsum(record["found"] > 0)])
+        ends = np.minimum(starts + round(self.seconds * FPS), len(seen) - 1)
+        starts = starts[seen[ends] - seen[starts] >= SEEN * (ends - starts)]
+        if not len(starts):
+            raise BadRecord(f"no window of {self.seconds} s shows the face in half of its frames")
+        return starts
 
     def _silent_frames(self, audio: np.ndarray) -> int:
         """Whole frames before the sound [s] int16 begins; 0 where it never does."""
@@ -85,12 +109,17 @@ class Window:
 
     def empty(self, rows: int) -> Example:
         """A batch (see batch.py) of `rows` examples, all of it still to be written."""
-        shapes = batch_lib.shapes({"streams": self.streams, "window": self.seconds}, rows)
-        return {name: np.empty(*of) for name, of in shapes.items()}
+        return {name: np.empty(*of) for name, of in batch_lib.shapes(self._config, rows).items()}
 
-    def fill_labels(self, example: Example, clip: Any, start: float) -> None:
-        """Writes the labels of the window that starts at `start` s: 0 real, 1 fake, -1 unknown.
+    def fill_unknown(self, example: Example) -> None:
+        """Writes -1 to all labels and targets."""
+        for name in (*batch_lib.LABELS, *batch_lib.target_shapes(self._config, 1)):
+            example[name][...] = -1
 
+    def fill_labels(self, example: Example, row: Any, start: float) -> None:
+        """Writes labels and targets of the window of a clip (records.IndexRow) at `start` s; `face_mask` is not known.
+
+        Labels are 0 real, 1 fake, -1 unknown.
         A stream that is fake in spans is fake here if one of them overlaps the window by LABELLED_OVERLAP.
         """
 
@@ -101,33 +130,43 @@ class Window:
         def of_stream(label: int, segments: Sequence[tuple[float, float]]) -> int:
             return int(overlapped(segments)) if label == 1 and segments else label
 
+        self.fill_unknown(example)
+        clip = row.clip
         video = of_stream(clip.video_label, clip.video_segments)
         audio = of_stream(clip.audio_label, clip.audio_segments)
         segments = (*clip.video_segments, *clip.audio_segments)
         example["label"][...] = int(1 in (video, audio) or overlapped(segments)) if segments else clip.label
         example["video_label"][...] = video
         example["audio_label"][...] = audio
+        targets_lib.fill(example, self.targets, row, start, self.seconds)
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """What `read` and `fill` are asked for: the streams, and `face_mask` if it is a target."""
+        return (*self.streams, *(name for name in self.targets if name == "face_mask"))
 
     def read(self, stream: str, record: Mapping[str, Any], start: float) -> Stored:
-        """What the window at `start` s shows of one stream: its samples, or numbers and bytes of its images.
+        """What the window at `start` s shows of one of `pieces`: samples, or images with number and whether valid.
 
-        Fewer samples where the clip ends inside the window, whose last image then stays; nothing if the record does not
-        have the stream. Reads only this.
+        Fewer samples where the clip ends inside the window, whose last image then stays, but is not valid; nothing if
+        the record does not have the piece. Reads only this.
 
         Raises:
           BadRecord: the record is damaged.
         """
         if stream == "audio":
             first = round(start * SAMPLE_RATE)
-            return _sound(record, first, first + round(self.seconds * SAMPLE_RATE))
-        images = record["mouth" if stream == "mouth" else "frames"]
+            return record["audio"][first : first + round(self.seconds * SAMPLE_RATE)]
+        images = record[{"mouth": "mouth", "face_mask": "mask"}.get(stream, "frames")]
         last = len(images) - 1
         if last < 0:
             return ()
         # Frame i shows from i / FPS to (i + 1) / FPS.
-        numbers = [min(int((start + offset) * FPS + 1e-6), last) for offset in self._offsets[stream]]
-        found = {number: images[number] for number in dict.fromkeys(numbers)}
-        return [(number, found[number]) for number in numbers]
+        shown = batch_lib.masked_stream(self.streams) if stream == "face_mask" else stream
+        numbers = [int((start + offset) * FPS + 1e-6) for offset in self._offsets[shown]]
+        seen = record["found"]
+        needed = {number: images[number] for number in dict.fromkeys(min(n, last) for n in numbers)}
+        return [(min(n, last), needed[min(n, last)], n <= last and bool(seen[n])) for n in numbers]
 
     @functools.cached_property
     def _offsets(self) -> dict[str, list[float]]:
@@ -141,7 +180,9 @@ class Window:
         return offsets
 
     def fill(self, example: Example, stream: str, stored: Stored, decoded: dict[int, np.ndarray]) -> None:
-        """Writes one stream, from what `read` gives, and to its mask whether there was anything; the rest are zeros.
+        """Writes one of `pieces` from what `read` gives; what is missing of a stream is zero, of `face_mask` -1.
+
+        `<stream>_mask` tells whether there was anything, `<stream>_valid` of what.
 
         decoded: one dict for all streams of an example, empty at first. The image stream leaves its pictures there, by
           number, for the video stream, which shows some of the same.
@@ -150,13 +191,20 @@ class Window:
           BadRecord: an image cannot be decoded; part of the stream may have been written.
         """
         out = example[stream]
+        if stream == "face_mask":
+            if not len(stored):
+                out[...] = -1
+            for i, (number, image, _) in enumerate(stored):
+                mask = decode(image, out.shape[1], grey=True, what=f"mask {number}")
+                np.divide(mask[..., 0], np.float32(255), out=out[i])
+            return
         if not len(stored):
             out[...] = 0
         elif stream == "audio":
             out[: len(stored)] = stored
             out[len(stored) :] = 0
         else:
-            for i, (number, image) in enumerate(stored):
+            for i, (number, image, _) in enumerate(stored):
                 if i and number == stored[i - 1][0]:
                     out[i] = out[i - 1]
                     continue
@@ -167,11 +215,11 @@ class Window:
                     decoded[number] = pixels
                 _resized(pixels, out.shape[1], out=out[i])
         example[f"{stream}_mask"][...] = len(stored) > 0
-
-
-def _sound(record: Mapping[str, Any], first: int, last: int) -> np.ndarray:
-    """Samples [s] int16 of the record; those alone are read where it can (records.Record)."""
-    return record.sound(first, last) if hasattr(record, "sound") else record["audio"][first:last]
+        valid = example[f"{stream}_valid"]
+        if stream == "audio":
+            valid[...] = (np.arange(len(valid)) + 0.5) * SAMPLE_RATE / FPS < len(stored)
+        else:
+            valid[...] = [each[2] for each in stored] or False
 
 
 def decode(image: bytes, size: int, *, grey: bool, what: str) -> np.ndarray:

@@ -2,11 +2,12 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 from data_pipelines.clip import SPLITS, Clip
+from data_pipelines.loading.loader import Loaded
 from data_pipelines.prepare import splits
 from data_pipelines.prepare.records import Records, Selection, read_index, read_without_record
+from data_pipelines.record import Record
 
 
 def divide(clips: Sequence[Clip], folds: int, fold: int) -> dict[str, list[int]]:
@@ -45,7 +46,7 @@ def divide(clips: Sequence[Clip], folds: int, fold: int) -> dict[str, list[int]]
     }
 
 
-class _Joined:
+class _Joined(Loaded):
     """The records of all splits one after another."""
 
     def __init__(self, parts: Sequence[Records]) -> None:
@@ -53,7 +54,10 @@ class _Joined:
         self.index = [entry for part in parts for entry in part.index]
         self.digest = " ".join(part.digest for part in parts)
 
-    def __getitem__(self, i: int) -> dict[str, Any]:
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, i: int) -> Record:
         part, row = self.places[i]
         return part[row]
 

@@ -15,21 +15,24 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tqdm
 from absl import logging
 
 from data_pipelines import clip as clip_lib
 from data_pipelines.clip import SPLITS, Clip
+from data_pipelines.loading.loader import Loaded
 from data_pipelines.loading.windows import BadRecord
 from data_pipelines.prepare import child_processes, extract, frame_folder, media, record_files, splits
 from data_pipelines.prepare.extract import Crops as Crops
 from data_pipelines.prepare.record_files import VERSION
 from data_pipelines.record import PIECE, Layout, Read, Record
+from data_pipelines.source import Source
 
 _FAULTS = {"crash": "crashed", "memory": "too_large", "time": "timeout", "error": "error"}
 _INDEX = (
     *("row", "status", "frames", "duration", "audio_samples"),
-    *("mouth", "frames_step", "mouth_step", "example"),  # see record.Layout
+    *("mouth", "mask", "frames_step", "mouth_step", "mask_step", "example"),  # see record.Layout
 )
 _REPORT = (
     *("clip_id", "path", "split", "label", "method", "status", "reason", "record", "frames", "found", "face_size"),
@@ -55,7 +58,7 @@ class IndexRow:
     layout: Layout | None = None  # where the record's pieces are
 
 
-class Records:
+class Records(Loaded):
     """The records of one split of a prepared folder, by number. Picklable: files are opened in each process anew.
 
     Raises FileNotFoundError if the folder holds no records, ValueError if it has no such split or another version.
@@ -104,10 +107,10 @@ class Records:
         return record_files.read(self.folder, self.split)
 
 
-class Selection:
+class Selection(Loaded):
     """Some rows of records, read like records; `digest` names what they are."""
 
-    def __init__(self, records: Any, rows: Sequence[int]) -> None:
+    def __init__(self, records: Source, rows: Sequence[int]) -> None:
         self.records, self.rows = records, rows
         self.index = [records.index[row] for row in rows]
         self.digest = hashlib.sha256(f"{records.digest} {list(rows)}".encode()).hexdigest()
@@ -117,6 +120,10 @@ class Selection:
 
     def __getitem__(self, i: int) -> Record:
         return self.records[self.rows[i]]
+
+    def draw(self, i: int, rng: np.random.Generator) -> Record:
+        """Record i as the records that it is taken from draw it."""
+        return self.records.draw(self.rows[i], rng)
 
 
 def read_header(folder: str | pathlib.Path) -> dict[str, Any]:
@@ -329,8 +336,9 @@ def spool(path: pathlib.Path, outcome: extract.Outcome | child_processes.Failure
     packed = b""
     if outcome.record is not None:
         packed = record_files.pack(outcome.record)
-        _, facts["frames_step"], facts["mouth_step"] = Layout.of(outcome.record).steps
-        facts["mouth"] = len(outcome.record["mouth"])
+        layout = Layout.of(outcome.record)
+        _, facts["frames_step"], facts["mouth_step"], facts["mask_step"] = layout.steps
+        _, _, facts["mouth"], facts["mask"] = layout.lengths
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # a runner may try twice at once
     partial.write_bytes(json.dumps(facts).encode() + b"\n" + packed)
     partial.rename(path)
@@ -342,10 +350,10 @@ def _unspool(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _layout(row: dict[str, Any]) -> Layout:
-    frames, samples, mouth, frames_step, mouth_step, example = (
-        int(row[name]) for name in ("frames", "audio_samples", "mouth", "frames_step", "mouth_step", "example")
-    )
-    return Layout((2 * samples, frames, mouth), (PIECE, frames_step, mouth_step), example)
+    row = {"mask": 0, "mask_step": 1} | row  # records made before there were masks have none
+    lengths = 2 * int(row["audio_samples"]), *(int(row[name]) for name in ("frames", "mouth", "mask"))
+    steps = PIECE, *(int(row[f"{name}_step"]) for name in ("frames", "mouth", "mask"))
+    return Layout(lengths, steps, int(row["example"]))
 
 
 def _spool_name(clip: Clip, crops: Crops) -> str:

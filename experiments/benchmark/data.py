@@ -23,7 +23,7 @@ import numpy as np
 
 from data_pipelines import cache, clip
 from data_pipelines.datasets import talking_heads
-from data_pipelines.loading import loader, windows
+from data_pipelines.loading import windows
 from data_pipelines.prepare import extract, record_files, records
 from experiments.benchmark.timing import Spread
 
@@ -142,8 +142,10 @@ class Clips:
         for stream, options in self.streams.items():
             if stream == "audio":
                 count, first = round(WINDOW * windows.SAMPLE_RATE), round(start * windows.SAMPLE_RATE)
-                samples = record.sound(first, first + count)
+                samples = record["audio"][first : first + count]
                 item[stream], item["audio_mask"] = np.pad(samples, (0, count - len(samples))), len(samples) > 0
+                middles = (np.arange(round(WINDOW * windows.FPS)) + 0.5) / windows.FPS
+                item["audio_valid"] = middles * windows.SAMPLE_RATE < len(samples)
                 continue
             images = record["mouth" if stream == "mouth" else "frames"]
             item[stream] = np.stack(
@@ -153,6 +155,8 @@ class Clips:
                 ]
             )
             item[f"{stream}_mask"] = True
+            within = np.array(numbers(stream, options, start, 1 << 30)) < len(images)
+            item[f"{stream}_valid"] = within & (record["found"][numbers(stream, options, start, len(images))] > 0)
         return item
 
 
@@ -198,7 +202,7 @@ def measure_loader(folder: pathlib.Path, title: str, streams: Streams, *, rounds
     config = {"window": WINDOW, "streams": streams, "batch_size": batch, "balance": "none", "prefetch": PREFETCH}
 
     def ours(workers: int = 0) -> Iterator[dict[str, np.ndarray]]:
-        return loader.train_batches(source, config | {"workers": workers, "threads": 0 if not workers else 1}, seed=0)
+        return source.train_batches(config | {"workers": workers, "threads": 0 if not workers else 1}, seed=0)
 
     with ours() as batches:
         first = [next(batches) for _ in range(BATCHES)]

@@ -12,11 +12,9 @@ import numpy as np
 from flax import linen as nn
 
 from data_pipelines.clip import Clip
-from data_pipelines.loading import loader
-from data_pipelines.prepare.records import Records
+from data_pipelines.source import Source
 from experiments import distributed, model_from_config, progress
 from experiments.evaluators import windows_to_clips
-from experiments.features import Features
 from experiments.score_table import OK, ScoreRow, curve_cell
 from experiments.termination import Termination
 from mmdf_jax.typing import Task
@@ -45,7 +43,7 @@ def make_predict(model: nn.Module, task: Task, mesh: jax.sharding.Mesh) -> Calla
 def score(
     predict: Callable[..., dict[str, jax.Array]],
     variables: Any,
-    records: Records,
+    records: Source,
     config: Mapping[str, Any],
     mesh: jax.sharding.Mesh,
     task: Task,
@@ -62,13 +60,10 @@ def score(
     data = {**config["data"], "batch_size": config["evaluate"]["batch_size"]}
     windows = config["evaluate"]["windows"]
     split = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    if isinstance(records, Features):
-        batches = records.eval_batches(data["batch_size"], **split)
-    else:
-        batches = loader.eval_batches(records, data, windows=windows, **split)
+    batches = records.eval_batches(data, windows=windows, **split)
     collected: list[dict[str, np.ndarray]] = []
     seconds, rows = 0.0, 0
-    bar = progress.bar(loader.eval_steps(records, data, windows=windows), title, shown=shown)
+    bar = progress.bar(records.eval_steps(data, windows=windows), title, shown=shown)
     with termination.postponed(), contextlib.closing(batches), bar:
         for i, batch in enumerate(batches):
             if termination.requested():
@@ -110,7 +105,7 @@ def without_score(clips: Sequence[tuple[Clip, str]], task: Task) -> list[ScoreRo
     return [_row(clip, status, {}, task) for clip, status in clips]
 
 
-def _rows(records: Records, of_clips: Mapping[str, Sequence[Any]], task: Task) -> list[ScoreRow]:
+def _rows(records: Source, of_clips: Mapping[str, Sequence[Any]], task: Task) -> list[ScoreRow]:
     rows = []
     for i, entry in enumerate(records.index):
         values = {name: column[i] for name, column in of_clips.items()}

@@ -133,7 +133,7 @@ def _features(record: Mapping[str, Any], row: records.IndexRow, report: Mapping[
     size, seconds = float(report.get("bytes") or 0), row.duration
     values: dict[str, Any] = {"duration": (seconds,)}
     if record["audio_present"]:
-        audio = record["audio"].astype(np.float64)
+        audio = record["audio"][:].astype(np.float64)
         values["leading silence"] = _leading_silence(audio)
         values["loudness"] = (20 * np.log10(np.sqrt(np.mean(audio**2)) + 1.0), 20 * np.log10(np.abs(audio).max() + 1.0))
     if size and seconds:

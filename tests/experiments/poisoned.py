@@ -38,15 +38,14 @@ class Task(detection.Task):
 
 
 def get_config(arg=None):
-    from data_pipelines.loading import loader
     from data_pipelines.prepare.records import Records
     from experiments import prepare
 
     config = micro.get_config(arg)
     config.train.accumulate = 1
     data = config.data.to_dict()
-    with loader.train_batches(
-        Records(prepare.ensure(data), "train"), data, seed=config.seed, start_step=POISONED_STEP - 1
+    with Records(prepare.ensure(data), "train").train_batches(
+        data, seed=config.seed, start_step=POISONED_STEP - 1
     ) as batches:
         batch = next(batches)
     config.task = {

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 
-from data_pipelines.loading import loader
 from data_pipelines.prepare.records import Records, Selection
 from experiments import features, model_from_config, prepare
 from tests.experiments import micro
@@ -31,9 +30,9 @@ def setup(tmp_path_factory):
 def test_scores_from_features_are_those_from_files(setup):
     config, model, variables, splits, cached, _ = setup
     data = {**config["data"], "batch_size": 8}
-    with loader.eval_batches(splits["val"], data, windows=2) as batches:
+    with splits["val"].eval_batches(data, windows=2) as batches:
         raw = list(batches)
-    short = list(cached["val"].eval_batches(8, 0, 1))
+    short = list(cached["val"].eval_batches(data, windows=2))
     assert len(raw) == len(short)
     for a, b in zip(raw, short, strict=True):
         for name in ("label", "video_label", "audio_label", "clip_index", "mask", "image_mask"):
@@ -49,7 +48,7 @@ def test_training_batches_follow_the_loaders_order_and_can_start_anywhere(setup)
     first = [next(stream) for _ in range(4)]
     third = next(cached["train"].train_batches(config["data"], seed=3, start_step=2, **place))
     jax.tree.map(np.testing.assert_array_equal, first[2], third)
-    with loader.train_batches(splits["train"], config["data"], seed=3) as batches:
+    with splits["train"].train_batches(config["data"], seed=3) as batches:
         np.testing.assert_array_equal(next(batches)["clip_index"], first[0]["clip_index"])
     half = next(cached["train"].train_batches(config["data"], seed=3, start_step=0, process_index=1, process_count=2))
     np.testing.assert_array_equal(half["clip_index"], first[0]["clip_index"][4:])

@@ -8,7 +8,6 @@ import pytest
 import scipy.io.wavfile
 
 from data_pipelines.clip import SPLITS, Clip, write_manifest
-from data_pipelines.loading import loader
 from experiments import experiment, prepare
 
 
@@ -46,12 +45,12 @@ def test_every_split_has_fakes_of_its_own_people(manifest, tmp_path):
         assert sum(clip.label for clip in clips) * 2 == len(clips)
         people[split] = {clip.identity for clip in clips}
     assert sum(map(len, people.values())) == len(set.union(*people.values())) == 10
-    with loader.train_batches(splits["train"], config["data"], seed=0) as batches:
+    with splits["train"].train_batches(config["data"], seed=0) as batches:
         batch = next(batches)
     fake = np.array([splits["train"].index[i].clip.label for i in batch["clip_index"]])
     assert fake.sum() == 8 and (batch["label"] <= fake).all() and batch["label"].sum() >= 4
-    evaluated = list(loader.eval_batches(splits["test"], config["data"], windows=2))
-    again = list(loader.eval_batches(splits["test"], config["data"], windows=2))
+    evaluated = list(splits["test"].eval_batches(config["data"], windows=2))
+    again = list(splits["test"].eval_batches(config["data"], windows=2))
     for one, other in zip(evaluated, again, strict=True):
         np.testing.assert_array_equal(one["audio"], other["audio"])
 
@@ -61,4 +60,4 @@ def test_without_it_nothing_is_added(manifest, tmp_path):
     splits = experiment.open_splits(config, prepare.ensure(config["data"], workers=2))
     assert all(row.clip.label == 0 for split in SPLITS for row in splits[split].index)
     with pytest.raises(ValueError, match="found no fake one"):
-        loader.train_batches(splits["train"], config["data"], seed=0)
+        splits["train"].train_batches(config["data"], seed=0)

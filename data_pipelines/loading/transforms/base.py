@@ -1,7 +1,7 @@
 """What an augmentation is: a frozen dataclass called with an example and a generator."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ class Transform:
     """
 
     p: float = 0.5
+
+    changes_time: ClassVar[bool] = False  # so that targets that are given by time would be wrong afterwards
 
     def __post_init__(self) -> None:
         if not 0 <= self.p <= 1:

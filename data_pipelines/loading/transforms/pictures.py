@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import ClassVar
 
 import cv2
 import numpy as np
 
+from data_pipelines.batch import masked_stream
 from data_pipelines.fakes import codecs
 from data_pipelines.loading.transforms.base import Example, Range, Transform
 
@@ -17,16 +19,26 @@ YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5
 
 @dataclasses.dataclass(frozen=True)
 class _Pictures(Transform):
-    """Draws once, then treats every picture stream that exists."""
+    """Draws once, then treats every picture stream that exists; if it moves pictures, their masks too."""
 
     streams: tuple[str, ...] = ("image", "video", "mouth")
 
+    moves: ClassVar[bool] = False
+
     def apply(self, example: Example, rng: np.random.Generator) -> Example:
         change = self.draw(rng)
-        return {s: change(example[s]) for s in self.streams if s in example and example[f"{s}_mask"]}
+        out = {s: change(example[s]) for s in self.streams if s in example and example[f"{s}_mask"]}
+        if (
+            self.moves
+            and "face_mask" in example
+            and masked_stream(example) in out
+            and (example["face_mask"] >= 0).all()
+        ):
+            out["face_mask"] = change(example["face_mask"])
+        return out
 
     def draw(self, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
-        """A change of frames `[n h w c] uint8`."""
+        """A change of frames `[n h w c] uint8`; where it moves them, also of masks `[n h w] float32`."""
         raise NotImplementedError
 
 
@@ -39,6 +51,8 @@ def _each(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], 
 class HorizontalFlip(_Pictures):
     """Mirrors face and mouth together."""
 
+    moves: ClassVar[bool] = True
+
     def draw(self, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
         return lambda frames: np.ascontiguousarray(frames[:, :, ::-1])
 
@@ -48,6 +62,8 @@ class ResizedCrop(_Pictures):
     """Cuts a random square with a `side` relative to the picture's, and enlarges it to the picture's size."""
 
     side: Range = (0.8, 1.0)
+
+    moves: ClassVar[bool] = True
 
     def draw(self, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
         side = rng.uniform(*self.side)
@@ -62,6 +78,8 @@ class ShiftScaleRotate(_Pictures):
     shift: float = 0.05
     scale: Range = (0.9, 1.1)
     degrees: float = 5.0
+
+    moves: ClassVar[bool] = True
 
     def draw(self, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
         move = rng.uniform(-1, 1, 2) * self.shift

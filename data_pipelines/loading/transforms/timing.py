@@ -4,6 +4,7 @@ Shifts in time need none: a training window begins at a random moment, for all s
 """
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +20,8 @@ class Speed(Transform):
 
     rate: Range = (0.85, 1.0)
 
+    changes_time: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0.5 <= self.rate[0] <= self.rate[1] <= 1:
@@ -29,11 +32,16 @@ class Speed(Transform):
         out = {}
         for stream in ("image", "video", "mouth"):
             if stream in example and example[f"{stream}_mask"]:
-                times = np.arange(len(example[stream])) + 0.5
-                out[stream] = example[stream][np.floor(times * rate).astype(int)]
+                out |= {name: _slowed(example[name], rate) for name in (stream, f"{stream}_valid")}
         if "audio" in example and example["audio_mask"]:
+            out["audio_valid"] = _slowed(example["audio_valid"], rate)
             out["audio"] = _stretched(example["audio"], rate)
         return out
+
+
+def _slowed(steps: np.ndarray, rate: float) -> np.ndarray:
+    """The first `rate` of the steps [t …], each shown for longer."""
+    return steps[np.floor((np.arange(len(steps)) + 0.5) * rate).astype(int)]
 
 
 def _stretched(samples: np.ndarray, rate: float) -> np.ndarray:

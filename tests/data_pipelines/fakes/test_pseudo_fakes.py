@@ -38,7 +38,7 @@ def encoded(clip, frame, channels):
     return cv2.imencode(".png", picture((clip, frame), SIZE, channels))[1].tobytes()
 
 
-class Real:
+class Real(loader.Loaded):
     """Records of real clips in memory: frame i of clip c is a picture of its own, sound rises and falls."""
 
     digest = "0"
@@ -61,6 +61,7 @@ class Real:
             "boxes": np.zeros((row.frames, 4), np.float32),
             "times": np.arange(row.frames, dtype=np.float32) / 25,
             "found": np.ones(row.frames, np.uint8),
+            "mask": [],
             "audio": np.rint(4000 * voice + rng.normal(0, 20, len(time))).astype(np.int16),
             "audio_present": int(row.audio_samples > 0),
             "video_present": int(row.frames > 0),
@@ -318,7 +319,7 @@ def test_batches_of_pseudo_fakes_are_a_function_of_seed_and_number():
     config = DATA | {"batch_size": 12, "balance": "method"}
 
     def take(start, **options):
-        with loader.train_batches(records, config | options, seed=5, start_step=start) as batches:
+        with records.train_batches(config | options, seed=5, start_step=start) as batches:
             return [next(batches) for _ in range(4 - start)]
 
     straight = take(0)

@@ -9,10 +9,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from in_memory import CONFIG, RECORDS, take
 
-from data_pipelines.loading import loader
-
 
 @pytest.fixture(scope="session")
 def straight():
     """The first batches of CONFIG, seed 3, made in this process."""
-    return take(loader.train_batches(RECORDS, CONFIG, seed=3), 8)
+    return take(RECORDS.train_batches(CONFIG, seed=3), 8)

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from data_pipelines.clip import Clip
+from data_pipelines.loading.loader import Loaded
 
 FLIP = {"name": "data_pipelines.loading.transforms.HorizontalFlip", "p": 0.5}
 CONFIG = {
@@ -31,7 +32,7 @@ class Row:
     duration: float = 0.0
 
 
-class FakeRecords:
+class FakeRecords(Loaded):
     """Records in memory. Frame i of clip c has red i, green c; sample j of the sound is j // 16 (so in ms)."""
 
     def __init__(self, clips, frames=50, audio=True, size=16, unreadable=(), undecodable=()):
@@ -40,6 +41,8 @@ class FakeRecords:
         self.index = [Row(c, n, s) for c, n, s in zip(clips, lengths, samples, strict=True)]
         self.size, self.unreadable, self.undecodable = size, unreadable, undecodable
         self.reads = []
+        self.found = [np.ones(n, np.uint8) for n in lengths]
+        self.masks = {}  # of clip i: a grey PNG per frame
 
     def __len__(self):
         return len(self.index)
@@ -54,6 +57,8 @@ class FakeRecords:
             "frames": [b"no image"] * len(frames) if i in self.undecodable else frames,
             "mouth": [png(self.size, f, i, grey=True) for f in range(row.frames)],
             "audio": (np.arange(row.audio_samples) // 16).astype(np.int16),
+            "found": self.found[i],
+            "mask": self.masks.get(i, []),
             "audio_present": int(row.audio_samples > 0),
             "video_present": int(row.frames > 0),
         }

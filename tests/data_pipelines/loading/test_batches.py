@@ -7,25 +7,24 @@ import pytest
 from in_memory import CONFIG, RECORDS, FakeRecords, assert_equal, clips, take
 
 from data_pipelines import batch as batch_lib
-from data_pipelines.loading import loader
 
 
 @pytest.mark.parametrize(("workers", "start"), [(2, 5), (3, 0)])
 def test_same_batches_with_any_worker_count_and_after_a_restart(straight, workers, start):
-    batches = loader.train_batches(RECORDS, CONFIG | {"workers": workers}, seed=3, start_step=start)
+    batches = RECORDS.train_batches(CONFIG | {"workers": workers}, seed=3, start_step=start)
     assert_equal(take(batches, 8 - start), straight[start:])
 
 
 @pytest.mark.parametrize("threads", [0, 1, 4])
 def test_same_batches_with_any_thread_count(straight, threads):
-    batches = loader.train_batches(RECORDS, CONFIG | {"threads": threads, "prefetch": 3}, seed=3, start_step=2)
+    batches = RECORDS.train_batches(CONFIG | {"threads": threads, "prefetch": 3}, seed=3, start_step=2)
     assert_equal(take(batches, 6), straight[2:])
 
 
 @pytest.mark.parametrize("processes", [2, 4, 8])
 def test_processes_together_make_the_same_global_batches(straight, processes):
     parts = [
-        take(loader.train_batches(RECORDS, CONFIG, seed=3, process_index=p, process_count=processes), 8)
+        take(RECORDS.train_batches(CONFIG, seed=3, process_index=p, process_count=processes), 8)
         for p in range(processes)
     ]
     joined = [{name: np.concatenate([b[name] for b in step]) for name in step[0]} for step in zip(*parts, strict=True)]
@@ -33,13 +32,13 @@ def test_processes_together_make_the_same_global_batches(straight, processes):
 
 
 def test_another_seed_gives_other_batches(straight):
-    other = take(loader.train_batches(RECORDS, CONFIG, seed=4), 1)[0]
+    other = take(RECORDS.train_batches(CONFIG, seed=4), 1)[0]
     assert (other["window_start"] != straight[0]["window_start"]).any()
 
 
 def test_far_steps_are_as_quick_as_near_ones():
     began = time.monotonic()
-    take(loader.train_batches(RECORDS, CONFIG, seed=3, start_step=10**9), 1)
+    take(RECORDS.train_batches(CONFIG, seed=3, start_step=10**9), 1)
     assert time.monotonic() - began < 5
 
 
@@ -47,16 +46,16 @@ def test_batches_have_the_shapes_and_types_of_the_contract(straight):
     assert {k: (v.shape, v.dtype) for k, v in straight[0].items()} == {
         k: (v.shape, v.dtype) for k, v in batch_lib.zeros(CONFIG, 8).items()
     }
-    evaluated = take(loader.eval_batches(RECORDS, CONFIG, windows=2), 1)[0]
+    evaluated = take(RECORDS.eval_batches(CONFIG, windows=2), 1)[0]
     assert {k: (v.shape, v.dtype) for k, v in evaluated.items()} == {
         k: (v.shape, v.dtype) for k, v in straight[0].items()
     }
 
 
 def test_evaluation_gives_every_process_as_many_batches():
-    whole = list(loader.eval_batches(RECORDS, CONFIG, windows=3))
+    whole = list(RECORDS.eval_batches(CONFIG, windows=3))
     parts = [
-        list(loader.eval_batches(RECORDS, CONFIG | {"workers": p}, windows=3, process_index=p, process_count=2))
+        list(RECORDS.eval_batches(CONFIG | {"workers": p}, windows=3, process_index=p, process_count=2))
         for p in range(2)
     ]
     joined = [{name: np.concatenate([b[name] for b in step]) for name in step[0]} for step in zip(*parts, strict=True)]
@@ -74,7 +73,7 @@ def test_nothing_is_left_of_what_was_in_memory(monkeypatch):
     made = []
     for rest in (0, 1):
         monkeypatch.setattr(np, "empty", lambda shape, dtype, rest=rest: np.full(shape, rest, dtype))
-        made.append([b for s in sources for b in take(loader.train_batches(s, config, seed=0), 2)])
-        made[-1] += [b for s in sources for b in loader.eval_batches(s, config, windows=2)]
+        made.append([b for s in sources for b in take(s.train_batches(config, seed=0), 2)])
+        made[-1] += [b for s in sources for b in s.eval_batches(config, windows=2)]
     monkeypatch.undo()
     assert_equal(*made)

@@ -8,7 +8,6 @@ import pytest
 from in_memory import CONFIG, assert_equal, take
 
 from data_pipelines.clip import Clip
-from data_pipelines.loading import loader
 from data_pipelines.prepare import records
 
 
@@ -29,7 +28,7 @@ def test_flash_and_click_stay_together_from_file_to_batch(prepared):
     config = CONFIG | {"streams": {"video": {"fps": 25, "size": 32}, "audio": {}}, "balance": "none"}
     source = records.Records(prepared, "test")
     moments = []
-    for batch in take(loader.train_batches(source, config | {"augment": ()}, seed=0), 15):
+    for batch in take(source.train_batches(config | {"augment": ()}, seed=0), 15):
         for row in np.flatnonzero(batch["audio_mask"] & (np.abs(batch["window_start"] - 1.5) < 0.4)):
             flash = np.argmax(batch["video"][row, :, 16, 16, 0] > 128) / 25
             click = np.argmax(np.abs(batch["audio"][row].astype(int)) > 5000) / 16_000
@@ -43,9 +42,9 @@ def test_flash_and_click_stay_together_from_file_to_batch(prepared):
 def test_real_records_with_workers(prepared):
     source = records.Records(prepared, "test")
     config = CONFIG | {"streams": {"image": {"frames": 2, "size": 16}, "audio": {}}}
-    straight = take(loader.train_batches(source, config, seed=1), 3)
-    assert_equal(take(loader.train_batches(source, config | {"workers": 1}, seed=1), 3), straight)
-    (batch,) = loader.eval_batches(source, config, windows=2)
+    straight = take(source.train_batches(config, seed=1), 3)
+    assert_equal(take(source.train_batches(config | {"workers": 1}, seed=1), 3), straight)
+    (batch,) = source.eval_batches(config, windows=2)
     np.testing.assert_array_equal(batch["audio_mask"][:4], [True, True, False, False])
     np.testing.assert_array_equal(batch["label"][:4], [0, 0, 1, 1])
 
@@ -59,7 +58,7 @@ def test_damaged_record_files_are_told_by_clip(prepared, tmp_path, caplog):
     file.write_bytes(data)
     config = CONFIG | {"streams": {"image": {"frames": 2, "size": 16}, "audio": {}}}
     with caplog.at_level(logging.WARNING):
-        (batch,) = loader.eval_batches(records.Records(folder, "test"), config, windows=2)
+        (batch,) = records.Records(folder, "test").eval_batches(config, windows=2)
     np.testing.assert_array_equal(batch["audio_mask"][:4], [False, True, False, False])  # the second clip has no sound
     assert not batch["audio"][0].any()
     assert batch["image_mask"][:4].all()

@@ -13,7 +13,7 @@ from data_pipelines.loading import loader
 def test_training_skips_unreadable_records_deterministically_and_tells(caplog):
     records = FakeRecords(clips(5, swap=5), unreadable={1}, undecodable={7})
     with caplog.at_level(logging.WARNING):
-        batches = take(loader.train_batches(records, CONFIG, seed=0), 6)
+        batches = take(records.train_batches(CONFIG, seed=0), 6)
     told = sorted(r.getMessage() for r in caplog.records)
     assert told[0] == "real1: skipped: hash of the chunk does not match"
     assert re.fullmatch(r"swap2: skipped: image \d+ of the image stream cannot be decoded", told[1])
@@ -22,32 +22,32 @@ def test_training_skips_unreadable_records_deterministically_and_tells(caplog):
     assert not {1, 7} & set(index.tolist())
     labels = np.concatenate([b["label"] for b in batches])
     np.testing.assert_array_equal(labels, np.arange(48) % 2)  # replaced by one of the same class
-    assert_equal(take(loader.train_batches(records, CONFIG, seed=0, start_step=3), 3), batches[3:])
+    assert_equal(take(records.train_batches(CONFIG, seed=0, start_step=3), 3), batches[3:])
 
 
 def test_training_stops_when_too_many_records_are_unreadable():
     records = FakeRecords(clips(20, swap=20), unreadable=set(range(0, 40, 4)))
-    batches = loader.train_batches(records, CONFIG, seed=0)
+    batches = records.train_batches(CONFIG, seed=0)
     with pytest.raises(
         loader.LoaderError, match=r"4 of the \d+ clips read so far are unreadable, .*max_bad=0\.01"
     ) as e:
         take(batches, 20)
     assert "\n" not in str(e.value)
-    take(loader.train_batches(records, CONFIG | {"max_bad": 0.5}, seed=0), 20)
+    take(records.train_batches(CONFIG | {"max_bad": 0.5}, seed=0), 20)
 
 
 def test_training_stops_when_nothing_is_readable():
     records = FakeRecords(clips(3, swap=3), unreadable=range(6))
     with pytest.raises(loader.LoaderError, match="100 unreadable records in a row"):
-        take(loader.train_batches(records, CONFIG, seed=0), 1)
+        take(records.train_batches(CONFIG, seed=0), 1)
 
 
 def test_evaluation_abstains_on_unreadable_records_and_keeps_the_rest(caplog):
     good = FakeRecords(clips(3, swap=3))
     bad = FakeRecords(clips(3, swap=3), unreadable={1}, undecodable={4})
-    want = list(loader.eval_batches(good, CONFIG, windows=2))
+    want = list(good.eval_batches(CONFIG, windows=2))
     with caplog.at_level(logging.WARNING):
-        got = list(loader.eval_batches(bad, CONFIG, windows=2))
+        got = list(bad.eval_batches(CONFIG, windows=2))
     assert [r.getMessage().split(":")[0] for r in caplog.records] == ["real1", "swap1"]  # each told once
     for a, b in zip(want, got, strict=True):
         np.testing.assert_array_equal(a["clip_index"], b["clip_index"])
@@ -65,7 +65,7 @@ def test_missing_record_files_stop_an_evaluation():
             raise FileNotFoundError("clips.array_record: no such file")
 
     with pytest.raises(FileNotFoundError, match="no such file"):
-        list(loader.eval_batches(Gone(clips(1)), CONFIG, windows=1))
+        list(Gone(clips(1)).eval_batches(CONFIG, windows=1))
 
 
 # Mistakes in the config
@@ -92,12 +92,12 @@ def test_missing_record_files_stop_an_evaluation():
 )
 def test_mistakes_are_told_in_one_line(change, message):
     with pytest.raises(ValueError, match=message) as error:
-        loader.train_batches(RECORDS, CONFIG | change, seed=0)
+        RECORDS.train_batches(CONFIG | change, seed=0)
     assert "\n" not in str(error.value)
 
 
 def test_batch_that_does_not_divide_among_processes_is_refused():
     with pytest.raises(ValueError, match=r"expected a multiple of the 3 processes, found 8"):
-        loader.train_batches(RECORDS, CONFIG, seed=0, process_count=3)
+        RECORDS.train_batches(CONFIG, seed=0, process_count=3)
     with pytest.raises(ValueError, match="expected a multiple of the 3 processes"):
-        loader.eval_batches(RECORDS, CONFIG, windows=1, process_count=3)
+        RECORDS.eval_batches(CONFIG, windows=1, process_count=3)

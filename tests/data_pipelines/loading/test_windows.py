@@ -7,11 +7,10 @@ from in_memory import CONFIG, RECORDS, FakeRecords, clips, take
 
 from data_pipelines import batch as batch_lib
 from data_pipelines.clip import Clip
-from data_pipelines.loading import loader
 
 
 def test_streams_show_the_same_moment():
-    batch = take(loader.train_batches(RECORDS, CONFIG | {"augment": ()}, seed=0), 1)[0]
+    batch = take(RECORDS.train_batches(CONFIG | {"augment": ()}, seed=0), 1)[0]
     for row in range(8):
         first = round(float(batch["window_start"][row]) * 25)
         red = batch["video"][row, :, 6, 6, 0]
@@ -25,7 +24,7 @@ def test_streams_show_the_same_moment():
 
 def test_training_windows_cover_the_clip():
     records = FakeRecords(clips(1), frames=60)
-    batches = take(loader.train_batches(records, CONFIG | {"balance": "none"}, seed=0), 30)
+    batches = take(records.train_batches(CONFIG | {"balance": "none"}, seed=0), 30)
     starts = {round(float(s) * 25) for b in batches for s in b["window_start"]}
     assert starts == set(range(36))
 
@@ -33,8 +32,8 @@ def test_training_windows_cover_the_clip():
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_evaluation_takes_each_clip_windows_times_from_start_to_end(count):
     records = FakeRecords(clips(3, swap=4), frames=[50, 25, 10, 0, 200, 26, 75])
-    batches = list(loader.eval_batches(records, CONFIG, windows=count))
-    assert len(batches) == loader.eval_steps(records, CONFIG, windows=count) == -(-7 * count // 8)
+    batches = list(records.eval_batches(CONFIG, windows=count))
+    assert len(batches) == records.eval_steps(CONFIG, windows=count) == -(-7 * count // 8)
     index = np.concatenate([b["clip_index"] for b in batches])
     starts = np.concatenate([b["window_start"] for b in batches])
     np.testing.assert_array_equal(index[: 7 * count], np.repeat(np.arange(7), count))
@@ -51,19 +50,19 @@ def test_sampled_images_span_the_window():
     """Not its first frames (defect D2 of a well known benchmark)."""
     records = FakeRecords(clips(1), frames=100)
     config = CONFIG | {"window": 4.0, "streams": {"image": {"frames": 8, "size": 16}}}
-    (batch,) = loader.eval_batches(records, config, windows=1)
+    (batch,) = records.eval_batches(config, windows=1)
     np.testing.assert_array_equal(batch["image"][0, :, 6, 6, 0], np.floor((np.arange(8) + 0.5) * 100 / 8))
 
 
 def test_clip_shorter_than_the_window_repeats_its_last_frame_and_ends_in_silence():
-    (batch,) = loader.eval_batches(FakeRecords(clips(1), frames=10), CONFIG, windows=1)
+    (batch,) = FakeRecords(clips(1), frames=10).eval_batches(CONFIG, windows=1)
     assert batch["window_start"][0] == 0
     np.testing.assert_array_equal(batch["mouth"][0, :, 6, 6, 0], np.minimum(np.arange(25), 9))
     assert (batch["audio"][0, 6400:] == 0).all() and batch["audio"][0, 6399] == 399
 
 
 def test_frames_are_resized_to_the_stream():
-    (batch,) = loader.eval_batches(FakeRecords(clips(1), size=50), CONFIG, windows=1)
+    (batch,) = FakeRecords(clips(1), size=50).eval_batches(CONFIG, windows=1)
     assert batch["image"].shape == (8, 4, 16, 16, 3) and batch["image"][0, 0, 8, 8, 2] == 7
 
 
@@ -74,7 +73,7 @@ def test_a_frame_that_image_and_video_show_is_decoded_once(size, monkeypatch):
 
     def batch_of(*names):
         config = CONFIG | {"balance": "none", "augment": (), "streams": {name: streams[name] for name in names}}
-        return take(loader.train_batches(records, config | {"threads": 0}, seed=0), 1)[0]
+        return take(records.train_batches(config | {"threads": 0}, seed=0), 1)[0]
 
     alone = batch_of("image") | batch_of("video")
     decoded, decode = [], cv2.imdecode
@@ -87,11 +86,11 @@ def test_a_frame_that_image_and_video_show_is_decoded_once(size, monkeypatch):
 
 def test_absent_streams_are_zero_and_masked():
     silent = FakeRecords(clips(1, swap=1), audio=False)
-    (batch,) = loader.eval_batches(silent, CONFIG, windows=1)
+    (batch,) = silent.eval_batches(CONFIG, windows=1)
     assert batch["mask"][:2].all() and batch["video_mask"][:2].all() and not batch["audio_mask"].any()
     assert not batch["audio"].any()
     faceless = FakeRecords(clips(1, swap=1), frames=0)
-    (batch,) = loader.eval_batches(faceless, CONFIG, windows=1)
+    (batch,) = faceless.eval_batches(CONFIG, windows=1)
     assert batch["mask"][:2].all() and batch["audio_mask"][:2].all()
     for stream in ("image", "video", "mouth"):
         assert not batch[f"{stream}_mask"].any() and not batch[stream].any()
@@ -100,9 +99,9 @@ def test_absent_streams_are_zero_and_masked():
 def test_clip_without_any_asked_stream_is_not_trained_on_and_abstains_in_evaluation():
     records = FakeRecords(clips(2, swap=2), frames=[50, 0, 50, 50])
     config = CONFIG | {"streams": {"image": {"frames": 2, "size": 16}}}
-    trained = take(loader.train_batches(records, config, seed=0), 5)
+    trained = take(records.train_batches(config, seed=0), 5)
     assert {int(i) for b in trained for i in b["clip_index"]} == {0, 2, 3}
-    (batch,) = loader.eval_batches(records, config, windows=1)
+    (batch,) = records.eval_batches(config, windows=1)
     np.testing.assert_array_equal(batch["mask"][:4], [True, False, True, True])
     np.testing.assert_array_equal(batch["clip_index"][:4], [0, 1, 2, 3])
 
@@ -119,7 +118,7 @@ class Silent(FakeRecords):
 def test_leading_silence_is_cut_from_sound_and_pictures_together():
     config = CONFIG | {"trim_silence": -60.0, "balance": "none", "augment": ()}
     records = Silent(clips(2), frames=60)
-    taken = [*take(loader.train_batches(records, config, seed=0), 20), *loader.eval_batches(records, config, windows=3)]
+    taken = [*take(records.train_batches(config, seed=0), 20), *records.eval_batches(config, windows=3)]
     starts = set()
     for batch in taken:
         for row in np.flatnonzero(batch["mask"]):
@@ -128,26 +127,26 @@ def test_leading_silence_is_cut_from_sound_and_pictures_together():
             assert (batch["audio"][row] == 3000).mean() > 0.95
             np.testing.assert_array_equal(batch["mouth"][row, :, 6, 6, 0], first + np.arange(25))
     assert starts == set(range(12, 36))  # 0.5 s is in frame 12; 2.4 s less the window is frame 35
-    untrimmed = take(loader.train_batches(records, config | {"trim_silence": 0.0}, seed=0), 20)
+    untrimmed = take(records.train_batches(config | {"trim_silence": 0.0}, seed=0), 20)
     assert min(b["window_start"].min() for b in untrimmed) == 0
-    softer = take(loader.train_batches(records, config | {"trim_silence": -80.0}, seed=0), 20)
+    softer = take(records.train_batches(config | {"trim_silence": -80.0}, seed=0), 20)
     assert min(b["window_start"].min() for b in softer) == 0
 
 
 def test_trimming_leaves_silent_and_short_clips_something():
     config = CONFIG | {"trim_silence": -10.0}
-    (batch,) = loader.eval_batches(Silent(clips(1), frames=50), config, windows=2)  # never as loud
+    (batch,) = Silent(clips(1), frames=50).eval_batches(config, windows=2)  # never as loud
     np.testing.assert_array_equal(batch["window_start"][:2], [0, 1])
-    (batch,) = loader.eval_batches(Silent(clips(1), frames=20), config | {"trim_silence": -60.0}, windows=1)
+    (batch,) = Silent(clips(1), frames=20).eval_batches(config | {"trim_silence": -60.0}, windows=1)
     assert batch["window_start"][0] == np.float32(0.48) and (batch["audio"][0, :4000] == 3000).mean() > 0.9
     faceless = FakeRecords(clips(1), frames=25, audio=False)
-    (batch,) = loader.eval_batches(faceless, config, windows=1)
+    (batch,) = faceless.eval_batches(config, windows=1)
     assert batch["window_start"][0] == 0 and batch["video_mask"][0]
 
 
 def labels(**fields):
     records = FakeRecords([Clip("c", "", **fields)], frames=75)
-    (batch,) = loader.eval_batches(records, CONFIG, windows=3)  # windows at 0, 1, 2 s
+    (batch,) = records.eval_batches(CONFIG, windows=3)  # windows at 0, 1, 2 s
     return [[int(batch[n][i]) for n in batch_lib.LABELS] for i in range(3)]
 
 

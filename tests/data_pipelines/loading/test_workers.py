@@ -12,13 +12,11 @@ import numpy as np
 import pytest
 from in_memory import CONFIG, RECORDS
 
-from data_pipelines.loading import loader
-
 
 def test_batches_of_a_worker_are_the_same_and_stay_valid_while_jax_holds_them(straight):
     import jax
 
-    with loader.train_batches(RECORDS, CONFIG | {"workers": 1}, seed=3) as batches:
+    with RECORDS.train_batches(CONFIG | {"workers": 1}, seed=3) as batches:
         held = [jax.device_put(next(batches)) for _ in range(8)]
     del batches
     for a, b in zip(straight, held, strict=True):
@@ -34,7 +32,7 @@ SCRIPT = """
     from data_pipelines.loading import loader
 
     if __name__ == "__main__":
-        batches = loader.train_batches(RECORDS, CONFIG | {{"workers": {workers}, "window": {window}}}, seed=0)
+        batches = RECORDS.train_batches(CONFIG | {{"workers": {workers}, "window": {window}}}, seed=0)
         for k, batch in enumerate(batches):
             print(k, flush=True)
             time.sleep(0.2)

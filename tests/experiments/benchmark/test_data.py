@@ -84,12 +84,11 @@ def test_the_loader_beside_decode_and_torch(folder, monkeypatch):
 @pytest.mark.parametrize("cut", range(4))
 def test_both_make_the_same_batches(folder, cut):
     """All that the loader gives: streams, masks, labels and places."""
-    from data_pipelines.loading import loader
 
     streams = [*data.cuts(folder).values()][cut]
     source = records.Records(folder, "train")
     config = {"window": data.WINDOW, "streams": streams, "batch_size": 4, "balance": "none", "threads": 0}
-    with loader.train_batches(source, config, seed=1) as batches:
+    with source.train_batches(config, seed=1) as batches:
         own = [next(batches) for _ in range(6)]
     places = [place for batch in own for place in data.places_of(batch)]
     theirs = list(data.data_loader(data.Clips(source, streams, places), 4))
