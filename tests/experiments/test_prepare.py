@@ -52,7 +52,7 @@ def test_ensure_prepares_once(manifest, tmp_path, monkeypatch, caplog):
     assert folder.name.startswith("folder-")
     splits = {split: len(records.Records(folder, split)) for split in ("train", "val", "test")}
     assert splits == {"train": 2, "val": 2, "test": 2}
-    prepare.tell_without_record(folder)
+    prepare.warn_of_clips_without_record(folder)
     assert "1 of 7 clips have no record, so no score either (undecodable 1)" in caplog.text
     missing = [clip for split in splits for clip in records.read_without_record(folder, split)]
     assert [(clip.identity, status) for clip, status in missing] == [("p0", "undecodable")]
