@@ -53,7 +53,7 @@ def ensure(
         return as_they_are
     clips, crops, folder = _plan(data, whole)
     if train:
-        splits.check(splits.assign(clips), fakes_are_made=fakes_are_made)
+        splits.check(clips, fakes_are_made=fakes_are_made)
     return records.prepare(
         clips, folder, crops=crops, workers=workers, max_bad=max_bad, finish=contact_sheet.write, runner=runner
     )

@@ -82,27 +82,31 @@ def _are_tied(grouped: Sequence[Sequence[Clip]], clips: Sequence[Clip]) -> bool:
 
 
 def check(clips: Sequence[Clip], *, fakes_are_made: bool = False) -> None:
-    """ValueError, in one line, unless these clips, each with its split, can train, select and test a detector.
+    """ValueError, in one line, unless these clips, dealt out by `assign`, can train, select and test a detector.
 
     There must be all three parts, and real and fake in each, if there are both at all. fakes_are_made: from the reals,
     in training and in a part without a fake.
     """
-    helps = "a column `split` in a manifest decides for each clip, config.folds=3 or more deals all of them in turn"
-    counts = collections.Counter((clip.split, clip.label) for clip in clips)
-    sizes = ", ".join(f"{split} {counts[split, 0]} real and {counts[split, 1]} fake" for split in SPLITS)
-    people = len(groups(clips, donors=True))
-    found = f"{len(clips)} clips, {people} of them or groups that share no person, donor or original ({sizes})"
-    for split in SPLITS:
-        if not counts[split, 0] + counts[split, 1]:
-            why = "too few for three parts" if people < len(SPLITS) else "the splits given leave it out"
-            raise ValueError(f"no clip for the {split} part: {found}: {why}; more people or clips help, {helps}")
+    counts = collections.Counter((clip.split, clip.label) for clip in assign(clips))
     for label, name in enumerate(("real", "fake")):
         there = {split for split in SPLITS if counts[split, label]}
-        if there and len(there) < len(SPLITS) and not (name == "fake" and fakes_are_made):
-            lacking = next(split for split in SPLITS if split not in there)
+        lacking = [split for split in SPLITS if not counts[split, label]]
+        empty = [split for split in lacking if not counts[split, 1 - label]]
+        if not empty and (not there or not lacking or (name == "fake" and fakes_are_made)):
+            continue
+        what = f"no clip for the {empty[0]} part" if empty else f"no {name} clip for the {lacking[0]} part"
+        sizes = ", ".join(f"{split} {counts[split, 0]} real and {counts[split, 1]} fake" for split in SPLITS)
+        if any(clip.split for clip in clips):
             raise ValueError(
-                f"no {name} clip for the {lacking} part: {found}; more {name} clips or people help, {helps}"
+                f"{what} ({sizes}): the clips' own splits leave it out; give some clips split={(empty or lacking)[0]} "
+                "in a manifest, or leave its column split empty for all"
             )
+        people = len(groups(clips, donors=True))
+        folds = ", or deal them out in turn with config.folds=3" if people >= len(SPLITS) else ""
+        raise ValueError(
+            f"{what} ({sizes}): too few for three parts, as clips that share a person, donor or original stay "
+            f"together ({len(clips)} clips in {people} such groups); give more people or clips{folds}"
+        )
 
 
 def _without_crossing(clips: Sequence[Clip], chosen: Collection[str]) -> list[Clip]:
