@@ -39,7 +39,7 @@ class Clip:
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Clip))
-_PATHS = ("path", "audio_path", "landmarks_path")
+PATHS = ("path", "audio_path", "landmarks_path")
 _LABELS = {"label": (0, 1), "video_label": (-1, 0, 1), "audio_label": (-1, 0, 1)}
 _SEGMENTS = ("video_segments", "audio_segments")
 
@@ -56,7 +56,7 @@ def from_row(row: dict[str, str]) -> Clip:
     """The clip that `to_row` wrote; missing cells take the defaults. ValueError names the field and the value."""
     values: dict[str, object] = {"clip_id": ""}
     for name in FIELDS:
-        cell = (row.get(name) or "").strip() if name not in _PATHS else (row.get(name) or "")
+        cell = (row.get(name) or "").strip() if name not in PATHS else (row.get(name) or "")
         if cell == "":
             continue
         if name in _LABELS:
@@ -131,7 +131,7 @@ def write_manifest(path: str | pathlib.Path, clips: Iterable[Clip]) -> None:
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
         for clip in clips:
-            paths = {name: os.path.abspath(value) for name in _PATHS if (value := getattr(clip, name))}
+            paths = {name: os.path.abspath(value) for name in PATHS if (value := getattr(clip, name))}
             writer.writerow(to_row(dataclasses.replace(clip, **paths)))
 
 
@@ -139,7 +139,7 @@ def _resolve(clip: Clip, folder: pathlib.Path) -> Clip:
     """Paths made absolute from the manifest's folder, and the clip_id from dataset and relative path."""
     relative = os.path.relpath(os.path.join(folder, clip.path), folder)
     relative = clip.path if relative.startswith("..") else relative
-    paths = {name: os.path.abspath(os.path.join(folder, value)) for name in _PATHS if (value := getattr(clip, name))}
+    paths = {name: os.path.abspath(os.path.join(folder, value)) for name in PATHS if (value := getattr(clip, name))}
     clip_id = clip.clip_id or (f"{clip.dataset}/{relative}" if clip.dataset else relative)
     return dataclasses.replace(clip, clip_id=clip_id, **paths)
 

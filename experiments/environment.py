@@ -44,7 +44,7 @@ def describe(found: dict[str, Any]) -> str:
     return f"{found['device']}, {found['threads']} threads; {versions}"
 
 
-def settle(workdir: pathlib.Path) -> None:
+def log_and_compare(workdir: pathlib.Path) -> None:
     """Logs where a run computes; writes `environment.json`, or warns of what has changed since the run began.
 
     Raises:

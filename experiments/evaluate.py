@@ -45,14 +45,17 @@ def evaluate_run(workdir: pathlib.Path) -> None:
     foreign = bool(_DATA.value or _ROOT.value or _MANIFEST.value)
     if foreign:
         given = {"root": _ROOT.value, "manifest": _MANIFEST.value, "out": "", "options": {}}
+        own = [data["name"], data["root"], data["manifest"]]
         data = {**data, **given, "name": _DATA.value or data["name"]}
         name = f"{data['name']}-{name}"
-    folder = prepare.ensure(data)
-    prepare.tell_without_record(folder)
-    if foreign:
+        # Another dataset without splits is scored as a whole; of the run's own, the model knows most clips.
+        another = _DATA.value and [data["name"], data["root"], data["manifest"]] != own
+        folder = prepare.ensure(data, whole=_SPLIT.value if another else "")
+        prepare.warn_of_clips_without_record(folder)
         records = pseudo_fakes.add(Records(folder, _SPLIT.value), data, training=False)
         missing = read_without_record(folder, _SPLIT.value)
     else:
+        folder = experiment.prepare_records(config, workdir)
         records = experiment.open_splits(config, folder)[_SPLIT.value]
         missing = experiment.without_record(config, folder, _SPLIT.value)
     with Termination() as termination:

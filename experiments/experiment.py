@@ -14,6 +14,7 @@ from experiments import (
     check_options,
     cross_validation,
     distributed,
+    files,
     metrics_log,
     model_from_config,
     prepare,
@@ -88,7 +89,7 @@ def _produce(
     config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str], termination: Termination
 ) -> _Produced:
     """Trains the config's model, and writes the score tables of validation and test."""
-    folder = prepare_records(config)
+    folder = prepare_records(config, workdir)
     splits = open_splits(config, folder)
     training = train.train(config, workdir, splits, termination, allow)
     best = best_model.load(workdir, config, allow)
@@ -157,9 +158,21 @@ def without_record(config: Mapping[str, Any], folder: pathlib.Path, split: str) 
     return read_without_record(folder, split)
 
 
-def prepare_records(config: Mapping[str, Any]) -> pathlib.Path:
-    """The folder of the config's records, made by the primary process if it is missing."""
+def prepare_records(config: Mapping[str, Any], workdir: pathlib.Path) -> pathlib.Path:
+    """The folder of the config's records, made by the primary process if it is missing; the run notes where it is.
+
+    Where the raw data are gone, the records are those that the run has noted.
+    """
+    note, folder = workdir / "records_folder.txt", None
     if distributed.is_primary():
-        prepare.tell_without_record(prepare.ensure(config["data"]))
+        try:
+            folder = prepare.ensure(config["data"], train=not config["folds"])
+        except FileNotFoundError as error:
+            folder = pathlib.Path(note.read_text().strip()) if note.is_file() else None
+            if folder is None or not (folder / "records.json").is_file():
+                raise FileNotFoundError(f"{error}; records made earlier are read with config.data.out=FOLDER") from None
+            log.warning("%s; going on with the records in %s", error, folder)
+        prepare.warn_of_clips_without_record(folder)
+        files.write_text(note, f"{folder.resolve()}\n")
     distributed.barrier("records")
-    return prepare.ensure(config["data"])
+    return folder or pathlib.Path(note.read_text().strip())

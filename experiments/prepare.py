@@ -26,7 +26,13 @@ _SHOWN = 20  # clips with something to say that the summary names
 
 
 def ensure(
-    data: Mapping[str, Any], *, workers: int = 0, max_bad: float = 1.0, runner: records.Runner | None = None
+    data: Mapping[str, Any],
+    *,
+    whole: str = "",
+    train: bool = False,
+    workers: int = 0,
+    max_bad: float = 1.0,
+    runner: records.Runner | None = None,
 ) -> pathlib.Path:
     """The records folder that a config's `data` asks for, made first if it is missing or stale.
 
@@ -34,19 +40,26 @@ def ensure(
       data: `name` (a module of data_pipelines.datasets, or talking_heads), and as needed `root`, `manifest`, `out`,
         `options` (dict for the reader), `crops` (dict of Crops' fields). With `out` but neither root, manifest nor a
         dataset that makes itself, the records there are taken as they are.
+      whole: the split of all clips if their dataset has no splits; "" deals them out. Either has its own records.
+      train: whether a detector is to be trained on the splits; see splits.check.
       workers, max_bad, runner: see records.prepare.
 
     Raises ValueError or FileNotFoundError with one clear line.
     """
+    fakes_are_made = bool(data.get("pseudo_fakes"))
     if as_they_are := _finished(data):
+        if train:
+            splits.check([row.clip for _, row in records.read_index(as_they_are)], fakes_are_made=fakes_are_made)
         return as_they_are
-    clips, crops, folder = _plan(data)
+    clips, crops, folder = _plan(data, whole)
+    if train:
+        splits.check(clips, fakes_are_made=fakes_are_made)
     return records.prepare(
         clips, folder, crops=crops, workers=workers, max_bad=max_bad, finish=contact_sheet.write, runner=runner
     )
 
 
-def tell_without_record(folder: pathlib.Path) -> None:
+def warn_of_clips_without_record(folder: pathlib.Path) -> None:
     """Warns of the clips of a prepared folder that gave no record: they have no score in any table that follows."""
     report = records.read_report(folder)
     if without := collections.Counter(row["status"] for row in report if row["record"] != "1"):
@@ -82,13 +95,22 @@ def _finished(data: Mapping[str, Any]) -> pathlib.Path | None:
     return pathlib.Path(data["out"])
 
 
-def _plan(data: Mapping[str, Any]) -> tuple[list[clip.Clip], records.Crops, pathlib.Path]:
+def _plan(data: Mapping[str, Any], whole: str = "") -> tuple[list[clip.Clip], records.Crops, pathlib.Path]:
     """The clips, their crops and the folder where their records are or will be."""
     crops = crops_from(data.get("crops") or {})
     clips = read_clips(data["name"], _options(data))
-    key = record_files.digest(splits.assign(clips), crops)
-    out = data.get("out")
-    return clips, crops, pathlib.Path(out) if out else cache.root() / "records" / f"{data['name']}-{key[:16]}"
+    if whole and not any(one.split for one in clips):
+        clips = [dataclasses.replace(one, split=whole) for one in clips]
+    if data.get("out"):
+        return clips, crops, pathlib.Path(data["out"])
+    assigned = splits.assign(clips)
+    # Two datasets may give their files the same names, so that the folder's name is of the places too.
+    key = record_files.digest([*assigned, *(one.path for one in assigned)], crops)
+    folder = cache.root() / "records" / f"{data['name']}-{key[:16]}"
+    if not folder.exists():
+        moved = (path for path in sorted(folder.parent.glob(f"{data['name']}-*")) if path.suffix != ".partial")
+        folder = next((path for path in moved if records.is_fresh(path, assigned, crops, all_there=True)), folder)
+    return clips, crops, folder
 
 
 def _options(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def train(
     replicated = distributed.replicated(mesh)
     primary = distributed.is_primary()
     if primary:
-        environment.settle(workdir)
+        environment.log_and_compare(workdir)
 
     # ------------------------------------------------------------------------------------------------- data
     train_records, val_records = splits["train"], splits["val"]

@@ -45,7 +45,7 @@ class Tree:
         """Relative paths of the files in these folders (default: all) at any depth, sorted; hidden ones left out."""
         return sorted(
             prefix + name
-            for prefix, names in self._walk(below)
+            for prefix, names in self.walk(*below)
             for name in names
             if suffix(name) in suffixes and name[0] != "."
         )
@@ -53,11 +53,11 @@ class Tree:
     def sequences(self, *below: str) -> list[str]:
         """Relative paths of the folders that hold pictures, sorted."""
         return sorted(
-            prefix.rstrip("/") for prefix, names in self._walk(below) if any(suffix(name) in IMAGES for name in names)
+            prefix.rstrip("/") for prefix, names in self.walk(*below) if any(suffix(name) in IMAGES for name in names)
         )
 
-    def _walk(self, below: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-        """(relative path with its slash, file names) of each folder."""
+    def walk(self, *below: str) -> Iterator[tuple[str, list[str]]]:
+        """(relative path with its slash, file names) of each folder; links are followed, no folder comes twice."""
         seen = set()
         for start in below or (".",):
             for parent, folders, names in os.walk(self.root / start, followlinks=True):
@@ -66,7 +66,7 @@ class Tree:
                     folders.clear()
                     continue
                 seen.add((stat.st_dev, stat.st_ino))
-                folders[:] = [name for name in folders if name[0] != "."]
+                folders[:] = sorted(name for name in folders if name[0] != ".")
                 relative = os.path.relpath(parent, self.root)
                 yield "" if relative == "." else relative.replace(os.sep, "/") + "/", names
 

@@ -1,11 +1,18 @@
 """A user's own clips: a CSV manifest, or the folders real/ and fake/."""
 
+import collections
 import os
 import pathlib
+import re
+from collections.abc import Sequence
+
+from absl import logging
 
 from data_pipelines.clip import Clip, read_manifest
+from data_pipelines.datasets._layout import IMAGES, Tree, suffix
 
-SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wav", ".flac", ".mp3", ".ogg", ".m4a"))
+# What media.read can open.
+SUFFIXES = frozenset(".mp4 .m4v .mov .m4a .3gp .3g2 .mkv .mka .webm .avi .wav .flac .mp3 .ogg .oga .ogv .opus".split())
 _FOLDERS = {"real": 0, "fake": 1}
 
 
@@ -14,7 +21,10 @@ def read(root: str = "", manifest: str = "") -> list[Clip]:
 
     Args:
       root: a folder that holds `manifest.csv`, or media files under `real/` and `fake/` at any depth (a fake's method
-        is the name of its folder below `fake/`, if it lies in one).
+        is the name of its folder below `fake/`, if it lies in one). Links are followed. A folder of extracted frames is
+        one clip: it lies below `real/` or `fake/`, and the names of its pictures (at least two) differ in the last
+        number alone, as `0001.png` or `frame_12.jpg` do. Other pictures, and kinds of files that are not read, are
+        counted in one warning.
       manifest: a CSV file; see `clip.read_manifest`. Goes before root.
 
     Raises FileNotFoundError if there is no such file or folder and ValueError if the manifest is faulty or no clip is
@@ -31,21 +41,31 @@ def read(root: str = "", manifest: str = "") -> list[Clip]:
         return read_manifest(folder / "manifest.csv", dataset="folder")
     if not any((folder / name).is_dir() for name in _FOLDERS):
         raise ValueError(f"{root}: expected a manifest.csv, or the folders real and fake with media files in them")
-    clips = [clip for name, label in _FOLDERS.items() for clip in _media_below(folder, name, label)]
+    tree, clips, unread = Tree("folder", folder), [], collections.Counter()
+    for name, label in _FOLDERS.items():
+        for prefix, names in sorted(tree.walk(name)):
+            visible = [file for file in names if file[0] != "."]
+            found = sorted(prefix + file for file in visible if suffix(file) in SUFFIXES)
+            rest = [file for file in visible if suffix(file) not in SUFFIXES]
+            if prefix != f"{name}/" and _is_sequence(pictures := [file for file in rest if suffix(file) in IMAGES]):
+                found.append(prefix.rstrip("/"))
+                rest = [file for file in rest if file not in set(pictures)]
+            unread.update(suffix(file) or "without suffix" for file in rest)
+            clips += [tree.clip(path, label, **_method(path, label)) for path in found]
+    if unread:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in unread.most_common())
+        logging.warning("%s: %d files in real and fake are not read: %s", root, unread.total(), kinds)
     if not clips:
-        raise ValueError(f"{root}: no media files in real or fake ({', '.join(sorted(SUFFIXES))})")
+        raise ValueError(f"{root}: no media files in real or fake ({', '.join(sorted(SUFFIXES))}, folders of frames)")
     return clips
 
 
-def _media_below(folder: pathlib.Path, name: str, label: int) -> list[Clip]:
-    clips = []
-    for parent, folders, files in os.walk(folder / name):
-        folders.sort()
-        for file in sorted(files):
-            path = pathlib.Path(parent, file)
-            if path.suffix.lower() not in SUFFIXES or file.startswith("."):
-                continue
-            relative = path.relative_to(folder)
-            method = "real" if label == 0 else relative.parts[1] if len(relative.parts) > 2 else ""
-            clips.append(Clip(f"folder/{relative}", str(path), label, dataset="folder", method=method))
-    return clips
+def _method(path: str, label: int) -> dict[str, str]:
+    parts = path.split("/")
+    return {"method": parts[1]} if label == 1 and len(parts) > 2 else {}
+
+
+def _is_sequence(pictures: Sequence[str]) -> bool:
+    """Whether the names of the pictures are one name with a running number."""
+    names = {re.fullmatch(r"(.*?)\d+(\D*)", os.path.splitext(name)[0]) for name in pictures}
+    return len(pictures) > 1 and None not in names and len({match.groups() for match in names}) == 1

@@ -38,7 +38,7 @@ def runner(name: str, options: Mapping[str, Any]) -> records.Runner:
     def run(jobs: Sequence[records.SpoolJob], workers: int, caps: child_processes.Caps) -> None:
         if not jobs:
             return
-        with _told(name):
+        with _errors_in_one_line(name):
             pipeline = beam.Pipeline(wanted, options=PipelineOptions.from_dictionary(dict(options)))
             _ = (
                 pipeline
@@ -50,7 +50,7 @@ def runner(name: str, options: Mapping[str, Any]) -> records.Runner:
             with _progress([path for path, _ in jobs]):
                 pipeline.run().wait_until_finish()
 
-    with _told(name):
+    with _errors_in_one_line(name):
         beam.Pipeline(wanted, options=PipelineOptions.from_dictionary(dict(options)))  # mistakes show before any work
     return run
 
@@ -70,7 +70,7 @@ def _extract(batch: Sequence[tuple[str, extract.Job]], workers: int, caps: child
 
 
 @contextlib.contextmanager
-def _told(name: str) -> Iterator[None]:
+def _errors_in_one_line(name: str) -> Iterator[None]:
     """Whatever Beam raises, in one line."""
     try:
         yield

@@ -9,6 +9,7 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import pathlib
 import struct
 import tempfile
@@ -17,7 +18,7 @@ from typing import Any
 
 from absl import logging
 
-from data_pipelines.clip import Clip
+from data_pipelines.clip import PATHS, Clip
 from data_pipelines.record import ARRAYS, IMAGES, Layout, Read
 
 VERSION = 2  # of the contents: raise it when decoding, tracking, cropping or the layout changes what is in the files
@@ -25,11 +26,20 @@ NAME = "clips"  # of the builder, and so of the folder with its files
 
 
 def digest(clips: Sequence[Clip | str], crops: Any) -> str:
-    """What the records of these clips (and stamps) with these crops are known by: 64 hex digits, also of VERSION."""
+    """What the records of these clips (and stamps) with these crops are known by: 64 hex digits, also of VERSION.
+
+    Where the clips' files lie does not matter.
+    """
     sha = hashlib.sha256(json.dumps([VERSION, crops.described()], sort_keys=True).encode())
     for clip in clips:
-        sha.update(json.dumps(clip if isinstance(clip, str) else dataclasses.astuple(clip)).encode())
+        what = clip if isinstance(clip, str) else dataclasses.astuple(dataclasses.replace(clip, **placeless(clip)))
+        sha.update(json.dumps(what).encode())
     return sha.hexdigest()
+
+
+def placeless(clip: Clip) -> dict[str, str]:
+    """The clip's paths as their file names."""
+    return {name: os.path.basename(getattr(clip, name)) for name in PATHS}
 
 
 def pack(record: dict[str, Any]) -> bytes:

@@ -206,10 +206,11 @@ def prepare(
     return out
 
 
-def is_fresh(folder: str | pathlib.Path, clips: Sequence[Clip], crops: Crops) -> bool:
-    """Whether the folder holds the records of exactly these clips, files and crops.
+def is_fresh(folder: str | pathlib.Path, clips: Sequence[Clip], crops: Crops, *, all_there: bool = False) -> bool:
+    """Whether the folder holds the records of exactly these clips, files and crops, wherever the files lie now.
 
-    Files that are gone since (a raw dataset deleted after its preparation) do not make records stale.
+    Files that are gone since (a raw dataset deleted after its preparation) do not make records stale, unless
+    `all_there` asks for every one.
     """
     folder = pathlib.Path(folder)
     try:
@@ -219,7 +220,7 @@ def is_fresh(folder: str | pathlib.Path, clips: Sequence[Clip], crops: Crops) ->
     except (FileNotFoundError, KeyError, ValueError):
         return False
     now = {clip.clip_id: _stamp(clip) for clip in clips}
-    return all(not stamp[0] or stamps.get(clip_id) == stamp for clip_id, stamp in now.items())
+    return all(stamps.get(clip_id) == stamp or not (stamp[0] or all_there) for clip_id, stamp in now.items())
 
 
 def read_report(folder: str | pathlib.Path) -> list[dict[str, str]]:

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from absl import logging
 
@@ -11,6 +11,7 @@ from data_pipelines.clip import SPLITS, Clip
 
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 VALIDATION = {"train": 0.90, "val": 0.10}  # of the training clips, where there is no validation part
+_RARE = 20  # groups of clips below which a method is too rare for 15 % of it
 _TIED, _PEOPLE = 0.6, 10  # share of the clips, and people, from which one group is too many to stay together
 
 
@@ -20,7 +21,8 @@ def assign(clips: Sequence[Clip]) -> list[Clip]:
 
     Clips that share an identity, a donor or an original stay together (a clip that names none of them stands alone).
     Such a group goes where one of its clips is already; the others are dealt out in the order of a hash of their
-    clip_ids, each to the split that lacks most of the group's methods. The same clips give the same splits, in any
+    clip_ids, each to the split that lacks most of the group's methods (rare
+    methods count as one, for each label). The same clips give the same splits, in any
     order and wherever their files lie.
 
     Where swaps tie nearly everybody to everybody (FakeAVCeleb, KoDF, Celeb-DF), there are no groups to divide. Then
@@ -39,11 +41,12 @@ def _deal(clips: Sequence[Clip], shares: Mapping[str, float]) -> list[Clip]:
     grouped = groups(clips, donors=True)
     if tied := _are_tied(grouped, clips):
         grouped = groups(clips, donors=False)
+    kind_of = _kinds(grouped)
     have: dict[str, collections.Counter] = {split: collections.Counter() for split in SPLITS}
     for clip in clips:
         if clip.split:
-            have[clip.split][_kind(clip)] += 1
-    total = collections.Counter(map(_kind, clips))
+            have[clip.split][kind_of(clip)] += 1
+    total = collections.Counter(map(kind_of, clips))
     chosen: dict[str, str] = {}
     for members in grouped:
         fixed = collections.Counter(clip.split for clip in members if clip.split)
@@ -51,7 +54,7 @@ def _deal(clips: Sequence[Clip], shares: Mapping[str, float]) -> list[Clip]:
         if fixed:
             split = max(SPLITS, key=lambda split: fixed[split])
         else:
-            need = collections.Counter(map(_kind, open_))
+            need = collections.Counter(map(kind_of, open_))
             split = max(
                 shares,
                 key=lambda split: sum(
@@ -60,13 +63,15 @@ def _deal(clips: Sequence[Clip], shares: Mapping[str, float]) -> list[Clip]:
             )
         for clip in open_:
             chosen[clip.clip_id] = split
-            have[split][_kind(clip)] += 1
+            have[split][kind_of(clip)] += 1
     assigned = [clip if clip.split else dataclasses.replace(clip, split=chosen[clip.clip_id]) for clip in clips]
     return _without_crossing(assigned, chosen) if tied else assigned
 
 
-def _kind(clip: Clip) -> tuple[int, str]:
-    return clip.label, clip.method
+def _kinds(grouped: Sequence[Sequence[Clip]]) -> Callable[[Clip], tuple[int, str]]:
+    """clip -> what is dealt out in proportion: label and method, all rare methods of a label being one."""
+    spread = collections.Counter(kind for members in grouped for kind in {(c.label, c.method) for c in members})
+    return lambda clip: (clip.label, clip.method if spread[clip.label, clip.method] >= _RARE else "")
 
 
 def _are_tied(grouped: Sequence[Sequence[Clip]], clips: Sequence[Clip]) -> bool:
@@ -74,6 +79,34 @@ def _are_tied(grouped: Sequence[Sequence[Clip]], clips: Sequence[Clip]) -> bool:
     free = [members for members in grouped if not any(clip.split for clip in members)]
     largest = max(free, key=len, default=[])
     return len(largest) > _TIED * len(clips) and len({clip.identity for clip in largest}) >= _PEOPLE
+
+
+def check(clips: Sequence[Clip], *, fakes_are_made: bool = False) -> None:
+    """ValueError, in one line, unless these clips, dealt out by `assign`, can train, select and test a detector.
+
+    There must be all three parts, and real and fake in each, if there are both at all. fakes_are_made: from the reals,
+    in training and in a part without a fake.
+    """
+    counts = collections.Counter((clip.split, clip.label) for clip in assign(clips))
+    for label, name in enumerate(("real", "fake")):
+        there = {split for split in SPLITS if counts[split, label]}
+        lacking = [split for split in SPLITS if not counts[split, label]]
+        empty = [split for split in lacking if not counts[split, 1 - label]]
+        if not empty and (not there or not lacking or (name == "fake" and fakes_are_made)):
+            continue
+        what = f"no clip for the {empty[0]} part" if empty else f"no {name} clip for the {lacking[0]} part"
+        sizes = ", ".join(f"{split} {counts[split, 0]} real and {counts[split, 1]} fake" for split in SPLITS)
+        if any(clip.split for clip in clips):
+            raise ValueError(
+                f"{what} ({sizes}): the clips' own splits leave it out; give some clips split={(empty or lacking)[0]} "
+                "in a manifest, or leave its column split empty for all"
+            )
+        people = len(groups(clips, donors=True))
+        folds = ", or deal them out in turn with config.folds=3" if people >= len(SPLITS) else ""
+        raise ValueError(
+            f"{what} ({sizes}): too few for three parts, as clips that share a person, donor or original stay "
+            f"together ({len(clips)} clips in {people} such groups); give more people or clips{folds}"
+        )
 
 
 def _without_crossing(clips: Sequence[Clip], chosen: Collection[str]) -> list[Clip]:

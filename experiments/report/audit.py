@@ -25,6 +25,7 @@ ALL_TOGETHER = "all together"
 _WIDTH = 100
 _SHOWN = 10  # leaks of one kind that the report names
 _FOLDS, _LEVEL, _SAMPLES = 5, 0.95, 1000
+_EXCLUDED = 0.8  # AUC up to which an interval around chance may reach; beyond it, it says nothing
 _MATTERS = 0.55  # AUC below which a probe that is not at chance is a trace only
 _PICTURES = 5  # of a clip, whose mean colour is taken
 _NEAR_SILENCE = 33.0  # int16 units: -60 dB of full scale, by which silence out of a computer is told
@@ -44,7 +45,7 @@ class Shortcut:
         if math.isnan(self.auc.low):
             return "unknown"
         if self.auc.low <= 0.5:
-            return "chance"
+            return "chance" if self.auc.high <= _EXCLUDED else "unclear"
         return "SHORTCUT" if self.auc.value >= _MATTERS else "trace"
 
     def __str__(self) -> str:
@@ -56,6 +57,11 @@ class Shortcut:
             return (
                 f"{self.probe} alone tells fakes from reals ({limits}): a detector may learn it, and its numbers here "
                 "then mean less than they seem."
+            )
+        if verdict == "unclear":
+            return (
+                f"{self.probe} may or may not tell fakes from reals ({limits}): an interval that wide, of {self.clips} "
+                "clips, says nothing; more people are needed."
             )
         if verdict == "trace":
             return f"{self.probe} differs a little between fakes and reals ({limits}): not chance, but of no great use."

@@ -19,15 +19,15 @@ def heard(monkeypatch):
 
 
 def test_the_same_place_is_told_once_and_another_one_warned_of(heard, tmp_path, monkeypatch):
-    environment.settle(tmp_path)
+    environment.log_and_compare(tmp_path)
     saved = json.loads((tmp_path / "environment.json").read_text())
     assert saved["threads"] == child_processes.cores()
-    environment.settle(tmp_path)
+    environment.log_and_compare(tmp_path)
     assert [level for level, _ in heard] == ["info", "info"]
     assert "cpu device(s), 1 process(es)" in heard[0][1] and f"jax {saved['versions']['jax']}" in heard[0][1]
 
     monkeypatch.setattr(child_processes, "cores", lambda: saved["threads"] + 3)
-    environment.settle(tmp_path)
+    environment.log_and_compare(tmp_path)
     level, message = heard[-1]
     assert level == "warning"
     assert f"threads: {saved['threads']} there, {saved['threads'] + 3} now" in message
@@ -38,4 +38,4 @@ def test_the_same_place_is_told_once_and_another_one_warned_of(heard, tmp_path, 
 def test_a_damaged_file_is_one_line(heard, tmp_path):
     (tmp_path / "environment.json").write_text("{")
     with pytest.raises(ValueError, match=r"environment\.json: not JSON .*delete it"):
-        environment.settle(tmp_path)
+        environment.log_and_compare(tmp_path)

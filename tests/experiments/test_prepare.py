@@ -1,6 +1,8 @@
 """The prepare command, and `ensure` as the main command uses it."""
 
+import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from data_pipelines import cache
 from data_pipelines.prepare import folds, records
 from experiments import experiment, prepare
 
@@ -52,7 +55,7 @@ def test_ensure_prepares_once(manifest, tmp_path, monkeypatch, caplog):
     assert folder.name.startswith("folder-")
     splits = {split: len(records.Records(folder, split)) for split in ("train", "val", "test")}
     assert splits == {"train": 2, "val": 2, "test": 2}
-    prepare.tell_without_record(folder)
+    prepare.warn_of_clips_without_record(folder)
     assert "1 of 7 clips have no record, so no score either (undecodable 1)" in caplog.text
     missing = [clip for split in splits for clip in records.read_without_record(folder, split)]
     assert [(clip.identity, status) for clip, status in missing] == [("p0", "undecodable")]
@@ -60,6 +63,42 @@ def test_ensure_prepares_once(manifest, tmp_path, monkeypatch, caplog):
     assert prepare.ensure(data(manifest)) == folder
     with pytest.raises(TypeError):  # other crops are other records
         prepare.ensure(data(manifest, crops={"face_size": 40}))
+
+
+def test_moved_and_foreign_data(manifest, tmp_path, monkeypatch):
+    monkeypatch.setenv("MMDF_JAX_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(manifest.parent, tmp_path / "here")
+    made = prepare.ensure(data(tmp_path / "here" / "manifest.csv"), workers=2)
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = data(tmp_path / "there" / "manifest.csv")
+    assert prepare.ensure(moved) == made
+    whole = prepare.ensure(moved, whole="test", workers=2)
+    assert whole != made and len(records.Records(whole, "test")) == 6
+    (tmp_path / "copy").mkdir()  # other files of the same names
+    for path in (tmp_path / "there").iterdir():
+        (tmp_path / "copy" / path.name).write_bytes(path.read_bytes())
+    assert prepare.ensure(data(tmp_path / "copy" / "manifest.csv"), workers=2) not in (made, whole)
+    assert records.read_header(made)
+
+
+def test_a_run_goes_on_from_its_records_where_the_raw_data_are_gone(manifest, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("MMDF_JAX_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(manifest.parent, tmp_path / "raw")
+    config = {"data": data(tmp_path / "raw" / "manifest.csv"), "folds": 0}
+    (tmp_path / "run").mkdir()
+    made = experiment.prepare_records(config, tmp_path / "run")
+    shutil.rmtree(tmp_path / "raw")
+    assert experiment.prepare_records(config, tmp_path / "run") == made
+    (tmp_path / "other").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no such manifest; .*config\.data\.out"):
+        experiment.prepare_records(config, tmp_path / "other")
+
+
+def test_without_a_home_folder_it_is_told_what_to_set(monkeypatch):
+    monkeypatch.delenv("MMDF_JAX_CACHE", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    with pytest.raises(ValueError, match="no home folder; set MMDF_JAX_CACHE"):
+        cache.root()
 
 
 def test_folds_deal_out_the_clips_without_a_record_too(manifest, tmp_path):

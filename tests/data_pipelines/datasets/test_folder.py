@@ -51,3 +51,20 @@ def test_nothing_to_read(tmp_path):
     touch(tmp_path, "real/readme.txt")
     with pytest.raises(ValueError, match="no media files"):
         folder.read(root=str(tmp_path))
+
+
+def test_links_are_followed_and_sequences_are_clips(tmp_path, caplog):
+    touch(tmp_path, "store/a.wav", "store/deep/b.opus")
+    touch(tmp_path, "data/fake/swap/one/0001.png", "data/fake/swap/one/0002.png", "data/fake/two/f_9.jpg")
+    touch(tmp_path, "data/fake/two/f_10.jpg", "data/fake/portraits/ann.png", "data/fake/portraits/bob.png")
+    touch(tmp_path, "data/real/1.png", "data/real/2.png", "data/real/notes.txt")
+    (tmp_path / "data/real/person").symlink_to(tmp_path / "store")
+    (tmp_path / "store/deep/back").symlink_to(tmp_path / "store")
+    clips = folder.read(root=str(tmp_path / "data"))
+    assert [(clip.clip_id, clip.method) for clip in clips] == [
+        ("folder/real/person/a.wav", "real"),
+        ("folder/real/person/deep/b.opus", "real"),
+        ("folder/fake/swap/one", "swap"),
+        ("folder/fake/two", ""),
+    ]
+    assert caplog.messages == [f"{tmp_path / 'data'}: 5 files in real and fake are not read: 4 .png, 1 .txt"]

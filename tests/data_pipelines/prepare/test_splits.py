@@ -4,6 +4,8 @@ import collections
 import dataclasses
 import random
 
+import pytest
+
 from data_pipelines.clip import Clip
 from data_pipelines.prepare import splits
 
@@ -128,3 +130,34 @@ def test_where_swaps_tie_everybody_the_held_out_part_shares_no_person_or_donor_w
     assert {clip.label for clip in val} == {0, 1} and len(train) > 900
     assert {clip.clip_id for clip in clips if clip.label == 0} <= {clip.clip_id for clip in assigned}
     assert "clips show people of two splits" in caplog.text
+
+
+@pytest.mark.parametrize("each", [1, 3])
+def test_fakes_of_rare_methods_are_dealt_out_as_one(each):
+    reals = [Clip(f"r/{i}", f"/r/{i}", 0, method="real") for i in range(60)]
+    fakes = [Clip(f"f/{i}", f"/f/{i}", 1, method=f"m{i // each}") for i in range(60)]
+    count = collections.Counter((clip.split, clip.label) for clip in splits.assign([*reals, *fakes]))
+    assert count == {(s, label): round(60 * share) for s, share in splits.SHARES.items() for label in (0, 1)}
+    splits.check([*reals, *fakes])
+
+
+@pytest.mark.parametrize(
+    ("clips", "words"),
+    [
+        ([Clip(str(i), f"/{i}", i % 2) for i in range(4)], r"no clip for the test part .*4 clips in 4 .*folds=3"),
+        (clips_of(1), r"no clip for the val part .*4 clips in 1 such groups\); give more people or clips$"),
+        ([Clip(str(i), f"/{i}", i % 2, split=("train", "val")[i // 5]) for i in range(10)], r"own .*split=test"),
+        ([Clip(str(i), f"/{i}", int(i < 2)) for i in range(20)], "no fake clip for the test part"),
+    ],
+)
+def test_what_cannot_fill_three_parts_is_told(clips, words):
+    with pytest.raises(ValueError, match=words) as error:
+        splits.check(clips)
+    assert "\n" not in str(error.value)
+
+
+def test_fakes_that_are_made_need_not_be_there():
+    reals = [Clip(str(i), f"/{i}", 0) for i in range(20)]
+    splits.check([*reals, Clip("fake", "/fake", 1)], fakes_are_made=True)
+    with pytest.raises(ValueError, match="no fake clip"):
+        splits.check([*reals, Clip("fake", "/fake", 1)])

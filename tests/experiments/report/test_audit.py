@@ -14,6 +14,7 @@ from data_pipelines.clip import Clip, read_manifest, write_manifest
 from data_pipelines.datasets import talking_heads
 from data_pipelines.prepare import records
 from experiments.report import audit
+from mmdf_jax.stats.bootstrap import Interval
 
 ROOT = pathlib.Path(audit.__file__).parents[2]
 SIZES = {"train": 4, "val": 2, "test": 2, "train_clips": 4, "eval_clips": 4}
@@ -152,3 +153,10 @@ def test_a_wrong_folder_is_one_line():
     done = command("--out=/nowhere")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "no prepared records" in done.stderr
+
+
+def test_an_interval_that_says_nothing_is_told():
+    wide = audit.Shortcut("duration", Interval(0.875, 0.025, 0.999, 14, 1000), 14)
+    assert wide.verdict == "unclear" and "says nothing" in str(wide)
+    narrow = audit.Shortcut("duration", Interval(0.52, 0.45, 0.6, 200, 1000), 200)
+    assert narrow.verdict == "chance" and "does not tell" in str(narrow)
