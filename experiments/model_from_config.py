@@ -9,9 +9,10 @@ from flax import linen as nn
 
 from data_pipelines import batch as batch_lib
 from experiments.run_directory import log
-from mmdf_jax import finetune, lora, optim, pretrained
+from mmdf_jax import finetune, lora, optim
 from mmdf_jax.build import build
 from mmdf_jax.typing import Array, Batch, Outputs
+from mmdf_jax.weights import load
 
 Model = nn.Module | lora.Adapted
 
@@ -77,7 +78,7 @@ def load_pretrained(config: Mapping[str, Any], model: Model, variables: Mapping[
             raise ValueError(f"config.pretrained.{stream}: the model's streams are {', '.join(modules)}")
         name = f"encoders_{stream}"
         target = {"params": params[name]} | ({"batch_stats": stats[name]} if name in stats else {})
-        loaded, digest = pretrained.load_variables(
+        loaded, digest = load.load_variables(
             spec["source"],
             modules[stream],
             target,

@@ -50,7 +50,7 @@ def modules_after(statement):
 
 
 def test_importing_the_library_is_light():
-    loaded = modules_after("import mmdf_jax, mmdf_jax.build, mmdf_jax.pretrained")
+    loaded = modules_after("import mmdf_jax, mmdf_jax.build, mmdf_jax.weights.load")
     assert not loaded & {"tensorflow", "torch", "cv2", "pandas"}
 
 

@@ -19,7 +19,6 @@ from flax import linen
 from torch import nn
 
 from experiments.benchmark import torch_twins
-from mmdf_jax import pretrained
 from mmdf_jax.encoders import (
     clip,
     cnn_lstm,
@@ -32,6 +31,7 @@ from mmdf_jax.encoders import (
     temporal_difference,
     wav2vec2,
 )
+from mmdf_jax.weights import files, load
 
 
 def pair(model: linen.Module) -> tuple[nn.Module, dict[str, Any]] | None:
@@ -49,7 +49,7 @@ def variables(theirs: nn.Module, model: linen.Module) -> dict[str, Any]:
     Raises WeightsError if one of the two has what the other lacks.
     """
     module = sys.modules[type(model).__module__]
-    target = pretrained.shapes(model, module.EXAMPLE)
+    target = load.shapes(model, module.EXAMPLE)
     if isinstance(model, cnn_lstm.Model):
         # An encoder of transformers, and ours behind it.
         encoder = variables(theirs.encoder, model.encoder)
@@ -62,12 +62,12 @@ def variables(theirs: nn.Module, model: linen.Module) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         # Through the file that it saves: in memory transformers' parameters have other names.
         save(theirs, folder)
-        tensors = pretrained.read_tensors(sorted(pathlib.Path(folder).glob("*.safetensors")))
-        return pretrained.convert(tensors, module.RULES, module.DROPS, target, "the torch original")
+        tensors = files.read_tensors(sorted(pathlib.Path(folder).glob("*.safetensors")))
+        return load.convert(tensors, module.RULES, module.DROPS, target, "the torch original")
 
 
 def save(original: nn.Module, folder: str | pathlib.Path) -> None:
-    """`config.json` and `model.safetensors`, as `mmdf_jax.pretrained.load_encoder` reads them."""
+    """`config.json` and `model.safetensors`, as `mmdf_jax.weights.load.load_encoder` reads them."""
     if isinstance(original, torch_twins.VideoResNet):
         safetensors.torch.save_file(original.state_dict(), pathlib.Path(folder) / "model.safetensors")
         config = {"model_type": f"{original.kind}_18", "width": original.width}
@@ -245,7 +245,7 @@ def _(model: cnn_lstm.Model) -> nn.Module | None:
     encoder = original(model.encoder)
     if encoder is None:
         return None
-    features = pretrained.shapes(model, cnn_lstm.EXAMPLE)["params"]["lstm0"]["input"]["kernel"].shape[0]
+    features = load.shapes(model, cnn_lstm.EXAMPLE)["params"]["lstm0"]["input"]["kernel"].shape[0]
     return torch_twins.CnnLstm(model, encoder, features)
 
 

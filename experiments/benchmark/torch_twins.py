@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mmdf_jax import pretrained
 from mmdf_jax.encoders import cnn_lstm, spectrogram_cnn, temporal_difference
 from mmdf_jax.layers import spectrogram
+from mmdf_jax.weights import load, rules
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -29,18 +29,18 @@ def variables(twin: nn.Module, target: Any) -> dict[str, Any]:
     """
     tensors = {name.replace(".", "/"): x.numpy() for name, x in twin.state_dict().items()}
     drops = (r"encoder/.*", r".*/num_batches_tracked")
-    return pretrained.convert(tensors, twin.RULES, drops, target, "the torch twin")
+    return load.convert(tensors, twin.RULES, drops, target, "the torch twin")
 
 
-_BIAS = (r"(.*)/bias", r"params/\1/bias", pretrained.same)
+_BIAS = (r"(.*)/bias", r"params/\1/bias", rules.same)
 
 
 class SpectrogramCnn(nn.Module):
     """Sound [b s], float in [-1, 1], to tokens [b t d] and pooled [b d], as `spectrogram_cnn.Model`."""
 
     RULES = (
-        (r"(.*)/weight", r"params/\1/kernel", pretrained.conv),  # of a dense layer too; whichever of the two is there
-        (r"(.*)/weight", r"params/\1/scale", pretrained.same),
+        (r"(.*)/weight", r"params/\1/kernel", rules.conv),  # of a dense layer too; whichever of the two is there
+        (r"(.*)/weight", r"params/\1/scale", rules.same),
         _BIAS,
     )
 
@@ -138,8 +138,8 @@ class CnnLstm(nn.Module):
     original of its image encoder, a model of transformers."""
 
     RULES = (
-        (r"lstm/weight_ih_l(\d+)(_reverse)?", r"params/lstm\1\2/input/kernel", pretrained.dense),
-        (r"lstm/weight_hh_l(\d+)(_reverse)?", r"params/lstm\1\2/kernel", pretrained.dense),
+        (r"lstm/weight_ih_l(\d+)(_reverse)?", r"params/lstm\1\2/input/kernel", rules.dense),
+        (r"lstm/weight_hh_l(\d+)(_reverse)?", r"params/lstm\1\2/kernel", rules.dense),
         (
             (r"lstm/bias_ih_l(\d+)(_reverse)?", r"lstm/bias_hh_l\1\2"),
             r"params/lstm\1\2/input/bias",
@@ -164,10 +164,10 @@ class TemporalDifference(nn.Module):
     """Clip [b t c h w], normalised, to tokens [b t h' w' d] and pooled [b d], as `temporal_difference.Model`."""
 
     RULES = (
-        (r"(.*)/weight", r"params/\1/kernel", lambda x: pretrained.conv(x)[None]),  # ours has an axis of time
-        (r"(.*)/weight", r"params/\1/scale", pretrained.same),
-        (r"(.*)/running_(mean|var)", r"batch_stats/\1/\2", pretrained.same),
-        (r"(.*)/mix", r"params/\1/mix", pretrained.same),
+        (r"(.*)/weight", r"params/\1/kernel", lambda x: rules.conv(x)[None]),  # ours has an axis of time
+        (r"(.*)/weight", r"params/\1/scale", rules.same),
+        (r"(.*)/running_(mean|var)", r"batch_stats/\1/\2", rules.same),
+        (r"(.*)/mix", r"params/\1/mix", rules.same),
         _BIAS,
     )
 

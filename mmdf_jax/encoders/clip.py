@@ -16,8 +16,8 @@ from mmdf_jax.layers.norm import LayerNorm
 from mmdf_jax.layers.patch import PatchEmbed, resize_grid
 from mmdf_jax.layers.pixels import normalize
 from mmdf_jax.layers.transformer import Block, call
-from mmdf_jax.pretrained import conv, dense, same
 from mmdf_jax.typing import Array, Dtype, Outputs
+from mmdf_jax.weights.rules import conv, dense, same
 
 ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": gelu}
 
@@ -103,6 +103,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.uint8)
+MODEL_TYPES = ("clip", "clip_vision_model")
 
 _V = r"(?:vision_model\.)?"
 _BLOCK = _V + r"encoder\.layers\.(\d+)\."

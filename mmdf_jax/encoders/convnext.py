@@ -16,8 +16,8 @@ from mmdf_jax.layers.norm import LayerNorm
 from mmdf_jax.layers.patch import PatchEmbed
 from mmdf_jax.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, normalize
 from mmdf_jax.layers.transformer import call
-from mmdf_jax.pretrained import conv, dense, same
 from mmdf_jax.typing import Array, Dtype, Outputs
+from mmdf_jax.weights.rules import conv, dense, same
 
 
 class Block(nn.Module):
@@ -93,6 +93,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.uint8)
+MODEL_TYPES = ("convnext",)
 
 _C = r"(?:convnext\.)?"
 _STAGE = _C + r"encoder\.stages\.(\d+)\."

@@ -16,8 +16,8 @@ from mmdf_jax.layers.norm import LayerNorm
 from mmdf_jax.layers.patch import PatchEmbed, resize_grid
 from mmdf_jax.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, normalize
 from mmdf_jax.layers.transformer import Block, call
-from mmdf_jax.pretrained import conv, dense, first_half, flat, same, second_half, squeeze
 from mmdf_jax.typing import Array, Dtype, Outputs
+from mmdf_jax.weights.rules import conv, dense, first_half, flat, same, second_half, squeeze
 
 ACTIVATIONS = {"gelu": gelu, "quick_gelu": quick_gelu}
 
@@ -115,6 +115,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 56, 56, 3), jnp.uint8)
+MODEL_TYPES = ("dinov2", "dinov2_with_registers")
 
 _D = r"(?:dinov2(?:_with_registers)?\.)?"
 _BLOCK = _D + r"encoder\.layer\.(\d+)\."

@@ -18,8 +18,8 @@ from mmdf_jax.layers.norm import BatchNorm
 from mmdf_jax.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, normalize
 from mmdf_jax.layers.pool import max_over
 from mmdf_jax.layers.transformer import call
-from mmdf_jax.pretrained import conv, pointwise, same
 from mmdf_jax.typing import Array, Dtype, Outputs
+from mmdf_jax.weights.rules import conv, pointwise, same
 
 
 def round_width(width: float, divisor: int) -> int:
@@ -175,6 +175,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.uint8)
+MODEL_TYPES = ("efficientnet",)
 
 _E = r"(?:efficientnet\.)?"
 _BLOCK = _E + r"encoder\.blocks\.(\d+)\."

@@ -8,7 +8,7 @@ from typing import Any
 from mmdf_jax.encoders import wav2vec2
 from mmdf_jax.encoders.wav2vec2 import DROPS, EXAMPLE, RULES, from_config
 
-__all__ = ["DROPS", "EXAMPLE", "RULES", "VARIANTS", "Model", "from_config"]
+__all__ = ["DROPS", "EXAMPLE", "MODEL_TYPES", "RULES", "VARIANTS", "Model", "from_config"]
 
 
 class Model(wav2vec2.Model):
@@ -22,3 +22,5 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "large": _LARGE,
     "xlarge": {**_LARGE, "width": 1280, "depth": 48, "mlp_hidden": 5120},
 }
+
+MODEL_TYPES = ("hubert",)

@@ -14,8 +14,8 @@ from mmdf_jax.layers.conv import Conv3D
 from mmdf_jax.layers.norm import Norm
 from mmdf_jax.layers.pixels import normalize
 from mmdf_jax.layers.transformer import call
-from mmdf_jax.pretrained import conv, same
 from mmdf_jax.typing import Array, Dtype, Outputs
+from mmdf_jax.weights.rules import conv, same
 
 KINDS = ("r3d", "mc3", "r2plus1d")
 
@@ -145,6 +145,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 8, 32, 32, 3), jnp.uint8)
+MODEL_TYPES = ("r3d_18", "mc3_18", "r2plus1d_18")
 
 
 def _norm(source: str, target: str) -> tuple[tuple[str, str, Callable], ...]:

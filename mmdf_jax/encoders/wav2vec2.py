@@ -19,8 +19,8 @@ from mmdf_jax.layers.patch import patchify
 from mmdf_jax.layers.spectrogram import to_float
 from mmdf_jax.layers.transformer import Block, call
 from mmdf_jax.layers.valid import valid_samples
-from mmdf_jax.pretrained import conv, dense, same, weight_norm
 from mmdf_jax.typing import Array, Dtype, Outputs
+from mmdf_jax.weights.rules import conv, dense, same, weight_norm
 
 
 class Model(nn.Module):
@@ -206,6 +206,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 1600), jnp.float32)
+MODEL_TYPES = ("wav2vec2",)
 
 _M = r"((?:wav2vec2\.|hubert\.)?)"
 _LAYER = _M + r"encoder\.layers\.(\d+)\."

@@ -10,7 +10,7 @@ import safetensors.numpy
 
 from configs import image
 from experiments import model_from_config
-from mmdf_jax.pretrained import WeightsError
+from mmdf_jax.weights.files import WeightsError
 
 SIZE = {"width": 16, "depth": 1, "heads": 2, "mlp_hidden": 24, "patch": 16, "image_size": 64}
 

@@ -39,7 +39,7 @@ def test_tasks_export_task():
         "antigravity.x",
         "mmdf_jax",
         "mmdf_jax.build",
-        "mmdf_jax.pretrained",
+        "mmdf_jax.weights.load",
         "mmdf_jax.encoders",
         "mmdf_jax.encodersx.clip",
         "mmdf_jax.encoders.clip.Model",

@@ -5,7 +5,8 @@ import importlib
 import jax
 import pytest
 
-from mmdf_jax import finetune, optim, pretrained
+from mmdf_jax import finetune, optim
+from mmdf_jax.weights import load
 
 ENCODERS = (
     *("clip", "dinov2", "convnext", "efficientnet", "wav2vec2", "hubert", "spectrogram_cnn", "resnet3d", "cnn_lstm"),
@@ -16,7 +17,7 @@ OPTIONS = {"mode": "all", "blocks": 1, "layer_decay": 1.0}
 
 def params_of(name):
     encoder = importlib.import_module(f"mmdf_jax.encoders.{name}")
-    variables = pretrained.shapes(encoder.Model(**encoder.VARIANTS["tiny"]), encoder.EXAMPLE)
+    variables = load.shapes(encoder.Model(**encoder.VARIANTS["tiny"]), encoder.EXAMPLE)
     return {"encoders_x": variables["params"], "head": {"kernel": jax.ShapeDtypeStruct((3,), "float32")}}
 
 

@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save_file
 
 from experiments.benchmark import torch_models
 from mmdf_jax.encoders import hubert, spectrogram_cnn, wav2vec2
-from mmdf_jax.pretrained import WeightsError, load_encoder, shapes
+from mmdf_jax.weights.files import WeightsError
+from mmdf_jax.weights.load import load_encoder, shapes
 from tests.mmdf_jax.encoders import twin
 
 SMALL = dict(

@@ -18,7 +18,7 @@ import torch
 import transformers
 
 from experiments.benchmark import torch_models
-from mmdf_jax.pretrained import load_encoder
+from mmdf_jax.weights.load import load_encoder
 
 
 @dataclasses.dataclass(frozen=True)

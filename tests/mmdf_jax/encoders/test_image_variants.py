@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmdf_jax.pretrained import shapes
+from mmdf_jax.weights.load import shapes
 
 NAMES = ("clip", "dinov2", "convnext", "efficientnet")
 

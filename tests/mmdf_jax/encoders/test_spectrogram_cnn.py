@@ -9,7 +9,7 @@ import torch
 from experiments.benchmark import torch_models
 from mmdf_jax.encoders import spectrogram_cnn
 from mmdf_jax.encoders.spectrogram_cnn import VARIANTS, Model
-from mmdf_jax.pretrained import WeightsError
+from mmdf_jax.weights.files import WeightsError
 from tests.mmdf_jax.encoders import twin
 
 KEY = jax.random.key(0, impl="rbg")  # compiles in a fifth of the default's time

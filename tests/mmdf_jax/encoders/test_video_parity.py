@@ -28,7 +28,7 @@ from experiments.benchmark import torch_models, torch_twins
 from mmdf_jax.cpu.conv3d import conv3d_matmul
 from mmdf_jax.encoders import cnn_lstm, resnet3d, temporal_difference
 from mmdf_jax.layers import conv
-from mmdf_jax.pretrained import load_encoder, shapes
+from mmdf_jax.weights.load import load_encoder, shapes
 from tests.mmdf_jax.encoders import twin
 
 # Parameters that torchvision publishes, with the classifier of 400 classes.

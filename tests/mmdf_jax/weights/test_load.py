@@ -14,9 +14,11 @@ import safetensors.flax
 import safetensors.numpy
 from flax import serialization, traverse_util
 
-from mmdf_jax import pretrained
 from mmdf_jax.encoders import clip
-from mmdf_jax.pretrained import WeightsError, convert, dense, load_encoder, same, weight_norm
+from mmdf_jax.weights import files, load
+from mmdf_jax.weights.files import WeightsError
+from mmdf_jax.weights.load import convert, load_encoder
+from mmdf_jax.weights.rules import dense, same, weight_norm
 
 CONFIG = dict(
     model_type="clip_vision_model",
@@ -289,7 +291,7 @@ def test_no_config_no_weights_no_folder(tmp_path):
 
 def test_digest(tmp_path):
     path = folder(tmp_path, tensors()) / "model.safetensors"
-    digest = pretrained.sha256([path])
+    digest = files.sha256([path])
     load_encoder(tmp_path, digest=digest.upper())
     with pytest.raises(WeightsError, match=f"SHA-256 of the weights is {digest}, expected 0123"):
         load_encoder(tmp_path, digest="0123")
@@ -354,12 +356,12 @@ def small_clip(**fields):
 def test_variables_for_a_model_that_exists(tmp_path):
     source = folder(tmp_path, tensors())
     model = small_clip(drop_path=0.1)
-    target = pretrained.shapes(model, clip.EXAMPLE)
-    variables, digest = pretrained.load_variables(source, model, target)
+    target = load.shapes(model, clip.EXAMPLE)
+    variables, digest = load.load_variables(source, model, target)
     expected = flat(load_encoder(source)[1])
     assert flat(variables).keys() == expected.keys()
     assert all(np.array_equal(value, expected[name]) for name, value in flat(variables).items())
-    assert digest == pretrained.sha256([tmp_path / "model.safetensors"])
+    assert digest == files.sha256([tmp_path / "model.safetensors"])
 
 
 @pytest.mark.parametrize(
@@ -369,7 +371,7 @@ def test_variables_for_a_model_that_exists(tmp_path):
 def test_a_model_of_another_kind_is_refused(tmp_path, fields, message):
     source, model = folder(tmp_path, tensors()), small_clip(**fields)
     with pytest.raises(WeightsError, match=message):
-        pretrained.load_variables(source, model, pretrained.shapes(model, clip.EXAMPLE))
+        load.load_variables(source, model, load.shapes(model, clip.EXAMPLE))
 
 
 def test_another_encoder_is_refused(tmp_path):
@@ -379,4 +381,4 @@ def test_another_encoder_is_refused(tmp_path):
     with pytest.raises(
         WeightsError, match=r"holds a clip_vision_model.*the config's encoder is mmdf_jax.encoders.convn"
     ):
-        pretrained.load_variables(source, convnext.Model(), {})
+        load.load_variables(source, convnext.Model(), {})
