@@ -122,9 +122,10 @@ BUILT = {
     f"{CROSS}:data=NAME --config.data.root=DIR": "a public dataset is run with configs/image.py",
     f"{CROSS}:data=fakeavceleb,size=base --config.data.root=DIR": "as image.py at size=base",
     f"{CROSS}:size=base,data=folder --config.data.root=DIR --config.train.steps=5000 --workdir=runs/big": "as above",
+    f"{MAIN} --config=configs/image.py:encoder=dinov2,size=base,data=celeb_df --config.data.root=DIR": "as image above",
     f"{MAIN} --config=configs/image.py:encoder=convnext": "tests/configs takes steps with every encoder",
     f"{MAIN} --config=configs/audio.py:encoder=spectrogram_cnn": "the cross-validation trains it",
-    f"{MAIN} --config=configs/audio.py:encoder=wav2vec2,size=base,data=asvspoof2019 --config.data.root=DIR": "as image",
+    f"{MAIN} --config=configs/audio.py:encoder=wav2vec2,size=base,data=wavefake --config.data.root=DIR": "as image",
     f"{MAIN} --config=configs/video.py:encoder=temporal_difference": "tests/configs takes steps with every encoder",
     f"{MAIN} --config=configs/video.py:encoder=resnet3d,size=base,data=celeb_df --config.data.root=DIR": "as image",
 }
@@ -258,7 +259,9 @@ def test_the_config_of_the_command_is_built(command, monkeypatch):
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values)
     flags.DEFINE_string("workdir", "", "", flag_values=values)
-    values(shlex.split(command)[2:])
+    words = shlex.split(command)[2:]
+    monkeypatch.setattr("sys.argv", words)  # ml_collections looks there for overrides
+    values(words)
     config = values.config.to_dict()
     model_from_config.make_model(config)
     model_from_config.make_task(config)
