@@ -1,4 +1,4 @@
-"""What trains of an encoder, by parameter path: all, nothing, the last blocks, the norms; rates that fall with depth.
+"""Which parameters of an encoder train, by path: all, none, the last blocks, the norms; rates that fall with depth.
 
 All encoders name their repeated parts `block3` or `stage1_block0`, and their normalisations `…norm…`.
 """
@@ -79,7 +79,7 @@ def depths(paths: list[str]) -> dict[str, int]:
     def depth(path: str) -> int:
         if block := _block(path):
             return count - blocks.index(block)
-        if down := _DOWN.search(path):  # belongs to the stage that it leads to
+        if down := _DOWN.search(path):  # a downsampling belongs to the stage that it leads to
             return count - next(i for i, (stage, _) in enumerate(blocks) if stage == int(down[1]))
         return 0 if _LAST.match(path) else count + 1
 

@@ -1,7 +1,7 @@
 """Low-rank adaptation of attention (Hu et al. 2022): each chosen matrix W becomes W + alpha / rank * A B, A B trained.
 
-The matrices stand beside the model's parameters, under `lora`, so that published weights keep their names and no
-encoder knows of it.
+The matrices lie under `lora` beside the model's parameters. So published weights keep their names, and no encoder knows
+of the adaptation.
 """
 
 import dataclasses

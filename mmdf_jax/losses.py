@@ -18,7 +18,7 @@ def binary_cross_entropy(
     """Mean sigmoid cross-entropy in nats over the rows where `mask [b]` is True and `labels [b]` is 0 or 1, not -1.
 
     smoothing: moves the targets from 0/1 to smoothing/2 and 1 - smoothing/2 (Szegedy et al. 2016, section 7).
-    balanced: the mean of the two classes' means; the rarer class weighs as much as the other.
+    balanced: takes the mean of the two classes' means, so that both classes weigh the same.
     """
     known = mask & (labels >= 0)
     targets = jnp.clip(labels, 0, 1).astype(jnp.float32) * (1 - smoothing) + smoothing / 2

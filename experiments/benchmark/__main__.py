@@ -82,11 +82,11 @@ def main(argv: list[str]) -> None:
         if not encoders and not _CONFIG.value:
             encoders = [_encoder(spec) for spec in STANDARD]
         _check_references(_REFERENCE.value)
-        # torch's threads spin while they wait; with anything else on the machine, XLA's own threads too, they then
-        # take the cores that they wait for, and torch is up to 60 times slower.
+        # torch's threads spin while they wait. Then they take the cores from every other thread, XLA's own among
+        # them, and torch gets up to 60 times slower.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         if _JSON.value:
-            pathlib.Path(_JSON.value).touch()  # better to fail now than after an hour
+            pathlib.Path(_JSON.value).touch()  # a path that cannot be written fails now, not after an hour
         packages = ("jax", "jaxlib", "flax", *(("torch", "transformers") if _REFERENCE.value else ()))
         about = {**environment.current(packages), **typed}
         print(f"{environment.describe(about)}\n{about['command']}\n", flush=True)
@@ -95,7 +95,7 @@ def main(argv: list[str]) -> None:
         for row in [measure_config()] if _CONFIG.value else (measure_encoder(*spec) for spec in encoders):
             rows.append(row)
             print(line(cells(row, _REFERENCE.value)), flush=True)
-            if _JSON.value:  # row by row: a run that is cut short keeps what it has
+            if _JSON.value:  # after each row, so that a run that is cut short keeps its rows
                 pathlib.Path(_JSON.value).write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
 
 
@@ -254,7 +254,7 @@ COLUMNS = ("GFLOP", "compile s", "memory GB", "forward /s", "step /s", "MFU %")
 
 
 def titles(references: Sequence[str]) -> list[str]:
-    """Heads of the columns; forward/step where a column holds both."""
+    """Heads of the columns; a column with two numbers holds forward / step."""
     compared = (f"÷ {name}, forward and step; in CPU time" for name in references)
     return ["model", "batch", "M params", *COLUMNS, *compared]
 

@@ -39,8 +39,8 @@ STAGES = {
     "faces": "crops",
 }
 BATCH = 16
-BATCHES = 4  # that each contender makes in a round
-PREFETCH = 2  # batches that a worker process keeps ready
+BATCHES = 4  # each contender makes this many in a round
+PREFETCH = 2  # a worker process keeps this many batches ready
 WORKERS = 2
 
 Streams = Mapping[str, Mapping[str, Any]]
@@ -125,7 +125,7 @@ def cuts(folder: pathlib.Path) -> dict[str, Streams]:
 
 
 class Clips:
-    """What one writes for a torch DataLoader: windows of records by number, as torch stacks them into batches."""
+    """A dataset as users write it for a torch DataLoader: windows of records by number, which torch stacks."""
 
     def __init__(self, source: Any, streams: Streams, windows_: Sequence[tuple[int, float]]) -> None:
         """windows_: row of the record and start in s of each."""
@@ -215,7 +215,7 @@ def measure_loader(folder: pathlib.Path, title: str, streams: Streams, *, rounds
     def images() -> Iterator[tuple[Callable[[], bytes], int]]:
         for row, start in places:
             record = source[row]
-            shown = {}  # each once, though image and video may show the same
+            shown = {}  # a frame counts once, also if image and video both show it
             for stream, options in streams.items():
                 if stream != "audio":
                     name = "mouth" if stream == "mouth" else "frames"
@@ -307,7 +307,7 @@ class _Forever:
 
 @contextlib.contextmanager
 def _times(batches: Iterator[Any], count: int) -> Iterator[Callable[[], None]]:
-    """The function that makes so many batches."""
+    """A function that makes a given number of batches."""
 
     def make() -> None:
         for _ in range(count):
@@ -336,8 +336,8 @@ def _alone(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str
 
 
 def _together(contenders: Mapping[str, Callable[[], Iterator[Any]]], rounds: int) -> dict[str, np.ndarray]:
-    """Seconds [rounds] for BATCHES batches of each, whose worker processes go on by themselves between its turns."""
-    ready = (PREFETCH + 1) * WORKERS + 1  # batches that may be there at a turn's beginning
+    """Seconds [rounds] for BATCHES batches of each, whose worker processes keep running between its turns."""
+    ready = (PREFETCH + 1) * WORKERS + 1  # so many batches may be ready when a turn begins
     enough = 3 * BATCHES
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     running = {name: start() for name, start in contenders.items()}
@@ -352,7 +352,7 @@ def _together(contenders: Mapping[str, Callable[[], Iterator[Any]]], rounds: int
                 seconds[name].append((time.perf_counter() - begin) * BATCHES / enough)
     finally:
         for batches in running.values():
-            if hasattr(batches, "close"):  # torch's end with the last reference to them
+            if hasattr(batches, "close"):  # torch's iterators end with the last reference to them
                 batches.close()
     return {name: np.array(values[1:]) for name, values in seconds.items()}
 
@@ -404,7 +404,7 @@ def measure_prepare(folder: pathlib.Path, *, most: int = 4) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _scratch(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A folder on the same disk that goes away again."""
+    """A temporary folder on the same disk."""
     import tempfile
 
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:

@@ -1,6 +1,6 @@
 """Peak arithmetic rates of accelerators, for model FLOP utilisation."""
 
-# Dense bfloat16 products with fp32 sums, FLOP/s; the first name that is part of JAX's `device_kind` decides. NVIDIA:
+# Dense bfloat16 products with fp32 sums, FLOP/s; the first name that JAX's `device_kind` contains decides. NVIDIA:
 # the cards' datasheets (half of figures given "with sparsity"); TPU: cloud.google.com/tpu/docs, system architecture.
 PEAKS = (
     ("B200", 2250e12),
@@ -21,7 +21,7 @@ PEAKS = (
 
 
 def peak(device_kind: str, dtype: str) -> float | None:
-    """FLOP/s, or None where it is not known: other devices, and other dtypes than bfloat16."""
+    """FLOP/s, or None for devices that are not listed and for other dtypes than bfloat16."""
     if dtype != "bfloat16":
         return None
     return next((rate for name, rate in PEAKS if name in device_kind), None)

@@ -121,7 +121,7 @@ def _memory(compiled: Any) -> int:
 
 
 def torch_encoder(original: Any, x: Any, target: np.ndarray, *, dtype: str, compiled: bool, threads: int) -> Program:
-    """The same of an original and its input (`torch_models.prepare`), eager or through torch.compile."""
+    """Forward pass and step of an original and its input (`torch_models.prepare`), eager or through torch.compile."""
     import torch
 
     from experiments.benchmark import torch_models
@@ -192,7 +192,7 @@ def check_agreement(model: nn.Module, variables: Mapping[str, Any], original: An
         expected = expected.reshape(len(expected), -1, expected.shape[-1])[:, -found.shape[1] :]  # patches come last
         error = np.linalg.norm(found - expected, axis=-1) / np.linalg.norm(expected, axis=-1)
         distances[name] = float(error.max())
-    if not np.max(list(distances.values())) < AGREEMENT:  # NaN neither
+    if not np.max(list(distances.values())) < AGREEMENT:  # NaN is refused too
         worst = ", ".join(f"{name} {value:.1e}" for name, value in distances.items())
         raise ValueError(
             f"outputs differ from the original's by a relative {worst}, more than {AGREEMENT:.0e}: nothing was timed"

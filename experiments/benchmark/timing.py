@@ -1,4 +1,4 @@
-"""Fair timing of programs that do the same: interleaved round by round, medians with quartiles."""
+"""Fair timing of programs that do the same work: they take turns round by round; medians with quartiles."""
 
 import dataclasses
 import math
@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-Run = Callable[[int], None]  # does its work so many times, and returns when all of it is done
-SHORTEST = 0.1  # seconds that one measurement takes at least, by repetition
+Run = Callable[[int], None]  # does its work this many times, and returns when all is done
+SHORTEST = 0.1  # seconds; a measurement repeats its work at least this long
 
 
 @dataclasses.dataclass(frozen=True)

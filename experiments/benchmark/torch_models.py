@@ -51,7 +51,7 @@ def variables(theirs: nn.Module, model: linen.Module) -> dict[str, Any]:
     module = sys.modules[type(model).__module__]
     target = load.shapes(model, module.EXAMPLE)
     if isinstance(model, cnn_lstm.Model):
-        # An encoder of transformers, and ours behind it.
+        # The image encoder is of transformers, the rest is a twin of ours.
         encoder = variables(theirs.encoder, model.encoder)
         for collection in encoder:
             del target[collection]["encoder"]
@@ -60,7 +60,7 @@ def variables(theirs: nn.Module, model: linen.Module) -> dict[str, Any]:
     if isinstance(model, (spectrogram_cnn.Model, temporal_difference.Model)):
         return torch_twins.variables(theirs, target)
     with tempfile.TemporaryDirectory() as folder:
-        # Through the file that it saves: in memory transformers' parameters have other names.
+        # The weights go through a saved file, because transformers' parameters have other names in memory.
         save(theirs, folder)
         tensors = files.read_tensors(sorted(pathlib.Path(folder).glob("*.safetensors")))
         return load.convert(tensors, module.RULES, module.DROPS, target, "the torch original")
@@ -120,7 +120,7 @@ def outputs(original: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
 
 @functools.singledispatch
 def original(model: linen.Module) -> nn.Module | None:
-    """The original of `model`'s sizes, freshly made, without any dropout; None where there is none."""
+    """The original of `model`'s sizes, freshly made, without any dropout; None if there is no original."""
     return None
 
 

@@ -39,7 +39,7 @@ class SpectrogramCnn(nn.Module):
     """Sound [b s], float in [-1, 1], to tokens [b t d] and pooled [b d], as `spectrogram_cnn.Model`."""
 
     RULES = (
-        (r"(.*)/weight", r"params/\1/kernel", rules.conv),  # of a dense layer too; whichever of the two is there
+        (r"(.*)/weight", r"params/\1/kernel", rules.conv),  # dense layers have the same rule
         (r"(.*)/weight", r"params/\1/scale", rules.same),
         _BIAS,
     )

@@ -31,7 +31,9 @@ class AttentionMaps:
     start: float = 0.0  # seconds from the clip's beginning
     label: int = -1  # 1 fake, 0 real, -1 unknown: colours the title
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)  # shown beside the title
-    shares: Mapping[str, float] = dataclasses.field(default_factory=dict)  # of all attention, by stream; shown too
+    shares: Mapping[str, float] = dataclasses.field(
+        default_factory=dict
+    )  # each stream's part of all attention; shown too
 
 
 def of_batch(
@@ -135,7 +137,7 @@ def _frames(figure: Figure, clip: AttentionMaps, heat: np.ndarray | None, column
         axes[0, column].set_title(f"{times[column]:.2f} s", fontsize=8, fontweight="normal", loc="center", pad=2)
         if heat is None:
             continue
-        # Grey below, so that every colour is attention; where it looks little, the face stays visible.
+        # The picture is grey, so that every colour is attention. The face stays visible where attention is low.
         grey = frame @ np.array([0.299, 0.587, 0.114])
         axes[1, column].imshow(grey, cmap="gray", vmin=0, vmax=255, extent=extent)
         smooth = _enlarge(heat[i], frame.shape[:2])
@@ -214,7 +216,7 @@ def _spectrogram(figure: Figure, axes: Axes, clip: AttentionMaps) -> None:
         axes.set_yticks([])
         style.say(axes, "silence")
         return
-    # 25 ms windows every 10 ms, the usual of speech work.
+    # Speech work usually takes windows of 25 ms every 10 ms.
     energy = np.asarray(log_mel(audio[None], bins=BANDS, win_length=400, hop=160, top_db=-FLOOR_DB))[0]
     end = clip.start + len(audio) / SAMPLE_RATE
     picture = axes.imshow(

@@ -12,7 +12,7 @@ from mmdf_jax.metrics.classification import confusion
 
 
 def draw(labels: ArrayLike, scores: ArrayLike, *, threshold: float, abstained: int = 0, title: str = "") -> Figure:
-    """labels [n] (1 fake) and scores [n] at `threshold`; `abstained` clips have no score and are only mentioned."""
+    """labels [n] (1 fake) and scores [n] at `threshold`; `abstained` clips have no score, and the text counts them."""
     with style.look():
         figure = style.new_figure(4.4, 4.2)
         axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""Contact sheets of prepared records: per clip some face and mouth crops with its name, label and status."""
+"""Contact sheets of prepared records: each clip's name, label, status, and some of its face and mouth crops."""
 
 import pathlib
 
@@ -65,5 +65,5 @@ def _row(facts: dict[str, str], place: tuple[records.Records, int] | None) -> np
                     cv2.rectangle(tile, (0, 0), (_TILE - 3, _TILE - 3), (0, 0, 255), 2)
                 sheet[top : top + _TILE - 2, left : left + _TILE - 2] = tile
     if not record["mouth"] and len(lines) * 22 < _TILE:
-        return np.concatenate([sheet[: _TILE + 2], sheet[-2:]])  # no empty half where mouths are not cut
+        return np.concatenate([sheet[: _TILE + 2], sheet[-2:]])  # where mouths are not cut, that half would be empty
     return sheet

@@ -1,4 +1,4 @@
-"""How the scores of every manipulation method lie against those of the reals and the threshold."""
+"""The scores of every manipulation method beside those of the reals, and the threshold."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from experiments.figures import style
 
 GRID = np.linspace(0, 1, 256)
-DENSITY_FROM = 8  # with fewer clips a density would be fiction; the clips themselves are shown
+DENSITY_FROM = 8  # clips; below this number the figure shows the clips instead of a density
 
 
 def draw(

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from experiments.files import atomic
 
-# Okabe & Ito (2008): told apart with every common colour blindness, and in grey.
+# Okabe & Ito (2008): these colours differ for every common colour blindness, and in grey.
 REAL, FAKE = "#0072B2", "#D55E00"
 ACCENT, SECOND, THIRD = "#009E73", "#CC79A7", "#E69F00"
 INK, MUTED, GRID = "#222222", "#6b6b6b", "#e4e4e4"
@@ -67,12 +67,12 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def say(axes: Axes, text: str) -> None:
-    """Writes why a panel is empty into its middle."""
+    """Writes into the middle of a panel why it is empty."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=MUTED)
 
 
 def shorten(text: str, length: int) -> str:
-    """At most `length` characters; cut in the middle, for names differ at their ends."""
+    """At most `length` characters; the middle is cut, because names differ at their ends."""
     if len(text) <= length:
         return text
     head = (length - 1) // 2
@@ -82,6 +82,6 @@ def shorten(text: str, length: int) -> str:
 def save(figure: Figure, path: str | os.PathLike) -> None:
     """Writes a PNG (150 dpi), atomically; the same figure always gives the same bytes."""
     with atomic(path) as temporary, look(), warnings.catch_warnings():
-        # A name in a script that the font lacks shows as boxes; no reason to disturb a run.
+        # The font lacks some scripts. Names in them show as boxes, and a warning would not help.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})

@@ -49,7 +49,7 @@ def draw(curves: Curves, *, title: str = "", best: int | None = None) -> Figure:
             figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         loss, quality, rate, norm = figure.subplots(2, 2, sharex=True).ravel()
 
-        # The joint loss alone, where it is logged, is what validation measures.
+        # Validation measures the joint loss. Where that is logged, the panel shows it instead of the whole loss.
         train = "train/loss_joint" if "train/loss_joint" in curves else "train/loss"
         _panel(loss, "Loss", [(train, "train", style.MUTED), ("val/loss", "validation", style.FAKE)], curves)
         _panel(

@@ -25,16 +25,16 @@ ALL_TOGETHER = "all together"
 _WIDTH = 100
 _SHOWN = 10  # leaks of one kind that the report names
 _FOLDS, _LEVEL, _SAMPLES = 5, 0.95, 1000
-_EXCLUDED = 0.8  # AUC up to which an interval around chance may reach; beyond it, it says nothing
-_MATTERS = 0.55  # AUC below which a probe that is not at chance is a trace only
-_PICTURES = 5  # of a clip, whose mean colour is taken
-_NEAR_SILENCE = 33.0  # int16 units: -60 dB of full scale, by which silence out of a computer is told
-_FRAME = 160  # samples in which loudness is measured for the leading silence
+_EXCLUDED = 0.8  # an interval around chance that reaches beyond this AUC says nothing
+_MATTERS = 0.55  # a probe that is not at chance is only a trace below this AUC
+_PICTURES = 5  # the mean colour is that of this many pictures of a clip
+_NEAR_SILENCE = 33.0  # int16 units: -60 dB of full scale; silence made by a computer lies below
+_FRAME = 160  # samples; the search for leading silence measures loudness in such steps
 
 
 @dataclasses.dataclass(frozen=True)
 class Shortcut:
-    """How well one probe tells fakes from reals of people it did not see. `auc` may be nan: it could not be tried."""
+    """How well one probe tells fakes from reals of people it did not see. `auc` is nan if it could not be tried."""
 
     probe: str
     auc: Interval
@@ -122,7 +122,7 @@ def shortcuts(folder: str | pathlib.Path, *, seed: int = 0) -> tuple[Shortcut, .
 
 
 def features(folder: str | pathlib.Path) -> list[tuple[records.IndexRow, dict[str, Any]]]:
-    """For each readable record: probe -> tuple of floats, or a word; what a clip has nothing for is left out."""
+    """For each readable record: probe -> tuple of floats, or a word; without probes that have no value."""
     report = {row["clip_id"]: row for row in records.read_report(folder)}
     found = []
     for split in dict.fromkeys(name for name, _ in records.read_index(folder)):
@@ -181,7 +181,7 @@ def _design(values: Sequence[Any]) -> np.ndarray:
     table = np.array([row if row is not None else [np.nan] * width for row in rows], float).reshape(len(rows), width)
     if known and isinstance(known[0], str):
         return table
-    # Ranks, so that no outlier and no unit matters, and squares, for cues that lie in the middle or at both ends.
+    # Ranks take away outliers and units. Their squares find cues that lie in the middle or at both ends.
     ranks = np.stack([_ranks(column) for column in table.T], axis=1)
     return np.concatenate([ranks, ranks**2], axis=1)
 
@@ -202,7 +202,7 @@ def _probe(
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
 
-    if name == ALL_TOGETHER:  # what a clip lacks is taken as the middle
+    if name == ALL_TOGETHER:  # the middle rank stands for a value that a clip lacks
         design = np.nan_to_num(design, nan=0.0)
     known = np.isfinite(design).all(1)
     design, labels = design[known], labels[known]
@@ -217,7 +217,7 @@ def _probe(
     cut = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     for train, test in cut.split(design, labels, [codes[group] for group in groups]):
         if len(set(labels[train])) == 2:
-            # Balanced, so that no fold's intercept betrays the labels that it lacks.
+            # Classes are balanced: otherwise a fold's intercept betrays the labels that the fold lacks.
             model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000).fit(design[train], labels[train])
             scores[test] = model.decision_function(design[test])
     kept = np.isfinite(scores)

@@ -1,4 +1,4 @@
-"""What every report on the terminal is laid out with: a heading, name-value pairs, costs, where the files are."""
+"""The pieces of every report on the terminal: a heading, name-value pairs, costs, the list of files."""
 
 import math
 import os
@@ -20,13 +20,13 @@ def with_interval(value: float, low: float, high: float) -> str:
 
 
 def heading(row: Mapping[str, Any], what: str) -> list[str]:
-    """Between rules: the `Model` and `Modality` of a row of results.csv, and what was scored."""
+    """The `Model` and `Modality` of a row of results.csv and what was scored, between rules."""
     title = " · ".join(part for part in (row["Model"], row["Modality"]) if part) or "Results"
     return ["─" * WIDTH, fit(f"{title} · {what}", WIDTH), "─" * WIDTH]
 
 
 def costs(row: Mapping[str, Any]) -> list[str]:
-    """The costs of a row of results.csv, those that are known."""
+    """The costs of a row of results.csv, as far as they are known."""
     return cells(
         ("parameters", _quantity(row["Parameters (M)"], "M", 2)),
         ("training", _quantity(row["Training time (min)"], "min", 1)),
@@ -40,7 +40,7 @@ def _quantity(value: float, unit: str, digits: int) -> str:
 
 
 def cells(*pairs: tuple[str, str]) -> list[str]:
-    """Name-value pairs on as few lines as fit; what is unknown is left out."""
+    """Name-value pairs on as few lines as fit, without the unknown ones."""
     lines = [""]
     for name, value in pairs:
         if value == ABSENT:

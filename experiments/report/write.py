@@ -13,7 +13,7 @@ from experiments.figures import style, training_curves
 from experiments.report import terminal
 from experiments.score_table import ScoreRow, write_csv
 
-# What a run says of itself (all optional), and the column of results.csv where it stands.
+# What a run may say of itself, and the column of results.csv that holds it.
 RUN_COLUMNS = {
     "model": "Model",
     "modality": "Modality",

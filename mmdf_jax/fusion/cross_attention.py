@@ -1,4 +1,4 @@
-"""Multi-head cross-modal attention: each stream's tokens look at the other streams', then one query reads them all."""
+"""Cross-modal attention: each stream's tokens look at the other streams' tokens, then one query reads all of them."""
 
 from collections.abc import Sequence
 
@@ -37,11 +37,11 @@ class Model(nn.Module):
     """Fuses token sequences of any number of streams into one vector.
 
     tokens: {stream: [b n d]}, all of one width d, already carrying time and modality embeddings.
-    present: {stream: [b] bool}; an absent stream is never looked at, and its own tokens do not count.
+    present: {stream: [b] bool}; no token looks at an absent stream, and its own tokens do not count.
     Returns
       `fused [b d]`, and where `capture` names them
-      `attention`: {stream: [b n]}, how much the reading query looks at each token, mean over heads; over all streams
-        they sum to 1;
+      `attention`: {stream: [b n]}, how much the reading query looks at each token, mean over heads; the sum over
+        all streams is 1;
       `cross_attention`: {stream: tuple per layer of [b heads n m]}, m runs over the other streams' tokens in order.
     """
 

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from mmdf_jax.metrics.classification import checked
 
-EPSILON = 1e-7  # scores are kept this far from 0 and 1 before the logit
+EPSILON = 1e-7  # the logit sees scores at least this far from 0 and 1
 
 
 def _probabilities(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -37,7 +37,7 @@ def _cumulative(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.nd
     The distinct scores come third, highest first. Tied clips enter together, which is what gives ties half credit.
     """
     fake, scores = checked(labels, scores)
-    # Stable, so that input that is already sorted (the bootstrap's) costs one pass.
+    # A stable sort takes one pass over sorted input, which the bootstrap gives.
     order = np.argsort(-scores, kind="stable")
     fake, scores = fake[order], scores[order]
     last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) if len(scores) else np.zeros(0, int)
@@ -165,7 +165,7 @@ def threshold_for(labels: ArrayLike, scores: ArrayLike, rule: Rule = "eer") -> f
     if not len(fpr) or np.isnan(fpr).any() or np.isnan(tpr).any():
         return float("nan")
     imbalance, error = np.abs(1 - tpr - fpr), 1 - tpr + fpr
-    # Rounded, since 1 - 0.9 and 0.1 must tie; of equals, the second criterion decides.
+    # Rounding makes 1 - 0.9 and 0.1 tie. The second criterion decides between ties.
     first, second = (imbalance, error) if rule == "eer" else (error, imbalance)
     best = np.lexsort((np.round(second, 12), np.round(first, 12)))[0]
     here = thresholds[best]

@@ -50,7 +50,7 @@ class Model(nn.Module):
         grids = {stream: out["tokens"] for stream, out in encoded.items()}
         pooled = {stream: out["pooled"] for stream, out in encoded.items()}
 
-        # One embedding of the window's time serves every stream, so that equal times look equal.
+        # All streams share one embedding of the window's time, so that equal times look equal.
         embed_time = TimeEmbedding(self.width, dtype=self.dtype, name="time")
         tokens = {}
         for stream, grid in grids.items():

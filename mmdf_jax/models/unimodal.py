@@ -27,7 +27,7 @@ class Model(nn.Module):
         """Batch -> named outputs.
 
         Returns
-          `logits [b]`: log-odds of fake; `stream_logits`: {} (there is nothing beside them);
+          `logits [b]`: log-odds of fake; `stream_logits`: {} (the logits are the stream's own);
           `embeddings {stream: [b d]}`; `encoders {stream: all that the encoder returns}`;
           `present {stream: [b] bool}`: whether the batch really has the stream.
         """

@@ -1,6 +1,6 @@
 """Confidence intervals that resample people, not rows: the cluster bootstrap over identities.
 
-Clips of one person, real and fake, resemble each other; resampling them one by one pretends to more evidence than
+Clips of one person, real and fake, resemble each other; resampling them one by one claims more evidence than
 there is. Here a resample draws groups with replacement and takes all rows of each (Field & Welsh 2007).
 """
 
@@ -49,7 +49,7 @@ def _rarer(labels: np.ndarray, codes: np.ndarray) -> int:
 
 
 def _resampled(codes: np.ndarray, samples: int, seed: int) -> Iterator[np.ndarray]:
-    """Row indices of each resample, ascending, so that rows sorted by score stay sorted (a fast case)."""
+    """Row indices of each resample, ascending: rows sorted by score stay sorted, and metrics are fast on them."""
     rng = np.random.default_rng(seed)
     count = int(codes.max(initial=-1)) + 1
     rows = np.arange(len(codes))
@@ -71,8 +71,8 @@ def interval(
     """A metric with values in [0, 1] (AUC, EER, accuracy, …) and its confidence interval over groups [n].
 
     The bootstrap gives the standard error; the limits are Student's t on the logit scale, with m - 1 degrees of
-    freedom, m the number of groups that hold the rarer class. Why not percentiles or BCa: with few people or an
-    AUC near 1 they are far too narrow. Share of 400 simulated studies whose 95 % interval holds the true AUC
+    freedom, m the number of groups that hold the rarer class. Percentiles and BCa are far too narrow with few
+    people or an AUC near 1. Share of 400 simulated studies whose 95 % interval holds the true AUC
     (percentile / BCa / this one): AUC 0.91, 6 people 79 / 79 / 95 %, 20 people 91 / 92 / 95 %, 200 people
     94 / 94 / 94 %; AUC 0.98, 10 people 76 / 83 / 94 %, 50 people 89 / 91 / 92 %.
 
@@ -141,7 +141,7 @@ def roc_band(
 
     def curve(rows: np.ndarray | slice) -> np.ndarray:
         fpr, tpr, _ = roc_curve(labels[rows], scores[rows])
-        return np.interp(grid, fpr, tpr)  # of several points at one fpr it takes the highest
+        return np.interp(grid, fpr, tpr)  # takes the highest of several points at one fpr
 
     if labels.all() or not labels.any():
         nan = np.full(points, np.nan)

@@ -1,7 +1,7 @@
 """DeLong's variance of the AUC, and the test of two detectors on the same clips (DeLong, DeLong & Clarke-Pearson 1988).
 
-It takes the clips as independent: right for one clip per person, too sure where a person has many. Then
-`mmdf_jax.stats.bootstrap` is the honest one.
+It takes the clips as independent. That is right for one clip per person. Where a person has several, its intervals are
+too narrow: use `mmdf_jax.stats.bootstrap` there.
 """
 
 import math
@@ -37,9 +37,9 @@ def _midranks(x: np.ndarray) -> np.ndarray:
 
 
 def _components(fake: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each fake the share of reals below it, for each real the share of fakes above; ties count half.
+    """The share of reals below each fake and of fakes above each real; ties count half. Their mean is the AUC.
 
-    From midranks in O(n log n) (Sun & Xu 2014) instead of over all pairs. Their mean is the AUC.
+    Midranks give them in O(n log n) (Sun & Xu 2014), without a loop over all pairs.
     """
     ranks = _midranks(scores)
     n1, n0 = int(fake.sum()), int((~fake).sum())

@@ -14,7 +14,7 @@ from mmdf_jax import losses
 from mmdf_jax.metrics import classification
 from mmdf_jax.typing import Array, Batch, Outputs, Reduction, Row
 
-# Which label a stream's own head answers for: the picture streams cannot know that the voice is fake, nor the voice
+# The label that a stream's own head answers for. A picture cannot show that the voice is fake, and a voice cannot tell
 # that the picture is.
 STREAM_LABELS = {
     "image": "video_label",
@@ -64,7 +64,7 @@ class Task:
                 batch[STREAM_LABELS[stream]],
                 batch["mask"] & outputs["present"][stream],
                 smoothing=self.smoothing,
-                balanced=True,  # batches are balanced in the clip's label, and so not in a stream's
+                balanced=True,  # batches are balanced in the clip's label, not in a stream's
             )
             for stream, logits in outputs["stream_logits"].items()
         }

@@ -1,4 +1,4 @@
-"""Every config is built and stepped, full size passes eval_shape, and what each resolves to is on record."""
+"""Every config is built and stepped, and its full size passes eval_shape."""
 
 import functools
 import importlib
