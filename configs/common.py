@@ -159,5 +159,4 @@ def unimodal(config: ConfigDict, args: ConfigDict, stream: str, variant: str, so
 
 def weights(source: str) -> ConfigDict:
     """Published weights: a Hugging Face repository or a folder, "" to train from scratch."""
-    drops = (r"visual_projection\.weight",) if "clip" in source else ()
-    return ConfigDict({"source": source, "revision": "", "digest": "", "drops": drops})
+    return ConfigDict({"source": source, "revision": "", "digest": "", "drops": ()})

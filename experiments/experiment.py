@@ -39,6 +39,7 @@ def run(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] =
       ValueError, OSError: config, data or disk; one line says what to do.
       termination.Terminated: SIGTERM or SIGINT; started again, the run goes on.
     """
+    config = model_from_config.with_published_fields(config, allow)
     check_options.check(config, allow)
     if not distributed.is_primary():
         run_directory.start_log(None, primary=False)

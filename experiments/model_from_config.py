@@ -30,6 +30,32 @@ def make_model(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Model:
     return lora.Adapted(model, tuning["rank"], tuning["alpha"]) if tuning["mode"] == "lora" else model
 
 
+def with_published_fields(config: Mapping[str, Any], allow: Sequence[str] = ()) -> dict[str, Any]:
+    """`config`, its encoders of `variant: "published"` with the fields that their weights' config.json says.
+
+    A field that the encoder's spec sets stays. What a run saves is then complete without the weights.
+
+    Raises:
+      ValueError: such an encoder has no weights in `config.pretrained`; or as `weights.load.published_fields`.
+    """
+    encoders = dict(config["model"].get("encoders", {}))
+    for stream, spec in encoders.items():
+        if spec.get("variant") != load.PUBLISHED:
+            continue
+        weights = config["pretrained"].get(stream) or {"source": ""}
+        if not weights["source"]:
+            raise ValueError(
+                f"config.model.encoders.{stream}.variant={load.PUBLISHED}: set config.pretrained.{stream}.source to "
+                "the weights whose config.json says the fields"
+            )
+        own = {key: value for key, value in spec.items() if key != "variant"}
+        build(own, allow=allow)  # imports the encoder, or says what is wrong with its name
+        fields = load.published_fields(weights["source"], spec["name"], weights["revision"] or None)
+        encoders[stream] = {**fields, **own}
+        log.info("encoders_%s: %s of %s", stream, ", ".join(f"{k}={v}" for k, v in fields.items()), weights["source"])
+    return {**config, "model": {**config["model"], "encoders": encoders}}
+
+
 def make_task(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
     """The task of `config.task`."""
     return build(config["task"], "Task", allow=allow)

@@ -129,7 +129,8 @@ RULES = (
     (_V + r"post_layernorm\.bias", "params/post_norm/bias", same),
     (r"visual_projection\.weight", "params/projection/kernel", dense),
 )
-DROPS = (r"text_model\..*", r"text_projection\.weight", r"logit_scale", r".*\.position_ids")
+# Without `projection` its matrix is left out too.
+DROPS = (r"text_model\..*", r"(?:text|visual)_projection\.weight", r"logit_scale", r".*\.position_ids")
 
 
 def from_config(config: dict[str, Any]) -> dict[str, Any]:

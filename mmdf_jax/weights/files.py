@@ -128,24 +128,8 @@ def locate(source: str | pathlib.Path, revision: str | None = None) -> Checkpoin
     Downloads show progress and are cached where huggingface_hub caches; without a network the cache serves.
     Raises FileNotFoundError for a folder that is not there, WeightsError for everything else.
     """
-    folder = pathlib.Path(source).expanduser()
-    if folder.suffix in PICKLES:
-        raise _refusal(source, [folder.name])
-    if folder.is_dir():
-        fetch = _from_folder(folder)
-    elif re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", str(source)) and not folder.exists():
-        fetch = _from_hub(str(source), revision)
-    else:
-        raise FileNotFoundError(
-            f"{source}: expected a folder with config.json and model.safetensors, or a Hugging Face repository"
-            f" such as facebook/dinov2-base; {'that is a file' if folder.exists() else 'there is no such folder'}"
-        )
-    config = fetch("config.json")
-    if config is None:
-        raise WeightsError(
-            f'{source} has no config.json, so the architecture is unknown: write one, at least {{"model_type": "..."}}'
-            " with one of the MODEL_TYPES in the encoder's file"
-        )
+    fetch = _fetcher(source, revision)
+    config = read_config(source, revision)
     if single := fetch("model.safetensors"):
         files = [single]
     elif index := fetch("model.safetensors.index.json"):
@@ -161,12 +145,39 @@ def locate(source: str | pathlib.Path, revision: str | None = None) -> Checkpoin
     elif msgpack := fetch("flax_model.msgpack"):
         files = [msgpack]
     else:
+        folder = pathlib.Path(source).expanduser()
         found = [p.name for p in folder.iterdir() if p.suffix in PICKLES] if folder.is_dir() else []
         found = found or ([] if fetch("pytorch_model.bin") is None else ["pytorch_model.bin"])
         if found:
             raise _refusal(source, found)
         raise WeightsError(f"{source} has neither model.safetensors nor flax_model.msgpack")
-    return Checkpoint(_json(config), tuple(files))
+    return Checkpoint(config, tuple(files))
+
+
+def read_config(source: str | pathlib.Path, revision: str | None = None) -> dict[str, Any]:
+    """The `config.json` of a folder or Hugging Face repository. Raises as `locate`."""
+    path = _fetcher(source, revision)("config.json")
+    if path is None:
+        raise WeightsError(
+            f'{source} has no config.json, so the architecture is unknown: write one, at least {{"model_type": "..."}}'
+            " with one of the MODEL_TYPES in the encoder's file"
+        )
+    return _json(path)
+
+
+def _fetcher(source: str | pathlib.Path, revision: str | None) -> Callable[[str], pathlib.Path | None]:
+    """Gives the path of one of the source's files by its name, None if there is no such file."""
+    folder = pathlib.Path(source).expanduser()
+    if folder.suffix in PICKLES:
+        raise _refusal(source, [folder.name])
+    if folder.is_dir():
+        return _from_folder(folder)
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", str(source)) and not folder.exists():
+        return _from_hub(str(source), revision)
+    raise FileNotFoundError(
+        f"{source}: expected a folder with config.json and model.safetensors, or a Hugging Face repository"
+        f" such as facebook/dinov2-base; {'that is a file' if folder.exists() else 'there is no such folder'}"
+    )
 
 
 def _refusal(source: Any, names: list[str]) -> WeightsError:

@@ -17,8 +17,10 @@ from flax import traverse_util
 
 from mmdf_jax import encoders
 from mmdf_jax.typing import Dtype
-from mmdf_jax.weights.files import Checkpoint, WeightsError, locate, read_tensors, sha256, some
+from mmdf_jax.weights.files import Checkpoint, WeightsError, locate, read_config, read_tensors, sha256, some
 from mmdf_jax.weights.rules import Rule
+
+PUBLISHED = "published"  # the variant of an encoder whose fields are those of its weights' config.json
 
 
 def convert(
@@ -125,15 +127,36 @@ def load_variables(
     Raises WeightsError, one line.
     """
     checkpoint, encoder = _checked(source, revision, digest), sys.modules[type(model).__module__]
-    if (kind := checkpoint.config.get("model_type")) not in getattr(encoder, "MODEL_TYPES", ()):
-        raise WeightsError(f"{source} holds a {kind}, which the config's encoder {encoder.__name__} is not")
-    said = {name: value for name, value in encoder.from_config(checkpoint.config).items() if "drop" not in name}
-    said.pop("projection", None)  # the encoder may leave out the last matrix; `drops` must then say so
+    said = _fields(source, checkpoint.config, encoder)
     other = [f"{n}={getattr(model, n)!r} here, {v!r} there" for n, v in said.items() if getattr(model, n) != v]
     if other:
-        raise WeightsError(f"{source} is of another size or kind than the config's encoder: {'; '.join(other)}")
+        raise WeightsError(
+            f"{source} is of another size or kind than the config's encoder: {'; '.join(other)}; "
+            f"the encoder's variant={PUBLISHED} takes all of its fields from there"
+        )
     variables = convert(read_tensors(checkpoint.files), encoder.RULES, (*encoder.DROPS, *drops), target, str(source))
     return variables, sha256(checkpoint.files)
+
+
+def published_fields(source: str | pathlib.Path, encoder: str, revision: str | None = None) -> dict[str, Any]:
+    """The fields that the config.json of published weights gives to the Model of `encoder`, a module that is imported.
+
+    Dropout rates, and projections behind the encoder, are the user's own choice and are left out.
+    Raises WeightsError, one line.
+    """
+    return _fields(source, read_config(source, revision), sys.modules[encoder])
+
+
+def _fields(source: str | pathlib.Path, config: Mapping[str, Any], encoder: ModuleType) -> dict[str, Any]:
+    kind = config.get("model_type")
+    if kind not in getattr(encoder, "MODEL_TYPES", ()):
+        raise WeightsError(f"{source} holds a {kind}, which the config's encoder {encoder.__name__} is not")
+    try:
+        fields = encoder.from_config(dict(config))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
+        reason = f"{type(e).__name__}: {e}".splitlines()[0]
+        raise WeightsError(f"{source}: config.json does not describe a {kind} encoder ({reason})") from e
+    return {name: value for name, value in fields.items() if "drop" not in name and name != "projection"}
 
 
 def _checked(source: str | pathlib.Path, revision: str | None, digest: str | None) -> Checkpoint:

@@ -77,6 +77,26 @@ def test_weights_of_another_size_are_refused(source):
         model_from_config.load_pretrained(config, *variables_of(config))
 
 
+def test_the_published_variant_is_what_config_json_says(source):
+    folder, _ = source
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "hidden_act": "gelu", "layer_norm_eps": 1e-3}))
+    config = image.get_config("encoder=clip").to_dict()
+    config["model"]["encoders"]["image"] |= {"variant": "published", "patch": 16}
+    with pytest.raises(ValueError, match=r"set config\.pretrained\.image\.source"):
+        model_from_config.with_published_fields(config)
+    config["pretrained"]["image"]["source"] = str(folder)
+    config = model_from_config.with_published_fields(config)
+    assert "variant" not in config["model"]["encoders"]["image"]
+    model, variables = variables_of(config)
+    encoder = model.encoders["image"]
+    assert (encoder.act, encoder.eps, encoder.width) == ("gelu", 1e-3, 16)
+    model_from_config.load_pretrained(config, model, variables)
+    config["model"]["encoders"]["image"]["act"] = "quick_gelu"
+    with pytest.raises(WeightsError, match=r"act='quick_gelu' here, 'gelu' there; .*variant=published"):
+        model_from_config.load_pretrained(config, *variables_of(config))
+
+
 def test_a_stream_that_is_not_there_is_refused(source):
     config = config_of(source[0])
     config["pretrained"]["audio"] = config["pretrained"]["image"]
