@@ -10,9 +10,8 @@ from absl import logging
 
 from data_pipelines.clip import Clip, read_manifest
 from data_pipelines.datasets._layout import IMAGES, Tree, suffix
+from data_pipelines.prepare.containers import SUFFIXES
 
-# What media.read can open.
-SUFFIXES = frozenset(".mp4 .m4v .mov .m4a .3gp .3g2 .mkv .mka .webm .avi .wav .flac .mp3 .ogg .oga .ogv .opus".split())
 _FOLDERS = {"real": 0, "fake": 1}
 
 
