@@ -45,7 +45,8 @@ def example(**absent):
     streams = {"image": np.stack([large] * 3), "video": np.stack([face] * 5), "audio": sound}
     streams["mouth"] = np.stack([cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)[..., None]] * 5)
     masks = {f"{name}_mask": np.bool_(absent.get(name, True)) for name in streams}
-    return streams | masks | {"label": np.int32(1)}
+    valid = {f"{n}_valid": np.full(25 if n == "audio" else len(streams[n]), absent.get(n, True)) for n in streams}
+    return streams | masks | valid | {"label": np.int32(1)}
 
 
 def assert_same(a, b):
@@ -289,9 +290,11 @@ def test_slower_moves_pictures_and_sound_together():
     frames = np.zeros((25, 8, 8, 3), np.uint8)
     frames[10:] = 255
     sound = tone(1000)["audio"] * (np.arange(16_000) >= 6400)
-    before = example() | {"video": frames, "audio": sound.astype(np.int16)}
+    valid = np.arange(25) >= 10
+    before = example() | {"video": frames, "video_valid": valid, "audio": sound.astype(np.int16), "audio_valid": valid}
     after = t.Speed(1, rate=(0.8, 0.8))(before, RNG(0))
     assert np.argmax(after["video"][:, 0, 0, 0] > 0) == 12  # the first frame shown from 0.48 s on
+    assert np.argmax(after["video_valid"]) == np.argmax(after["audio_valid"]) == 12
     assert abs(np.argmax(np.abs(after["audio"]) > 1000) / 16_000 - 0.5) < 0.002
     assert abs(peak(after["audio"][9000:].astype(float)) - 800) < 5
     assert {k: (v.shape, v.dtype) for k, v in after.items()} == {k: (v.shape, v.dtype) for k, v in before.items()}

@@ -1,9 +1,11 @@
 """Reading records back, piece by piece, also from damaged, foreign and several files."""
 
+import csv
 import functools
 import json
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -51,7 +53,7 @@ def test_a_damaged_file_names_the_record(tmp_path, clips):
     path.write_bytes(data)
     source = records.Records(out, "train")
     with pytest.raises(BadRecord, match=r"record 0 of split 'train' cannot be read"):
-        list(source[0].items()), list(source[0]["frames"]), list(source[0]["mouth"])
+        list(source[0].items()), source[0]["audio"][:], list(source[0]["frames"]), list(source[0]["mouth"])
 
 
 def test_pieces_are_read_alone_and_make_up_the_whole(prepared, clips):
@@ -108,6 +110,31 @@ def test_no_example_is_larger_than_needed(clips):
     assert (examples[0]["found"], examples[1]["found"], examples[1]["info"]) == (record["found"], b"", b"")
     huge = {"audio": b"", "frames": [rng.bytes(50_000)] * 3, "mouth": []}
     assert [len(e["frames"]) for e in Layout.of(huge).split(huge)] == [0, 1, 1, 1]
+
+
+def test_masks_are_written_and_read_back_beside_records_without(tmp_path, clips):
+    """And an index from before there were masks is read as it was."""
+    masks = [cv2.imencode(".png", np.full((16, 16), i, np.uint8))[1].tobytes() for i in range(25)]
+
+    def with_masks(jobs, workers, caps):
+        for i, (path, job) in enumerate(jobs):
+            outcome = extract.extract(job)
+            if i == 0:
+                outcome.record["mask"] = masks
+            records.spool(path, outcome)
+
+    out = records.prepare(clips, tmp_path / "out", crops=CROPS, runner=with_masks)
+    source = records.Records(out, "train")
+    assert source[0]["mask"] == masks and source[1]["mask"] == []
+    frames = [list(record["frames"]) for record in source]
+    plain = records.prepare(clips, tmp_path / "plain", crops=CROPS, workers=1)
+    rows = list(csv.DictReader((plain / "index.csv").read_text().splitlines()))
+    with open(plain / "index.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, [n for n in rows[0] if not n.startswith("mask")], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    old = records.Records(plain, "train")[1]
+    assert old["frames"] == frames[1] and old["mask"] == []
 
 
 def test_packing_is_reversible():
