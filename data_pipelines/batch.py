@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-SAMPLE_RATE = 16_000
+from mmdf_jax.audio import SAMPLE_RATE
+
 FPS = 25  # of the frames in a record, of the grid that windows start on, and of frame labels
 LABELS = ("label", "video_label", "audio_label")
 _TARGETS = {"frame_labels": "feather", "method": "vocabulary", "spans": "max", "face_mask": "size"}  # and their options

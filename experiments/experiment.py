@@ -48,7 +48,7 @@ def run(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] =
         return
     workdir = run_directory.create(workdir)
     with run_directory.lock(workdir), Termination() as termination:
-        run_directory.settle_config(workdir, config)
+        run_directory.write_or_compare_config(workdir, config)
         run_directory.start_log(workdir, primary=True)
         # results.csv is written last, so it says that all is there.
         if (workdir / "results.csv").exists() and distributed.process_count() == 1:

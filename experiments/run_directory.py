@@ -61,7 +61,7 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def settle_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
+def write_or_compare_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     """Writes `config.json`, or checks that the one there is the same but for FREE settings.
 
     Raises:

@@ -6,7 +6,8 @@ import av
 import cv2
 import numpy as np
 
-SAMPLE_RATE = 16_000
+from mmdf_jax.audio import SAMPLE_RATE
+
 # Name -> FFmpeg's encoder and the rate at which it works: what phones, the web and telephones do to a voice.
 AUDIO_CODECS = {
     "aac": ("aac", 16_000),

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-SAMPLE_RATE = 16_000
+from mmdf_jax.audio import SAMPLE_RATE
+
 _WINDOW, _HOP = 800, 200  # 50 ms every 12.5 ms
 
 

@@ -15,7 +15,7 @@ from data_pipelines.prepare.limits import Limits as Limits
 from data_pipelines.prepare.limits import Refused
 from data_pipelines.prepare.pictures import FPS as FPS
 from data_pipelines.prepare.pictures import OnFrame
-from data_pipelines.prepare.sound import SAMPLE_RATE as SAMPLE_RATE
+from mmdf_jax.audio import SAMPLE_RATE as SAMPLE_RATE
 
 DECODER = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
 

@@ -4,8 +4,8 @@ import av
 import numpy as np
 
 from data_pipelines.prepare.limits import Limits
+from mmdf_jax.audio import SAMPLE_RATE
 
-SAMPLE_RATE = 16000
 _GAP = 0.02  # seconds by which sound may miss its time stamp before silence is put in or samples are cut
 _CANCELLED = 0.03  # power of the mean of two channels over theirs from which they cancel; 0.5 where they are unlike
 

@@ -8,6 +8,8 @@ import av
 import cv2
 import numpy as np
 
+from mmdf_jax.audio import SAMPLE_RATE
+
 FPS = 25
 _NOISE_TILE = 224
 
@@ -83,7 +85,7 @@ def write(path: pathlib.Path, frames: np.ndarray, sound: np.ndarray, encoder: En
         video.codec_context.gop_size = encoder.keyframe
         limit = str(encoder.video_rate)
         video.options = {"preset": encoder.preset, "maxrate": limit, "bufsize": limit, "x264-params": "threads=1"}
-        audio = container.add_stream("aac", rate=16000, layout="mono")
+        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
         audio.bit_rate = encoder.audio_rate
         audio.options = {"aac_coder": "fast"}
         audio.codec_context.thread_count = 1
@@ -95,7 +97,7 @@ def write(path: pathlib.Path, frames: np.ndarray, sound: np.ndarray, encoder: En
         for start in range(0, len(sound), 1024):
             piece = np.ascontiguousarray(sound[None, start : start + 1024])
             frame = av.AudioFrame.from_ndarray(piece, "fltp", "mono")
-            frame.sample_rate, frame.pts = 16000, start
+            frame.sample_rate, frame.pts = SAMPLE_RATE, start
             container.mux(audio.encode(frame))
         container.mux(audio.encode())
     os.replace(partial, path)

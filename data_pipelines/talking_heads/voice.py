@@ -7,8 +7,8 @@ import numpy as np
 from data_pipelines.talking_heads import articulation
 from data_pipelines.talking_heads.articulation import Articulation
 from data_pipelines.talking_heads.identity import Voice
+from mmdf_jax.audio import SAMPLE_RATE
 
-SAMPLE_RATE = 16000
 _WINDOW, _HOP, _FFT = 512, 128, 1024
 _BANDWIDTHS = (70.0, 100.0, 140.0, 220.0, 300.0)
 

@@ -30,6 +30,7 @@ from ml_collections import config_flags
 
 from data_pipelines.prepare import child_processes
 from experiments import command_line
+from mmdf_jax.audio import SAMPLE_RATE
 
 STANDARD = (
     *("clip:b32", "dinov2:s14", "convnext:t", "efficientnet:b0", "wav2vec2:base", "hubert:base"),
@@ -38,7 +39,6 @@ STANDARD = (
 )
 REFERENCES = ("torch", "torch.compile")
 BATCHES = {"image": 8, "audio": 4, "video": 2}
-RATE = 16_000  # audio samples per second
 
 _WHAT = flags.DEFINE_enum("what", "models", ["models", "loader", "prepare"], "What is measured.")
 _RECORDS = flags.DEFINE_string(
@@ -174,7 +174,7 @@ def _input(example: Any) -> Any:
     kind = {2: "audio", 4: "image", 5: "video"}[example.ndim]
     batch, rng = _BATCH.value or BATCHES[kind], np.random.default_rng(0)
     if kind == "audio":
-        return rng.normal(0, 3000, (batch, round(_SECONDS.value * RATE))).astype(np.int16)
+        return rng.normal(0, 3000, (batch, round(_SECONDS.value * SAMPLE_RATE))).astype(np.int16)
     sides = (_SIZE.value,) * 2 if kind == "image" else (_FRAMES.value, _CLIP_SIZE.value, _CLIP_SIZE.value)
     return rng.integers(0, 256, (batch, *sides, 3), np.uint8)
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from data_pipelines import audit as leak_audit
+from data_pipelines.audit import leaks as leak_audit
+from data_pipelines.audit.shortcuts import features
 from data_pipelines.clip import SPLITS, Clip
 from data_pipelines.loading import windows
 from data_pipelines.prepare import records, splits
@@ -27,9 +28,6 @@ _SHOWN = 10  # leaks of one kind that the report names
 _FOLDS, _LEVEL, _SAMPLES = 5, 0.95, 1000
 _EXCLUDED = 0.8  # an interval around chance that reaches beyond this AUC says nothing
 _MATTERS = 0.55  # a probe that is not at chance is only a trace below this AUC
-_PICTURES = 5  # the mean colour is that of this many pictures of a clip
-_NEAR_SILENCE = 33.0  # int16 units: -60 dB of full scale; silence made by a computer lies below
-_FRAME = 160  # samples; the search for leading silence measures loudness in such steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,54 +117,6 @@ def shortcuts(folder: str | pathlib.Path, *, seed: int = 0) -> tuple[Shortcut, .
     designs[ALL_TOGETHER] = np.concatenate(list(designs.values()), axis=1) if designs else np.zeros((0, 0))
     level = 1 - (1 - _LEVEL) / len(designs)
     return tuple(_probe(name, design, labels, groups, level, seed) for name, design in designs.items())
-
-
-def features(folder: str | pathlib.Path) -> list[tuple[records.IndexRow, dict[str, Any]]]:
-    """For each readable record: probe -> tuple of floats, or a word; without probes that have no value."""
-    report = {row["clip_id"]: row for row in records.read_report(folder)}
-    found = []
-    for split in dict.fromkeys(name for name, _ in records.read_index(folder)):
-        reader = records.Records(folder, split)
-        for i, row in enumerate(reader.index):
-            try:
-                found.append((row, _features(reader[i], row, report.get(row.clip.clip_id, {}))))
-            except windows.BadRecord as error:
-                logging.warning("%s: not probed: %s", row.clip.clip_id, error)
-    return found
-
-
-def _features(record: Mapping[str, Any], row: records.IndexRow, report: Mapping[str, str]) -> dict[str, Any]:
-    size, seconds = float(report.get("bytes") or 0), row.duration
-    values: dict[str, Any] = {"duration": (seconds,)}
-    if record["audio_present"]:
-        audio = record["audio"][:].astype(np.float64)
-        values["leading silence"] = _leading_silence(audio)
-        values["loudness"] = (20 * np.log10(np.sqrt(np.mean(audio**2)) + 1.0), 20 * np.log10(np.abs(audio).max() + 1.0))
-    if size and seconds:
-        values["bitrate"] = (size / seconds,)
-    if record["video_present"]:
-        width, height = record["source_size"]
-        values["resolution"] = (width * height, width / max(height, 1))
-    values["codec"] = record["codecs"]
-    if size:
-        values["file size"] = (size,)
-    if float(report.get("face_size") or 0):
-        values["face size"] = (float(report["face_size"]),)
-    if frames := record["frames"]:
-        chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, _PICTURES).round().astype(int)]
-        what = f"a picture of {row.clip.clip_id}"
-        colours = [windows.decode(data, 16, grey=False, what=what).mean((0, 1)) for data in chosen]
-        values["mean colour"] = tuple(np.mean(colours, axis=0))
-    return values
-
-
-def _leading_silence(audio: np.ndarray) -> tuple[float, float]:
-    """Seconds before the sound passes -60 dB of full scale, and before it passes -30 dB of its own level."""
-    frames = audio[: len(audio) // _FRAME * _FRAME].reshape(-1, _FRAME)
-    levels = np.sqrt(np.mean(frames**2, axis=1)) if len(frames) else np.zeros(1)
-    own = np.sqrt(np.mean(audio**2)) * 10 ** (-30 / 20) if len(audio) else 0.0
-    first = [float(np.argmax(np.append(levels, np.inf) > level)) for level in (_NEAR_SILENCE, own)]
-    return first[0] * _FRAME / windows.SAMPLE_RATE, first[1] * _FRAME / windows.SAMPLE_RATE
 
 
 def _design(values: Sequence[Any]) -> np.ndarray:

@@ -6,8 +6,7 @@ import numpy as np
 
 from data_pipelines.fakes import codecs
 from data_pipelines.loading.transforms.base import Example, Range, Transform
-
-SAMPLE_RATE = 16_000
+from mmdf_jax.audio import SAMPLE_RATE
 
 
 @dataclasses.dataclass(frozen=True)
