@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from data_pipelines.audit import leaks as leak_audit
 from data_pipelines.audit.shortcuts import features
 from data_pipelines.clip import SPLITS, Clip
-from data_pipelines.loading import windows
 from data_pipelines.prepare import records, splits
 from experiments.report.terminal import number
 from experiments.score_table import write_csv

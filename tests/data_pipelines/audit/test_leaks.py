@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipelines.audit import leaks as audit
 from data_pipelines import clip as clip_lib
+from data_pipelines.audit import leaks as audit
 from data_pipelines.clip import Clip
 from data_pipelines.datasets import talking_heads
 from data_pipelines.loading import windows
