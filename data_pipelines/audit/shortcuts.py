@@ -1,4 +1,4 @@
-"""What of a clip should not tell fakes from reals: its length, loudness, bitrate, size, codec, colour, leading silence."""
+"""What of a clip should not tell fakes from reals: length, loudness, bitrate, size, codec, colour, leading silence."""
 
 import pathlib
 from collections.abc import Mapping

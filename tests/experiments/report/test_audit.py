@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.io.wavfile
 
+from data_pipelines.audit import shortcuts
 from data_pipelines.clip import Clip, read_manifest, write_manifest
 from data_pipelines.datasets import talking_heads
 from data_pipelines.prepare import records
@@ -93,10 +94,10 @@ def test_a_cue_of_persons_is_no_shortcut(monkeypatch):
 
 def test_leading_silence_is_measured():
     sound = np.concatenate([np.zeros(4000), 3000 * np.sin(np.arange(12000))])
-    assert audit._leading_silence(sound) == (0.25, 0.25)
+    assert shortcuts._leading_silence(sound) == (0.25, 0.25)
     hum = sound + 60 * np.sin(np.arange(16000) / 3)  # a room's noise: not digital silence, but a pause
-    assert audit._leading_silence(hum) == (0.0, 0.25)
-    assert audit._leading_silence(np.zeros(1600)) == (0.1, 0.1)
+    assert shortcuts._leading_silence(hum) == (0.0, 0.25)
+    assert shortcuts._leading_silence(np.zeros(1600)) == (0.1, 0.1)
 
 
 @pytest.fixture(scope="module")
