@@ -213,8 +213,8 @@ def _encode_streams(
         name = f"encoders_{stream}"
         own = {part: variables[part].get(name, {}) for part in ("params", "batch_stats")}
 
-        def of_encoder(x: jax.Array, *, train: bool, encoder: Any = encoder, own: Any = own) -> Any:
-            return encoder.apply(own, x, train=train)
+        def of_encoder(x: jax.Array, *, encoder: Any = encoder, own: Any = own, **options: Any) -> Any:
+            return encoder.apply(own, x, **options)
 
         encoded = encode(of_encoder, stream, batch, train=False)
         features[f"{stream}.pooled"] = encoded["pooled"].astype(jnp.float32)  # bfloat16 has no .npy form

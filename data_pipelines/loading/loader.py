@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
-import grain
 import numpy as np
 from absl import flags, logging
 
@@ -109,7 +108,7 @@ class Loaded:
         order = sampling.training_order([r.clip for r in self.index], usable, balance=settings.balance, seed=seed)
         share = Share(settings.batch_size, rows, process_index * rows)
         batches = TrainingBatches(self, window, share, order, settings.augmentations())
-        return Batches(grain.MapDataset.source(batches)[start_step:], self, settings, budget=settings.max_bad)
+        return Batches(batches, self, settings, start_step=start_step, budget=settings.max_bad)
 
     def eval_batches(
         self, data: Mapping[str, Any], *, windows: int, process_index: int = 0, process_count: int = 1
@@ -121,7 +120,7 @@ class Loaded:
         share = Share(settings.batch_size, rows, process_index * rows)
         batches = EvaluationBatches(self, settings.cut(), share, windows, steps)
         settings = dataclasses.replace(settings, workers=min(settings.workers, steps))
-        return Batches(grain.MapDataset.source(batches), self, settings)
+        return Batches(batches, self, settings)
 
     def eval_steps(self, data: Mapping[str, Any], *, windows: int) -> int:
         """See Source."""
@@ -131,15 +130,23 @@ class Loaded:
 
 
 class Batches(Iterator[dict[str, np.ndarray]]):
-    """Iterates over a dataset of batches, tells of clips that could not be read, and cleans up."""
+    """Iterates over batches by number, tells of clips that could not be read, and cleans up."""
 
     def __init__(
-        self, dataset: grain.MapDataset, records: Source, settings: Settings, budget: float | None = None
+        self,
+        numbered: TrainingBatches | EvaluationBatches,
+        records: Source,
+        settings: Settings,
+        *,
+        start_step: int = 0,
+        budget: float | None = None,
     ) -> None:
+        import grain  # imports JAX, which those who only prepare records need not wait for
+
         reading = grain.ReadOptions(
             settings.threads, max(settings.prefetch, settings.threads) if settings.threads else 0
         )
-        batches = dataset.to_iter_dataset(reading)
+        batches = grain.MapDataset.source(numbered)[start_step:].to_iter_dataset(reading)
         if settings.workers:
             if not flags.FLAGS.is_parsed():
                 flags.FLAGS.mark_as_parsed()  # grain reads a flag, which fails outside of absl's app.run
@@ -198,7 +205,7 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         self.close()
 
 
-def _close(iterators: list[grain.DatasetIterator]) -> None:
+def _close(iterators: list[Any]) -> None:
     while iterators:
         iterators.pop().close()
 
