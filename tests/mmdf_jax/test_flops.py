@@ -86,8 +86,7 @@ def test_forward_is_what_the_traced_program_multiplies(name, variant, shape):
     model = encoder(name, variant)
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
-    with cpu.forms(False):
-        jaxpr = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False)["pooled"])(variables, x)
+    jaxpr = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False)["pooled"])(variables, x)
     expected = multiplied(jaxpr.jaxpr)
     if name == "spectrogram_cnn":
         front_end = functools.partial(spectrogram.log_mel, **(model.front_end_options or {}))
