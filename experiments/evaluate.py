@@ -50,12 +50,12 @@ def evaluate_run(workdir: pathlib.Path) -> None:
         name = f"{data['name']}-{name}"
         # Another dataset without splits is scored as a whole; of the run's own, the model knows most clips.
         another = _DATA.value and [data["name"], data["root"], data["manifest"]] != own
-        folder = prepare.ensure(data, whole=_SPLIT.value if another else "")
+        folder = prepare.ensure(data, whole=_SPLIT.value if another else "", allow=allow)
         prepare.warn_of_clips_without_record(folder)
         records = pseudo_fakes.add(Records(folder, _SPLIT.value), data, training=False)
         missing = read_without_record(folder, _SPLIT.value)
     else:
-        folder = experiment.prepare_records(config, workdir)
+        folder = experiment.prepare_records(config, workdir, allow)
         records = experiment.open_splits(config, folder)[_SPLIT.value]
         missing = experiment.without_record(config, folder, _SPLIT.value)
     with Termination() as termination:

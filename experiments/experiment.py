@@ -90,7 +90,7 @@ def _produce(
     config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str], termination: Termination
 ) -> _Produced:
     """Trains the config's model, and writes the score tables of validation and test."""
-    folder = prepare_records(config, workdir)
+    folder = prepare_records(config, workdir, allow)
     splits = open_splits(config, folder)
     training = train.train(config, workdir, splits, termination, allow)
     best = best_model.load(workdir, config, allow)
@@ -159,7 +159,7 @@ def without_record(config: Mapping[str, Any], folder: pathlib.Path, split: str) 
     return read_without_record(folder, split)
 
 
-def prepare_records(config: Mapping[str, Any], workdir: pathlib.Path) -> pathlib.Path:
+def prepare_records(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] = ()) -> pathlib.Path:
     """The folder of the config's records, made by the primary process if it is missing; the run notes where it is.
 
     Where the raw data are gone, the records are those that the run has noted.
@@ -167,7 +167,7 @@ def prepare_records(config: Mapping[str, Any], workdir: pathlib.Path) -> pathlib
     note, folder = workdir / "records_folder.txt", None
     if distributed.is_primary():
         try:
-            folder = prepare.ensure(config["data"], train=not config["folds"])
+            folder = prepare.ensure(config["data"], train=not config["folds"], allow=allow)
         except FileNotFoundError as error:
             folder = pathlib.Path(note.read_text().strip()) if note.is_file() else None
             if folder is None or not (folder / "records.json").is_file():

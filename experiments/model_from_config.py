@@ -26,7 +26,7 @@ def make_model(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Model:
     tuning = config["finetune"]
     if tuning["mode"] == "frozen":
         spec = {"frozen": True, **spec}
-    model = build(spec, allow=allow)
+    model = _as("Model", "model", build(spec, allow=allow))
     return lora.Adapted(model, tuning["rank"], tuning["alpha"]) if tuning["mode"] == "lora" else model
 
 
@@ -58,12 +58,20 @@ def with_published_fields(config: Mapping[str, Any], allow: Sequence[str] = ()) 
 
 def make_task(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
     """The task of `config.task`."""
-    return build(config["task"], "Task", allow=allow)
+    return _as("Task", "task", build(config["task"], allow=allow))
 
 
 def make_evaluator(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
     """What reports on the score tables of the config's task: an Evaluator of experiments/evaluators."""
-    return build(make_task(config, allow).evaluator, "Evaluator", allow=allow)
+    return _as("Evaluator", "task", build(make_task(config, allow).evaluator, allow=allow))
+
+
+def _as(symbol: str, section: str, built: Any) -> Any:
+    """What was built, if it is what the config's section is for."""
+    if type(built).__name__ != symbol:
+        found = f"{type(built).__module__}.{type(built).__name__}"
+        raise ValueError(f"config.{section}: expected the name of a file that defines a {symbol}, found {found}")
+    return built
 
 
 def _with_dtype(spec: Any, dtype: str) -> Any:

@@ -6,13 +6,11 @@ things tell fakes from reals; the exit code is 1 if a leak is found.
 
 import collections
 import dataclasses
-import importlib
-import inspect
 import json
 import pathlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import app, flags, logging
@@ -20,6 +18,7 @@ from absl import app, flags, logging
 from data_pipelines import cache, clip
 from data_pipelines.prepare import beam, record_files, records, splits
 from experiments.figures import contact_sheet
+from mmdf_jax.build import build
 
 _LABELS = {"0": "real", "1": "fake"}
 _SHOWN = 20  # clips with something to say that the summary names
@@ -30,6 +29,7 @@ def ensure(
     *,
     whole: str = "",
     train: bool = False,
+    allow: Sequence[str] = (),
     workers: int = 0,
     max_bad: float = 1.0,
     runner: records.Runner | None = None,
@@ -42,6 +42,7 @@ def ensure(
         dataset that makes itself, the records there are taken as they are.
       whole: the split of all clips if their dataset has no splits; "" deals them out. Either has its own records.
       train: whether a detector is to be trained on the splits; see splits.check.
+      allow: packages outside the project that the reader's name may lie in.
       workers, max_bad, runner: see records.prepare.
 
     Raises ValueError or FileNotFoundError with one clear line.
@@ -51,7 +52,7 @@ def ensure(
         if train:
             splits.check([row.clip for _, row in records.read_index(as_they_are)], fakes_are_made=fakes_are_made)
         return as_they_are
-    clips, crops, folder = _plan(data, whole)
+    clips, crops, folder = _plan(data, whole, allow)
     if train:
         splits.check(clips, fakes_are_made=fakes_are_made)
     return records.prepare(
@@ -95,10 +96,12 @@ def _finished(data: Mapping[str, Any]) -> pathlib.Path | None:
     return pathlib.Path(data["out"])
 
 
-def _plan(data: Mapping[str, Any], whole: str = "") -> tuple[list[clip.Clip], records.Crops, pathlib.Path]:
+def _plan(
+    data: Mapping[str, Any], whole: str = "", allow: Sequence[str] = ()
+) -> tuple[list[clip.Clip], records.Crops, pathlib.Path]:
     """The clips, their crops and the folder where their records are or will be."""
     crops = crops_from(data.get("crops") or {})
-    clips = read_clips(data["name"], _options(data))
+    clips = read_clips(data["name"], _options(data), allow)
     if whole and not any(one.split for one in clips):
         clips = [dataclasses.replace(one, split=whole) for one in clips]
     if data.get("out"):
@@ -117,18 +120,18 @@ def _options(data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: data[key] for key in ("root", "manifest") if data.get(key)} | dict(data.get("options") or {})
 
 
-def read_clips(name: str, options: Mapping[str, Any]) -> list[clip.Clip]:
-    """What the reader `name` finds with these options. ValueError if there is no such reader or option."""
+def read_clips(name: str, options: Mapping[str, Any], allow: Sequence[str] = ()) -> list[clip.Clip]:
+    """What the reader `name` finds with these options: a file of data_pipelines/datasets, or a dotted name in `allow`.
+
+    Raises ValueError if there is no such reader or option.
+    """
+    if "." in name:
+        return build({"name": name, **options}, allow=allow)
     folder = pathlib.Path(records.__file__).parents[1] / "datasets"
     known = sorted(path.stem for path in folder.glob("[a-z]*.py"))
     if name not in known:
         raise ValueError(f"there is no dataset {name!r}; known: {', '.join(known)}")
-    read = importlib.import_module(f"data_pipelines.datasets.{name}").read
-    try:
-        inspect.signature(read).bind(**options)
-    except TypeError as error:
-        raise ValueError(f"the reader of {name} takes {inspect.signature(read)}: {error}") from None
-    return read(**options)
+    return build({"name": f"data_pipelines.datasets.{name}", **options})
 
 
 def crops_from(fields: Mapping[str, Any]) -> records.Crops:

@@ -8,7 +8,6 @@ always the same; training asks for another draw of it at each visit.
 import collections
 import dataclasses
 import hashlib
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -23,6 +22,7 @@ from data_pipelines.loading.windows import FPS, SAMPLE_RATE
 from data_pipelines.prepare import faces
 from data_pipelines.record import IMAGES
 from data_pipelines.source import Source
+from mmdf_jax.build import build
 
 SAMPLES = SAMPLE_RATE // FPS  # of sound, that a frame lasts
 _SPAN = (0.8, 1.6)  # s, of a partial fake
@@ -184,29 +184,9 @@ class Dubbed(Kind):
         return _spliced(out, other * min(level, 32767 / max(np.abs(other).max(), 1.0)), span)
 
 
-KINDS: dict[str, type[Kind]] = {
-    f"{__name__}.{kind.__name__}": kind for kind in (SelfBlended, Vocoded, SelfBlendedVocoded, Recoded, Shifted, Dubbed)
-}
-
-
-def kind(spec: Mapping[str, Any]) -> Kind:
-    """A kind from plain data: `{'name': 'data_pipelines.fakes.pseudo_fakes.SelfBlended', 'partial': 0.5}`.
-
-    Raises:
-      ValueError: an unknown kind, or a field that it does not have.
-    """
-    fields = dict(spec)
-    name = fields.pop("name", "")
-    if name not in KINDS:
-        raise ValueError(f"data.pseudo_fakes: unknown kind {name!r}; known: {', '.join(KINDS)}")
-    options = list(inspect.signature(KINDS[name]).parameters)
-    if unknown := sorted(set(fields) - set(options)):
-        raise ValueError(f"data.pseudo_fakes: {name} has no field {unknown[0]!r}; it has {', '.join(options)}")
-    return KINDS[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
-
-
 def add(records: Source, data: Mapping[str, Any], *, training: bool) -> Source:
-    """The records with the pseudo-fakes that a config's `data.pseudo_fakes` asks for, as a list of `kind` specs.
+    """The records with the pseudo-fakes that a config's `data.pseudo_fakes` asks for, as a list of specs
+    such as `{'name': 'data_pipelines.fakes.pseudo_fakes.SelfBlended', 'partial': 0.5}`.
 
     Kinds that change what is not among `data.streams` are left out. For evaluation they come only where there is no
     fake.
@@ -217,7 +197,7 @@ def add(records: Source, data: Mapping[str, Any], *, training: bool) -> Source:
     specs = data.get("pseudo_fakes") or ()
     if not specs or (not training and any(row.clip.label == 1 for row in records.index)):
         return records
-    kinds = [kind(spec) for spec in specs]
+    kinds = [build(spec) for spec in specs]
     return PseudoFakes(records, [k for k in kinds if k.shows(list(data["streams"]))], window=data["window"])
 
 

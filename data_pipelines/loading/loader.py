@@ -19,6 +19,7 @@ from data_pipelines.loading import sampling, transforms
 from data_pipelines.loading.batches import EvaluationBatches, LoaderError, Share, TrainingBatches
 from data_pipelines.loading.windows import Window
 from data_pipelines.source import Source
+from mmdf_jax.build import build
 
 FORGIVEN = 3  # unreadable clips before their share of the clips seen is looked at
 WORKER_GRACE = 30.0  # s that a worker outlives a SIGTERM, for its parent to finish the step and save
@@ -65,9 +66,9 @@ class Settings:
         """What `augment` names.
 
         Raises:
-          ValueError: see `transform`; or one that changes time in a way that the targets could not follow.
+          ValueError: see build; or one that changes time in a way that the targets could not follow.
         """
-        made = tuple(transform(spec) for spec in self.augment)
+        made = tuple(build(spec) for spec in self.augment)
         if lost := [name for name in self.targets if name != "method" and any(each.changes_time for each in made)]:
             name = next(type(each).__name__ for each in made if each.changes_time)
             raise ValueError(f"data.augment: {name} changes time, which data.targets.{lost[0]} cannot follow; drop one")
@@ -208,27 +209,6 @@ class Batches(Iterator[dict[str, np.ndarray]]):
 def _close(iterators: list[Any]) -> None:
     while iterators:
         iterators.pop().close()
-
-
-def transform(spec: Mapping[str, Any]) -> transforms.Transform:
-    """One augmentation from plain data: `{'name': 'data_pipelines.loading.transforms.HorizontalFlip', 'p': 0.5}`.
-
-    Raises:
-      ValueError: a name outside of data_pipelines.loading.transforms, or a field that the transform does not have.
-    """
-    fields = dict(spec)
-    name = fields.pop("name", "")
-    kinds = {
-        f"{transforms.__name__}.{n}": kind
-        for n, kind in vars(transforms).items()
-        if isinstance(kind, type) and issubclass(kind, transforms.Transform) and n[0] != "_" and n != "Transform"
-    }
-    if name not in kinds:
-        raise ValueError(f"data.augment: unknown transform {name!r}; known: {', '.join(kinds)}")
-    options = [field.name for field in dataclasses.fields(kinds[name])]
-    if unknown := sorted(set(fields) - set(options)):
-        raise ValueError(f"data.augment: {name} has no field {unknown[0]!r}; it has {', '.join(options)}")
-    return kinds[name](**fields)
 
 
 # Worker processes

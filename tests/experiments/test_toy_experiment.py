@@ -31,6 +31,7 @@ def test_a_regression_per_frame_trains_and_reports(tmp_path):
     assert f"mean absolute error {float(row['MAE']):.3f} [" in out and "step 40: validation mae" in out
     assert float(row["MAE"]) < 0.05
     table = list(csv.DictReader((tmp_path / "run" / "scores" / "test.csv").read_text().splitlines()))
+    assert {entry["dataset"] for entry in table} == {"toy"}
     assert len(table) == 12 and "score" not in table[0] and table[0]["seen_as"] == "a film"
     timelines = [json.loads(entry["truth"]) for entry in table]
     assert max(map(len, timelines)) > 4  # longer than one window of 0.8 s at 5 frames a second

@@ -26,7 +26,7 @@ def test_nested_specs_are_built_and_lists_become_tuples():
 
 
 def test_tasks_export_task():
-    task = build({"name": "mmdf_jax.tasks.detection", "smoothing": 0.1}, "Task")
+    task = build({"name": "mmdf_jax.tasks.detection", "smoothing": 0.1})
     assert task == detection.Task(smoothing=0.1)
 
 
@@ -44,6 +44,10 @@ def test_tasks_export_task():
         "mmdf_jax.encodersx.clip",
         "mmdf_jax.encoders.clip.Model",
         "mmdf_jax.encoders..clip",
+        "data_pipelines.loading.transforms.np",
+        "data_pipelines.loading.transforms.Transform",
+        "data_pipelines.loading.loader.Settings",
+        "data_pipelines.datasets._layout",
         "mmdf_jax.encoders.clip; import os",
         "../evil",
         "",
@@ -70,9 +74,27 @@ def test_an_allowed_package_is_imported(tmp_path, monkeypatch):
     assert build({"name": "my_lab_models.probe", "width": 5}, allow=["my_lab_models"]).width == 5
 
 
-def test_a_class_that_the_module_only_imports_is_not_built():
-    with pytest.raises(ValueError, match="defines no class Block"):
-        build({"name": "mmdf_jax.encoders.clip"}, "Block")
+def test_only_what_a_file_defines_itself_is_built(tmp_path, monkeypatch):
+    package = tmp_path / "my_lab_files"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "borrowed.py").write_text("from mmdf_jax.encoders.clip import Model\n")
+    (package / "both.py").write_text("class Model: ...\nclass Task: ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name, found in (("borrowed", "none"), ("both", "several")):
+        with pytest.raises(ValueError, match=f"must define one of Model, Task, Evaluator, read, found {found}"):
+            build({"name": f"my_lab_files.{name}"}, allow=["my_lab_files"])
+    assert type(build({"name": "my_lab_files.both.Task"}, allow=["my_lab_files"])).__name__ == "Task"
+
+
+def test_classes_of_a_family_and_readers(tmp_path):
+    flip = build({"name": "data_pipelines.loading.transforms.HorizontalFlip", "p": 1.0})
+    assert type(flip).__name__ == "HorizontalFlip" and flip.p == 1
+    kind = build({"name": "data_pipelines.fakes.pseudo_fakes.Vocoded", "bands": [8, 9]})
+    assert kind.bands == (8, 9)
+    (tmp_path / "clips.csv").write_text("path,label\na.mp4,1\n")
+    (clip,) = build({"name": "data_pipelines.datasets.folder", "manifest": str(tmp_path / "clips.csv")})
+    assert clip.label == 1
 
 
 def test_unknown_fields_and_variants_list_the_known_ones():

@@ -81,12 +81,12 @@ def test_missing_record_files_stop_an_evaluation():
         ({"window": 0}, "data.window: expected at least"),
         ({"trim_silence": 60.0}, "data.trim_silence: expected decibels of full scale from -120 to 0"),
         ({"balance": "classes"}, "data.balance: expected one of none, label, method, found 'classes'"),
-        ({"augment": [{"name": "os.system"}]}, "unknown transform 'os.system'; known: "),
+        ({"augment": [{"name": "os.system"}]}, "'os.system' is outside the allowed packages"),
         ({"augment": [{"name": "data_pipelines.loading.transforms.np"}]}, "unknown transform"),
         ({"augment": [{"name": "data_pipelines.loading.transforms.Transform"}]}, "unknown transform"),
         (
             {"augment": [{"name": "data_pipelines.loading.transforms.HorizontalFlip", "prob": 1}]},
-            "has no field 'prob'; it has p",
+            "has no field prob; known: p",
         ),
     ],
 )

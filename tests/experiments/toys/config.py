@@ -9,11 +9,11 @@ from tests.experiments import micro
 
 def get_config(arg=None):
     config = micro.get_config(arg)
-    config.data.streams = {"video": {"fps": 5.0, "size": 32}}
-    config.model = {
-        "name": "mmdf_jax.models.unimodal",
-        "encoders": {"video": {"name": "toys.thumbnails", "cells": 2}},
-    }
+    config.data.name = "toys.heads"
+    config.data.streams = {"video": {"fps": 5.0, "size": 32}, "audio": {}}
+    audio = config.model.encoders["audio"]
+    config.model.encoders = {"video": {"name": "toys.thumbnails", "cells": 2}, "audio": audio}
+    config.model.fusion = {"name": "toys.means"}
     config.pretrained = {}
     config.task = {"name": "toys.frame_levels"}
     config.train.select = "mae"

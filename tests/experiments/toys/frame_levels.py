@@ -1,4 +1,4 @@
-"""A toy task and its report: a regression per frame, to show that nothing but binary detection is built in."""
+"""A toy task: a regression per frame, to show that nothing but binary detection is built in."""
 
 import dataclasses
 from typing import ClassVar
@@ -6,17 +6,15 @@ from typing import ClassVar
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.report import terminal
-from experiments.score_table import Table, curve
+from experiments.score_table import curve
 from mmdf_jax import losses
-from mmdf_jax.stats.bootstrap import interval
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
     """The mean brightness of each video frame, in [0, 1]."""
 
-    evaluator: ClassVar = {"name": "toys.frame_levels"}
+    evaluator: ClassVar = {"name": "toys.frame_report"}
     directions: ClassVar = {"mae": "min"}
 
     def loss(self, outputs, batch):
@@ -43,30 +41,3 @@ def truth(batch):
 
 def error(row):
     return float(np.nanmean(np.abs(curve(row, "level") - curve(row, "truth"))))
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluator:
-    """The mean absolute error over clips, with its interval over identities."""
-
-    headline = ("MAE",)
-    averaged = ()
-
-    def results(self, val, test, *, samples):
-        errors = np.array([error(row) for row in test if row.ok])
-        groups = [row.group for row in test if row.ok]
-        mae = interval(lambda _, e: e.mean(), np.zeros(len(errors), int), errors, groups, samples=samples)
-        return {"MAE": mae.value, "MAE low": mae.low, "MAE high": mae.high, "Clips": len(errors)}
-
-    def tables(self, test, row, *, samples):
-        return {"clips": Table(("clip", "error"), [{"clip": r.clip_id, "error": error(r)} for r in test if r.ok])}
-
-    def figures(self, test, row, *, title, samples):
-        return {}
-
-    def text(self, row, tables, scored):
-        value = terminal.with_interval(row["MAE"], row["MAE low"], row["MAE high"])
-        return [*terminal.heading(row, scored), f"mean absolute error {value}"]
-
-    def pooled(self, tables):
-        return [row for table in tables for row in table]
