@@ -16,12 +16,12 @@ def test_only_one_process_may_write(tmp_path):
         pass
 
 
-def test_the_config_is_settled_once(tmp_path):
+def test_the_config_is_written_once_and_compared_after(tmp_path):
     config = {"data": {"workers": 0, "batch_size": 4}, "rules": (("a", 0.0),)}
-    run_directory.settle_config(tmp_path, config)
-    run_directory.settle_config(tmp_path, {**config, "data": {"workers": 7, "batch_size": 4}})
+    run_directory.write_or_compare_config(tmp_path, config)
+    run_directory.write_or_compare_config(tmp_path, {**config, "data": {"workers": 7, "batch_size": 4}})
     with pytest.raises(ValueError, match=r"data.batch_size: 4 there, 8 now"):
-        run_directory.settle_config(tmp_path, {**config, "data": {"workers": 0, "batch_size": 8}})
+        run_directory.write_or_compare_config(tmp_path, {**config, "data": {"workers": 0, "batch_size": 8}})
 
 
 def test_a_damaged_or_missing_config_is_told(tmp_path):
