@@ -236,8 +236,8 @@ def _(model: resnet3d.Model) -> nn.Module | None:
 
 
 @original.register
-def _(model: spectrogram_cnn.Model) -> nn.Module | None:
-    return None if model.front_end == "cqt" else torch_twins.SpectrogramCnn(model)
+def _(model: spectrogram_cnn.Model) -> nn.Module:
+    return torch_twins.SpectrogramCnn(model)
 
 
 @original.register
