@@ -97,7 +97,11 @@ def read(folder: pathlib.Path, split: str) -> Read:
             shard = bisect.bisect(starts, first) - 1
             start, end = starts[shard], min(last, starts[shard + 1])
             # By range: a list of numbers, as TFDS's data source asks for, takes time for every example of the file.
-            found += opened(shard).read(first - start, end - start)
+            try:
+                found += opened(shard).read(first - start, end - start)
+            except Exception as error:  # array_record raises bare RuntimeError, IndexError and ValueError
+                name = pathlib.Path(shards[shard].filename).name
+                raise ValueError(f"the file {name} is damaged or cut short: {error}") from error
             first = end
         features = (parse(example).features.feature for example in found)
         return [{name: feature[name].bytes_list.value for name in names} for feature in features]

@@ -137,8 +137,9 @@ def test_ensure_takes_finished_records_as_they_are(manifest, tmp_path):
     ("fields", "words"),
     [
         ({"name": "imagenet"}, "no dataset 'imagenet'; known: .*folder.*talking_heads"),
-        ({"name": "../evil"}, "no dataset"),
-        ({"options": {"speed": 3}}, "the reader of folder takes"),
+        ({"name": "../evil"}, "must be a module path"),
+        ({"name": "os.path"}, "outside the allowed packages"),
+        ({"options": {"speed": 3}}, "datasets.folder has no field speed; known: root, manifest"),
         ({"crops": {"size": 3}}, "crops has no field size; known: face, face_size"),
         ({"manifest": ""}, "needs config.data.manifest"),
     ],

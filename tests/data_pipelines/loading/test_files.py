@@ -1,6 +1,7 @@
 """From media files to batches."""
 
 import logging
+import re
 import shutil
 
 import numpy as np
@@ -63,3 +64,16 @@ def test_damaged_record_files_are_told_by_clip(prepared, tmp_path, caplog):
     assert not batch["audio"][0].any()
     assert batch["image_mask"][:4].all()
     assert [r.getMessage().split(":")[:2] for r in caplog.records] == [["real", " not scored"]]
+
+
+@pytest.mark.parametrize("kept", (0.3, 0.9))
+def test_record_files_cut_short_name_the_file(prepared, tmp_path, kept):
+    folder = tmp_path / "records"
+    shutil.copytree(prepared, folder)
+    (file,) = folder.glob("clips/*/*.array_record*")
+    data = file.read_bytes()
+    file.write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(
+        ValueError, match=f"record 0 of split 'test' .*the file {re.escape(file.name)} is damaged or cut"
+    ):
+        records.Records(folder, "test")[0]["audio"][:]
