@@ -10,7 +10,8 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from data_pipelines.prepare.records import Records, Selection
+from data_pipelines.prepare.records import Selection
+from data_pipelines.source import Source
 from experiments import checkpoints, distributed, model_from_config
 from experiments.evaluators import scoring
 from experiments.figures import attention as attention_figure
@@ -32,7 +33,7 @@ class BestModel:
     variables: Any
     step: int
 
-    def score(self, records: Records, title: str, termination: Termination) -> scoring.Scores:
+    def score(self, records: Source, title: str, termination: Termination) -> scoring.Scores:
         """Scores every clip of `records`; `title` stands before the progress bar."""
         return scoring.score(
             self.predict,
@@ -66,7 +67,7 @@ def load(workdir: pathlib.Path, config: Mapping[str, Any], allow: Sequence[str] 
 
 
 def attention_maps(
-    run: BestModel, records: Records, scores: Sequence[ScoreRow], examples: int = 6
+    run: BestModel, records: Source, scores: Sequence[ScoreRow], examples: int = 6
 ) -> list[AttentionMaps]:
     """Attention over the middle window of a few clips: the first real ones, and one of each manipulation method.
 

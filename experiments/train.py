@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from clu import parameter_overview
 
-from data_pipelines.prepare.records import Records
+from data_pipelines.source import Source
 from experiments import checkpoints, distributed, environment, features, model_from_config, progress
 from experiments.evaluators import scoring
 from experiments.metrics_log import MetricsLog
@@ -26,7 +26,7 @@ from mmdf_jax import optim
 def train(
     config: Mapping[str, Any],
     workdir: pathlib.Path,
-    splits: Mapping[str, Records],
+    splits: Mapping[str, Source],
     termination: Termination,
     allow: Sequence[str] = (),
 ) -> dict[str, Any]:
