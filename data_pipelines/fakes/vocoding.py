@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmdf_jax.audio import SAMPLE_RATE
+from mmdf_jax.audio import SAMPLE_RATE, mel_filters
 
 _WINDOW, _HOP = 800, 200  # 50 ms every 12.5 ms
 
@@ -20,7 +20,7 @@ def phase_loss(samples: np.ndarray, bands: int, iterations: int, rng: np.random.
     samples = np.pad(np.asarray(samples, np.float32), (0, max(0, _WINDOW - length)))  # float32: twice as fast
     options = {"nperseg": _WINDOW, "noverlap": _WINDOW - _HOP}
     spectrum = scipy.signal.stft(samples, **options)[2]
-    filters = mel_filters(bands)
+    filters = mel_filters(SAMPLE_RATE, _WINDOW, bands, 0.0, None).T
     bank = scipy.sparse.csr_array(filters)  # few entries, and a BLAS would fight other workers for threads
     mel = bank @ (spectrum.real**2 + spectrum.imag**2) / filters.sum(1, keepdims=True)
     magnitude = np.sqrt(bank.T @ mel / np.maximum(filters.sum(0), 1e-3)[:, None])
@@ -31,14 +31,6 @@ def phase_loss(samples: np.ndarray, bands: int, iterations: int, rng: np.random.
         spectrum = magnitude * again / np.maximum(np.abs(again), 1e-9)
     made = _inverse(spectrum, len(samples), options)[:length]
     return made * np.sqrt(np.mean(samples[:length] ** 2) / max(np.mean(made**2), 1e-12))
-
-
-def mel_filters(bands: int) -> np.ndarray:
-    """Triangles [bands w], evenly spaced on the mel scale (2595 log10(1 + f / 700)) from 0 to 8 kHz, none empty."""
-    mel = 2595 * np.log10(1 + np.fft.rfftfreq(_WINDOW, 1 / SAMPLE_RATE) / 700)
-    edges = np.linspace(0, mel[-1], bands + 2)
-    width = np.maximum(edges[1] - edges[0], np.gradient(mel))  # low bands are narrower than the spectrum's bins
-    return np.maximum(1 - np.abs(mel - edges[1:-1, None]) / width, 0).astype(np.float32)
 
 
 def _inverse(spectrum: np.ndarray, length: int, options: dict[str, int]) -> np.ndarray:
