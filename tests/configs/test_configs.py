@@ -66,7 +66,7 @@ def take_steps(config, count):
         functools.partial(model_from_config.init, model, config), jax.random.key(0), None
     )
     settings = {**config["optimizer"], "learning_rate": 1e-3, "warmup_steps": 0}
-    rates = model_from_config.learning_rates(config, variables["params"])
+    rates = model_from_config.learning_rates(config, model, variables["params"])
     optimizer, _ = optim.make(settings, variables["params"], 10, rates)
 
     @jax.jit
