@@ -78,7 +78,7 @@ def main(argv: list[str]) -> None:
         if _CONFIG.value and (encoders or _REFERENCE.value):
             raise ValueError("--config is measured alone: leave out --encoder and --reference")
         if not encoders and not _CONFIG.value:
-            encoders = [(name, variant) for name in _known() for variant in getattr(_module(name), "BENCHMARK", ())]
+            encoders = _standard()
         _check_references(_REFERENCE.value)
         # torch's threads spin while they wait. Then they take the cores from every other thread, XLA's own among
         # them, and torch gets up to 60 times slower.
@@ -104,6 +104,11 @@ def _known() -> list[str]:
 
 def _module(name: str) -> ModuleType:
     return importlib.import_module(f"mmdf_jax.encoders.{name}")
+
+
+def _standard() -> list[tuple[str, str]]:
+    """Name and variant of what is measured by default."""
+    return [(name, variant) for name in _known() for variant in getattr(_module(name), "BENCHMARK", ())]
 
 
 def _encoder(spec: str) -> tuple[str, str]:
