@@ -29,6 +29,8 @@ ENCODERS = {
     },
     "spectrogram_cnn": {"tiny": ("tiny", ""), "base": ("resnet18", ""), "resnet34": ("resnet34", "")},
 }
+# learning rates at size=tiny: from scratch, layer-normed encoders want a lower one than the common
+TINY_RATES = {"wav2vec2": 1e-3, "hubert": 1e-3}
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -37,4 +39,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     variant, weights = common.choose(ENCODERS, args)
     config = common.base(args)
     config.data.streams = ConfigDict({"audio": {}})
-    return common.unimodal(config, args, "audio", variant, weights)
+    common.unimodal(config, args, "audio", variant, weights)
+    if args.size == "tiny":
+        config.optimizer.learning_rate = TINY_RATES.get(args.encoder, config.optimizer.learning_rate)
+    return config

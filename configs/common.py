@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from ml_collections import ConfigDict
 
 SIZES = ("tiny", "base")
-LAYER_NORMED = ("clip", "dinov2", "convnext", "cnn_lstm", "wav2vec2", "hubert")  # which want a lower rate from scratch
 # What `pseudo_fakes=true` makes of real clips; of these, each experiment gets those that its streams show.
 PSEUDO_FAKES = ("SelfBlended", "Vocoded", "SelfBlendedVocoded", "Dubbed")
 
@@ -143,8 +142,6 @@ def unimodal(config: ConfigDict, args: ConfigDict, stream: str, variant: str, so
     config.model.name = "mmdf_jax.models.unimodal"
     config.model.encoders = ConfigDict({stream: {"name": f"mmdf_jax.encoders.{args.encoder}", "variant": variant}})
     config.model.dropout = 0.1
-    if args.size == "tiny" and args.encoder in LAYER_NORMED:
-        config.optimizer.learning_rate = 1e-3
     config.task = ConfigDict(
         {
             "name": "mmdf_jax.tasks.detection",

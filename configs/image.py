@@ -42,6 +42,8 @@ ENCODERS = {
         "b7": ("b7", "google/efficientnet-b7"),
     },
 }
+# learning rates at size=tiny: from scratch, layer-normed encoders want a lower one than the common
+TINY_RATES = {"clip": 1e-3, "dinov2": 1e-3, "convnext": 1e-3}
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -52,6 +54,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config = common.base(args)
     config.data.streams = ConfigDict({"image": {"frames": 4 if tiny else 8, "size": 64 if tiny else 224}})
     common.unimodal(config, args, "image", variant, weights)
+    if tiny:
+        config.optimizer.learning_rate = TINY_RATES.get(args.encoder, config.optimizer.learning_rate)
     if tiny and args.encoder in ("clip", "dinov2"):  # from scratch, transformers take longer, and small patches
         config.train.steps, config.train.eval_steps = 900, 150
         config.model.encoders.image.patch = 8

@@ -35,6 +35,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config = common.base(args)
     config.data.streams = ConfigDict({"video": {"fps": 5.0 if tiny else 12.5, "size": 64 if tiny else 112}})
     common.unimodal(config, args, "video", variant, weights)
-    if tiny and args.encoder == "cnn_lstm":  # ConvNeXt from scratch takes longer than batch-normed networks
+    if tiny and args.encoder == "cnn_lstm":  # ConvNeXt from scratch: longer than batch-normed networks, and slower
+        config.optimizer.learning_rate = 1e-3
         config.train.steps, config.train.eval_steps = 720, 120
     return config

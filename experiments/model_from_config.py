@@ -104,7 +104,7 @@ def load_pretrained(config: Mapping[str, Any], model: Model, variables: Mapping[
       WeightsError: weights missing, damaged, or of another model; one line.
     """
     params, stats = dict(variables["params"]), dict(variables["batch_stats"])
-    modules = (model.model if isinstance(model, lora.Adapted) else model).encoders
+    modules = _encoders(model)
     for stream, spec in config["pretrained"].items():
         if not spec["source"]:
             continue
@@ -127,14 +127,19 @@ def load_pretrained(config: Mapping[str, Any], model: Model, variables: Mapping[
     return {**variables, "params": params, "batch_stats": stats}
 
 
-def learning_rates(config: Mapping[str, Any], params: Any) -> Any:
+def _encoders(model: Model) -> Mapping[str, nn.Module]:
+    return getattr(model.model if isinstance(model, lora.Adapted) else model, "encoders", {})
+
+
+def learning_rates(config: Mapping[str, Any], model: Model, params: Any) -> Any:
     """Each parameter's learning-rate multiplier: of `config.optimizer.rules` times that of `config.finetune`.
 
     Raises:
       ValueError: a rule that matches nothing, an unknown mode, or nothing is left to train.
     """
     ruled = optim.multipliers(params, config["optimizer"]["rules"])
-    return jax.tree.map(operator.mul, ruled, finetune.rates(params, config["finetune"]))
+    after = {stream: finetune.last(encoder) for stream, encoder in _encoders(model).items()}
+    return jax.tree.map(operator.mul, ruled, finetune.rates(params, config["finetune"], after))
 
 
 def what_trains(params: Any, rates: Any) -> str:

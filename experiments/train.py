@@ -58,7 +58,7 @@ def train(
     init = functools.partial(model_from_config.init, model, config)
     init_key, train_key = jax.random.split(jax.random.key(config["seed"]))
     abstract = jax.eval_shape(init, init_key)
-    rates = model_from_config.learning_rates(config, abstract["params"])
+    rates = model_from_config.learning_rates(config, model, abstract["params"])
     optimizer, learning_rate = optim.make(config["optimizer"], abstract["params"], steps, rates)
 
     def make_state(variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,24 @@ Reduction = Literal["mean", "median", "curve", "stitched"]
 
 
 class Encoder(Protocol):
-    """One stream to tokens: a file in `mmdf_jax/encoders`."""
+    """One stream to tokens: a file in `mmdf_jax/encoders`, which defines it as `Model`.
+
+    The file says all that others must know of the encoder. A file in `mmdf_jax/encoders` has
+
+        VARIANTS   {variant: fields of Model}, "tiny" among them
+        EXAMPLE    jax.ShapeDtypeStruct of the smallest input that initialises the model
+
+    and what may be left out:
+
+        LAST       what comes after the last block and trains with it: regular expressions of names in the parameters,
+                   see `mmdf_jax.finetune`
+        macs(model, shape) -> Macs    multiply-adds of one input, see `mmdf_jax.flops`; without it the benchmark prints
+                   no FLOPs
+        BENCHMARK  the variants that the benchmark measures when it is told none
+        SHALLOW    fields, as a config writes them, that cut any variant to the fewest blocks that show each kind: for
+                   tests
+        MODEL_TYPES, RULES, DROPS, from_config    published weights, see `mmdf_jax.weights.rules`
+    """
 
     def __call__(
         self, x: Array, *, valid: Array | None = None, train: bool = False, capture: Sequence[str] = ()

@@ -201,7 +201,7 @@ def check_agreement(model: nn.Module, variables: Mapping[str, Any], original: An
 
 
 def encoder_macs(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> flops.Macs | None:
-    """Multiply-adds of a detector's encoders on one sample of these streams; None where the table lacks one.
+    """Multiply-adds of a detector's encoders on one sample of these streams; None where the file of one counts none.
 
     The encoders are all but a few percent of a detector.
     """

@@ -4,6 +4,7 @@ Weights: `openai/clip-vit-*` on the Hugging Face hub, or any CLIPModel, CLIPVisi
 CLIPVisionModelWithProjection that transformers has saved.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax import flops
 from mmdf_jax.layers.mlp import gelu, quick_gelu
 from mmdf_jax.layers.norm import LayerNorm
 from mmdf_jax.layers.patch import PatchEmbed, resize_grid
@@ -94,6 +96,13 @@ class Model(nn.Module):
         return out
 
 
+def macs(model: Model, shape: Sequence[int]) -> flops.Macs:
+    """Multiply-adds on one input of this shape, see `mmdf_jax.flops`."""
+    n = math.prod(size // model.patch for size in shape[:2])
+    blocks = model.depth * flops.transformer_block(n + 1, model.width, model.mlp_hidden)
+    return flops.Macs(n * model.patch**2 * shape[2] * model.width, blocks + model.width * model.projection)
+
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "tiny": dict(patch=16, width=96, depth=3, heads=3, mlp_hidden=384, image_size=64),
     "b32": dict(patch=32),
@@ -103,6 +112,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.uint8)
+SHALLOW: dict[str, Any] = dict(depth=1)
+BENCHMARK = ("b32",)
+LAST = ("post_norm", "projection")
 MODEL_TYPES = ("clip", "clip_vision_model")
 
 _V = r"(?:vision_model\.)?"

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax import flops
 from mmdf_jax.encoders import convnext, efficientnet
 from mmdf_jax.layers.lstm import LSTM
 from mmdf_jax.typing import Array, Dtype, Outputs
@@ -56,6 +57,19 @@ class Model(nn.Module):
         }
 
 
+def macs(model: Model, shape: Sequence[int]) -> flops.Macs:
+    """Multiply-adds on one input of this shape, see `mmdf_jax.flops`."""
+    t = shape[0]
+    frame = jax.ShapeDtypeStruct((1, *shape[1:]), jnp.uint8)
+    pooled = jax.eval_shape(lambda x: model.encoder.init_with_output(jax.random.key(0), x, train=False)[0], frame)
+    d, ways, gates = pooled["pooled"].shape[-1], 2 if model.bidirectional else 1, 4 * model.hidden
+    rest = 0
+    for _ in range(model.layers):
+        rest += t * ways * gates * (d + model.hidden)
+        d = ways * model.hidden
+    return flops.macs(model.encoder, shape[1:]) * t + flops.Macs(0, rest)
+
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "tiny": dict(encoder=convnext.Model(**convnext.VARIANTS["tiny"]), hidden=128),
     "efficientnet_b0": dict(),
@@ -63,3 +77,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 2, 64, 64, 3), jnp.uint8)
+SHALLOW: dict[str, Any] = dict(encoder={"name": "mmdf_jax.encoders.convnext", **convnext.SHALLOW})
+BENCHMARK = ("efficientnet_b0",)
+LAST = (r"lstm\d+(_reverse)?",)

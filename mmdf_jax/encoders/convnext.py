@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax import flops
 from mmdf_jax.layers.depthwise import DepthwiseConv
 from mmdf_jax.layers.mlp import DropPath, gelu
 from mmdf_jax.layers.norm import LayerNorm
@@ -84,6 +85,19 @@ class Model(nn.Module):
         return {"tokens": x, "pooled": pooled, "stages": tuple(stages)}
 
 
+def macs(model: Model, shape: Sequence[int]) -> flops.Macs:
+    """Multiply-adds on one input of this shape, see `mmdf_jax.flops`."""
+    h, w, c = shape[0] // model.patch, shape[1] // model.patch, model.widths[0]
+    first, rest = h * w * model.patch**2 * shape[2] * c, 0
+    for i, (depth, width) in enumerate(zip(model.depths, model.widths, strict=True)):
+        if i:
+            h, w = h // 2, w // 2
+            rest += h * w * 4 * c * width
+            c = width
+        rest += depth * h * w * (49 * c + 8 * c**2)
+    return flops.Macs(first, rest)
+
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "tiny": dict(depths=(1, 1, 2, 1), widths=(24, 48, 96, 192), layer_scale=None),
     "t": dict(),
@@ -93,6 +107,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.uint8)
+SHALLOW: dict[str, Any] = dict(depths=(1, 1, 1, 1))
+BENCHMARK = ("t",)
+LAST = ("norm",)
 MODEL_TYPES = ("convnext",)
 
 _C = r"(?:convnext\.)?"

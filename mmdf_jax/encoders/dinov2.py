@@ -4,6 +4,7 @@ Weights: `facebook/dinov2-*` and `facebook/dinov2-with-registers-*` on the Huggi
 Dinov2WithRegistersModel that transformers has saved.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax import flops
 from mmdf_jax.layers.mlp import gelu, quick_gelu
 from mmdf_jax.layers.norm import LayerNorm
 from mmdf_jax.layers.patch import PatchEmbed, resize_grid
@@ -102,6 +104,13 @@ class Model(nn.Module):
         return out
 
 
+def macs(model: Model, shape: Sequence[int]) -> flops.Macs:
+    """Multiply-adds on one input of this shape, see `mmdf_jax.flops`."""
+    n = math.prod(size // model.patch for size in shape[:2])
+    block = flops.transformer_block(n + 1 + model.registers, model.width, model.mlp_hidden, gated=model.gated)
+    return flops.Macs(n * model.patch**2 * shape[2] * model.width, model.depth * block)
+
+
 _SIZES: dict[str, dict[str, Any]] = {
     "s14": dict(width=384, heads=6, mlp_hidden=1536),
     "b14": dict(width=768, heads=12, mlp_hidden=3072),
@@ -115,6 +124,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 56, 56, 3), jnp.uint8)
+SHALLOW: dict[str, Any] = dict(depth=1)
+BENCHMARK = ("s14",)
+LAST = ("norm",)
 MODEL_TYPES = ("dinov2", "dinov2_with_registers")
 
 _D = r"(?:dinov2(?:_with_registers)?\.)?"

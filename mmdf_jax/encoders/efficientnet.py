@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax import flops
 from mmdf_jax.layers.dense import Dense
 from mmdf_jax.layers.depthwise import DepthwiseConv
 from mmdf_jax.layers.mlp import DropPath
@@ -151,6 +152,27 @@ class Model(nn.Module):
         return {"tokens": x, "pooled": nn.Dropout(self.dropout, deterministic=not train)(pooled)}
 
 
+def macs(model: Model, shape: Sequence[int]) -> flops.Macs:
+    """Multiply-adds on one input of this shape, see `mmdf_jax.flops`."""
+
+    def scaled(width: int) -> int:
+        return round_width(model.width * width, model.divisor)
+
+    h, w = shape[0] // 2, shape[1] // 2
+    first, rest, index = h * w * 9 * shape[2] * scaled(model.stem), 0, 0
+    for i, repeat in enumerate(model.repeats):
+        for j in range(math.ceil(model.depth * repeat)):
+            c, d = scaled(model.outputs[i] if j else model.inputs[i]), scaled(model.outputs[i])
+            hidden = c * model.expands[i]
+            rest += h * w * c * hidden if model.expands[i] != 1 else 0
+            if model.strides[i] == 2 and j == 0:
+                extra = index in model.square_padding
+                h, w = (h + extra) // 2, (w + extra) // 2
+            rest += h * w * hidden * (model.sizes[i] ** 2 + d) + 2 * hidden * max(1, int(c * model.squeeze))
+            index += 1
+    return flops.Macs(first, rest + h * w * scaled(model.outputs[-1]) * model.head)
+
+
 # width, depth, head and even paddings of the published checkpoints; 224, 240, 260, 300, 380, 456, 528, 600 pixels
 VARIANTS: dict[str, dict[str, Any]] = {
     "tiny": dict(
@@ -175,6 +197,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.uint8)
+SHALLOW: dict[str, Any] = dict(
+    inputs=(32, 16), outputs=(16, 24), repeats=(1, 2), expands=(1, 6), sizes=(3, 5), strides=(1, 2)
+)
+BENCHMARK = ("b0",)
+LAST = ("head", "head_norm")
 MODEL_TYPES = ("efficientnet",)
 
 _E = r"(?:efficientnet\.)?"

@@ -6,9 +6,21 @@ Weights: `facebook/hubert-*` on the Hugging Face hub, or any HubertModel that tr
 from typing import Any
 
 from mmdf_jax.encoders import wav2vec2
-from mmdf_jax.encoders.wav2vec2 import DROPS, EXAMPLE, RULES, from_config
+from mmdf_jax.encoders.wav2vec2 import DROPS, EXAMPLE, LAST, RULES, SHALLOW, from_config, macs
 
-__all__ = ["DROPS", "EXAMPLE", "MODEL_TYPES", "RULES", "VARIANTS", "Model", "from_config"]
+__all__ = [
+    "BENCHMARK",
+    "DROPS",
+    "EXAMPLE",
+    "LAST",
+    "MODEL_TYPES",
+    "RULES",
+    "SHALLOW",
+    "VARIANTS",
+    "Model",
+    "from_config",
+    "macs",
+]
 
 
 class Model(wav2vec2.Model):
@@ -23,4 +35,5 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "xlarge": {**_LARGE, "width": 1280, "depth": 48, "mlp_hidden": 5120},
 }
 
+BENCHMARK = ("base",)
 MODEL_TYPES = ("hubert",)

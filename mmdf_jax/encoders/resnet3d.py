@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax import flops
 from mmdf_jax.layers.conv import Conv3D
 from mmdf_jax.layers.norm import Norm
 from mmdf_jax.layers.pixels import normalize
@@ -130,6 +131,41 @@ class Block(nn.Module):
         return nn.relu(x + y)
 
 
+def macs(model: Model, shape: Sequence[int]) -> flops.Macs:
+    """Multiply-adds on one input of this shape, see `mmdf_jax.flops`."""
+
+    def factors(
+        shape: Sequence[int], strides: Sequence[int], kernel: Sequence[int], c: int, middle: int, d: int
+    ) -> tuple[int, int, tuple]:
+        """Both convolutions of a (2+1)D pair."""
+        space, shape = flops.conv(shape, (1, *strides[1:]), (1, *kernel[1:]), c, middle)
+        time, shape = flops.conv(shape, (strides[0], 1, 1), (kernel[0], 1, 1), middle, d)
+        return space, time, shape
+
+    size, channels, c, rest = tuple(shape[:3]), shape[3], model.width, 0
+    if model.kind == "r2plus1d":
+        first, rest, size = factors(size, model.stem_strides, model.stem_kernel, channels, c * 45 // 64, c)
+    else:
+        first, size = flops.conv(size, model.stem_strides, model.stem_kernel, channels, c)
+    for i, (blocks, strides) in enumerate(zip(model.stage_sizes, model.strides, strict=True)):
+        space = model.kind == "mc3" and i > 0
+        d = model.width * 2**i
+        for j in range(blocks):
+            strides = (1, 1, 1) if j else (1, *strides[1:]) if space else tuple(strides)
+            middle = 27 * c * d // (9 * c + 3 * d)
+            if c != d or strides != (1, 1, 1):
+                rest += flops.conv(size, strides, (1, 1, 1), c, d)[0]
+            for width_in, step in ((c, strides), (d, (1, 1, 1))):
+                if model.kind == "r2plus1d":
+                    *both, size = factors(size, step, (3, 3, 3), width_in, middle, d)
+                    rest += sum(both)
+                else:
+                    work, size = flops.conv(size, step, (1, 3, 3) if space else (3, 3, 3), width_in, d)
+                    rest += work
+            c = d
+    return flops.Macs(first, rest)
+
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "tiny": dict(
         width=16,
@@ -145,6 +181,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 8, 32, 32, 3), jnp.uint8)
+SHALLOW: dict[str, Any] = dict(stage_sizes=(1, 1, 1, 1))
+BENCHMARK = ("r3d_18", "r2plus1d_18")
 MODEL_TYPES = ("r3d_18", "mc3_18", "r2plus1d_18")
 
 

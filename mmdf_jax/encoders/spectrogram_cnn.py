@@ -3,6 +3,8 @@
 Residual networks over such features are the usual baselines of spoofed-speech detection (Alzantot et al. 2019).
 """
 
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax import flops
 from mmdf_jax.layers import spectrogram
 from mmdf_jax.layers.conv import Conv2D
 from mmdf_jax.layers.dense import Dense
@@ -140,6 +143,18 @@ def _stride(mask: Array | None, strides: tuple[int, int]) -> Array | None:
     return None if mask is None else mask[:, :: strides[0]]
 
 
+def macs(model: Model, shape: Sequence[int]) -> flops.Macs:
+    """Multiply-adds on one input of this shape, see `mmdf_jax.flops`."""
+    front_end = functools.partial(FRONT_ENDS[model.front_end][0], **(model.front_end_options or {}))
+    size = jax.eval_shape(front_end, jax.ShapeDtypeStruct((1, *shape), jnp.float32)).shape[1:]
+    c, rest = model.width, 0
+    first, size = flops.conv(size, model.strides[0], (3, 3), 1, c)
+    for i, (blocks, strides) in enumerate(zip(model.stage_sizes, model.strides[1:], strict=True)):
+        work, size, c = flops.residual(size, strides, (3, 3), c, model.width * 2**i, blocks)
+        rest += work
+    return flops.Macs(first, rest + math.prod(size) * c**2)
+
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "tiny": dict(
         front_end_options={"bins": 64, "n_fft": 512, "win_length": 400, "hop": 160},
@@ -152,3 +167,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 4000), jnp.float32)
+SHALLOW: dict[str, Any] = dict(stage_sizes=(1, 1, 1, 1))
+BENCHMARK = ("resnet18",)
+LAST = ("bins", "norm")

@@ -5,6 +5,7 @@ differences of pixels to both neighbours joins the frame's features, twice. Long
 between frames tell which of a frame's features to strengthen.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax import flops
 from mmdf_jax.layers.conv import Conv3D
 from mmdf_jax.layers.norm import Norm
 from mmdf_jax.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, normalize
@@ -175,6 +177,27 @@ def blank(x: Array, mask: Array) -> Array:
     return jnp.where(mask[:, :, None, None, None], x, 0)
 
 
+def macs(model: Model, shape: Sequence[int]) -> flops.Macs:
+    """Multiply-adds on one input of this shape, see `mmdf_jax.flops`."""
+    size, width, k = tuple(shape[:3]), model.width, model.stem_kernel
+    stride = (1, model.strides[0], model.strides[0])
+    frame, out = flops.conv(size, stride, (1, k, k), shape[3], width)
+    change, _ = flops.conv(size, stride, (1, k, k), 2 * shape[3], width // 2)
+    rest, size, c = math.prod(out) * (width // 2) * width, out, width
+    for i, (blocks, stride) in enumerate(zip(model.stage_sizes, model.strides[1:], strict=True)):
+        for j in range(blocks):
+            if i:
+                small = max(c // model.squeeze, 8)
+                rest += math.prod(size) * (3 * c * small + 9 * small**2)
+            step = (1, stride, stride) if j == 0 else (1, 1, 1)
+            work, size, c = flops.residual(size, step, (1, 3, 3), c, width * 2**i, 1)
+            rest += work
+        if i == 0:
+            moved, _ = flops.conv(out, (1, stride, stride), (1, 3, 3), width // 2, width // 2)
+            rest += moved + math.prod(size) * (width // 2) * width
+    return flops.Macs(frame + change, rest)
+
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "tiny": dict(
         width=16,
@@ -189,3 +212,5 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 4, 64, 64, 3), jnp.uint8)
+SHALLOW: dict[str, Any] = dict(stage_sizes=(1, 1, 1, 1))
+BENCHMARK = ("resnet18",)

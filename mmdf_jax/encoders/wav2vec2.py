@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax import flops
 from mmdf_jax.layers.dense import Dense
 from mmdf_jax.layers.grouped_conv import GroupedConv1D
 from mmdf_jax.layers.mlp import gelu
@@ -187,6 +188,18 @@ def standardize(x: Array, mask: Array | None) -> Array:
     return x * jax.lax.rsqrt((x**2).sum(-1, keepdims=True) / count + 1e-7)
 
 
+def macs(model: Model, shape: Sequence[int]) -> flops.Macs:
+    """Multiply-adds on one input of this shape, see `mmdf_jax.flops`."""
+    t, c, layers = shape[0], 1, []
+    for d, kernel, stride in zip(model.conv_dims, model.conv_kernels, model.conv_strides, strict=True):
+        t = (t - kernel) // stride + 1
+        layers.append(t * kernel * c * d)
+        c = d
+    rest = sum(layers[1:]) + t * c * model.width
+    rest += t * model.position_kernel * model.width**2 // model.position_groups
+    return flops.Macs(layers[0], rest + model.depth * flops.transformer_block(t, model.width, model.mlp_hidden))
+
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "tiny": dict(
         width=96,
@@ -206,6 +219,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 1600), jnp.float32)
+SHALLOW: dict[str, Any] = dict(depth=1)
+BENCHMARK = ("base",)
+LAST = ("norm",)  # of the models without `pre_norm` too, whose norm comes before the blocks
 MODEL_TYPES = ("wav2vec2",)
 
 _M = r"((?:wav2vec2\.|hubert\.)?)"

@@ -26,22 +26,6 @@ CASES = [
     for name in NAMES
     for encoder in getattr(importlib.import_module(f"configs.{name}"), "ENCODERS", {"": None})
 ]
-# One block a stage (of EfficientNet the first three), for a step at full width.
-SHALLOW = {
-    "clip": {"depth": 1},
-    "dinov2": {"depth": 1},
-    "convnext": {"depths": (1, 1, 1, 1)},
-    "efficientnet": {
-        **{"inputs": (32, 16, 24), "outputs": (16, 24, 40), "repeats": (1, 1, 1), "expands": (1, 6, 6)},
-        **{"sizes": (3, 3, 5), "strides": (1, 2, 2)},
-    },
-    "wav2vec2": {"depth": 1},
-    "hubert": {"depth": 1},
-    "spectrogram_cnn": {"stage_sizes": (1, 1, 1, 1)},
-    "resnet3d": {"stage_sizes": (1, 1, 1, 1)},
-    "cnn_lstm": {"encoder": {"name": "mmdf_jax.encoders.convnext", "depths": (1, 1, 1, 1)}},
-    "temporal_difference": {"stage_sizes": (1, 1, 1, 1)},
-}
 
 
 def get(name, arg=""):
@@ -66,7 +50,7 @@ def take_steps(config, count):
         functools.partial(model_from_config.init, model, config), jax.random.key(0), None
     )
     settings = {**config["optimizer"], "learning_rate": 1e-3, "warmup_steps": 0}
-    rates = model_from_config.learning_rates(config, variables["params"])
+    rates = model_from_config.learning_rates(config, model, variables["params"])
     optimizer, _ = optim.make(settings, variables["params"], 10, rates)
 
     @jax.jit
@@ -122,7 +106,7 @@ def test_the_full_size_config_has_the_right_shapes(name, arg):
 def test_a_shallow_one_of_full_width_takes_a_step(name, arg):
     config = get(name, f"{arg},size=base")
     for stream, spec in config["model"]["encoders"].items():
-        spec |= SHALLOW[arg.removeprefix("encoder=")]
+        spec |= getattr(importlib.import_module(spec["name"]), "SHALLOW", {})
         size = {"audio": {}, "image": {"frames": 1, "size": 64}, "video": {"fps": 2.5, "size": 64}}[stream]
         config["data"]["streams"] = {stream: size}
     config["data"]["window"] = 0.8

@@ -106,8 +106,8 @@ def test_a_stream_that_is_not_there_is_refused(source):
 
 def test_the_table_says_what_trains():
     config = config_of("", "lora")
-    _, variables = variables_of(config)
-    rates = model_from_config.learning_rates(config, variables["params"])
+    model, variables = variables_of(config)
+    rates = model_from_config.learning_rates(config, model, variables["params"])
     rows = [line.split() for line in model_from_config.what_trains(variables["params"], rates).splitlines()]
     assert [row[0] for row in rows] == ["part", "encoders_image", "head", "lora"]
     assert rows[1][2:] == ["0", "–"] and rows[2][1:] == ["17", "17", "1"]

@@ -76,6 +76,23 @@ def test_mistakes_are_one_line(arguments, message):
     assert error.startswith(message)
 
 
+def test_what_is_measured_by_default_is_there():
+    from experiments.benchmark import __main__ as benchmark
+
+    standard = benchmark._standard()
+    assert ("resnet3d", "r2plus1d_18") in standard and {name for name, _ in standard} == set(benchmark._known())
+    assert all(benchmark._encoder(f"{name}:{variant}") == (name, variant) for name, variant in standard)
+
+
+def test_an_encoder_that_counts_nothing_has_no_flops(monkeypatch):
+    model = build({"name": "mmdf_jax.encoders.clip", "variant": "tiny"})
+    detector = build({"name": "mmdf_jax.models.unimodal", "encoders": {"image": model}})
+    shapes = {"image": (2, 64, 64, 3)}
+    assert programs.encoder_macs(detector, shapes).forward > 0
+    monkeypatch.delattr("mmdf_jax.encoders.clip.macs")
+    assert programs.encoder_macs(detector, shapes) is None
+
+
 def test_torch_missing_is_one_line(monkeypatch):
     from experiments.benchmark import __main__ as benchmark
 

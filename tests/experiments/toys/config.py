@@ -15,6 +15,7 @@ def get_config(arg=None):
     config.model.encoders = {"video": {"name": "toys.thumbnails", "cells": 2}, "audio": audio}
     config.model.fusion = {"name": "toys.means"}
     config.pretrained = {}
+    config.finetune.mode, config.finetune.blocks = "blocks", 0  # only what the encoders' files say comes last
     config.task = {"name": "toys.frame_levels"}
     config.train.select = "mae"
     config.train.steps, config.train.eval_steps = 40, 20

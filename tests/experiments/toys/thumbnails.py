@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax import flops
+
 
 class Model(nn.Module):
     """x [b t h w 3] uint8 -> tokens [b t d], pooled [b d], levels [b t]."""
@@ -18,3 +20,11 @@ class Model(nn.Module):
         tokens = x.mean((3, 5, 6)).reshape(b, t, n * n) / 255
         levels = nn.Dense(1, name="level")(tokens)[..., 0]
         return {"tokens": tokens, "pooled": jnp.mean(tokens, axis=1), "levels": levels}
+
+
+LAST = ("level",)
+
+
+def macs(model, shape):
+    """The levels' products."""
+    return flops.Macs(0, shape[0] * model.cells**2)

@@ -76,14 +76,18 @@ def test_outputs_of_a_batch_in_bfloat16(name):
         assert weights.dtype == jnp.float32 and weights.shape[-1] == weights.shape[-2]
 
 
-DROPOUT = {"dropout": 0.1, "attention_dropout": 0.1}
+DROPOUT = {
+    "clip": {"dropout": 0.1, "attention_dropout": 0.1},
+    "dinov2": {"dropout": 0.1, "attention_dropout": 0.1, "gated": True},
+    "convnext": {},
+    "efficientnet": {"dropout": 0.1},
+}
 
 
 @pytest.mark.parametrize("remat", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_training_with_every_kind_of_dropout_traces(name, remat):
-    fields = {"clip": DROPOUT, "dinov2": {**DROPOUT, "gated": True}, "convnext": {}, "efficientnet": {"dropout": 0.1}}
-    module, model = encoder(name, remat=remat, drop_path=0.2, **fields[name])
+    module, model = encoder(name, remat=remat, drop_path=0.2, **DROPOUT[name])
     variables = shapes(model, module.EXAMPLE)
     params = variables.pop("params")
 
@@ -97,21 +101,6 @@ def test_training_with_every_kind_of_dropout_traces(name, remat):
     assert "random_bits" in str(jaxpr)
 
 
-SHALLOW = {
-    "clip": dict(depth=1, **DROPOUT),
-    "efficientnet": dict(
-        inputs=(16, 8),
-        outputs=(8, 12),
-        repeats=(1, 2),
-        expands=(1, 2),
-        sizes=(3, 3),
-        strides=(1, 2),
-        head=16,
-        dropout=0.1,
-    ),
-}
-
-
 @pytest.mark.parametrize("name", ["clip", "efficientnet"])
 def test_a_training_step_is_the_same_with_remat(name):
     """Dropout, stochastic depth and batch statistics included; float pixels equal uint8 ones."""
@@ -120,7 +109,8 @@ def test_a_training_step_is_the_same_with_remat(name):
     key = jax.random.key(1, impl="unsafe_rbg")  # compiles several times faster than the default
     results = []
     for remat, pixels in ((False, x), (True, x.astype(np.float32) / np.float32(255))):
-        module, model = encoder(name, remat=remat, drop_path=0.2, **SHALLOW[name])
+        module, _ = encoder(name)
+        _, model = encoder(name, remat=remat, drop_path=0.2, **DROPOUT[name], **module.SHALLOW)
         if not results:
             variables = shapes(model, module.EXAMPLE)
             params = jax.tree.map(lambda s: rng.normal(0, 0.2, s.shape).astype(np.float32), variables.pop("params"))
