@@ -36,6 +36,7 @@ class Clip:
     audio_segments: tuple[Segment, ...] = ()
     compression: str = ""
     original: str = ""  # clip_id of the real clip that this one was made from; a manifest may give its path
+    fps: float = 25.0  # pictures a second where `path` is a folder of frames; a file tells its own
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Clip))
@@ -65,6 +66,8 @@ def from_row(row: dict[str, str]) -> Clip:
             values[name] = tuple(str(item) for item in _list(name, cell))
         elif name in _SEGMENTS:
             values[name] = tuple(_segment(name, item) for item in _list(name, cell))
+        elif name == "fps":
+            values[name] = frames_a_second(cell)
         elif name == "split" and cell not in SPLITS:
             raise ValueError(f"split is {cell!r}, expected one of {', '.join(SPLITS)} or an empty cell")
         else:
@@ -162,6 +165,16 @@ def _label(name: str, cell: str) -> int:
         allowed = " or ".join(map(str, _LABELS[name]))
         raise ValueError(f"{name} is {cell!r}, expected {allowed} (1 fake, 0 real)")
     return int(value)
+
+
+def frames_a_second(value: float | str) -> float:
+    """`value` as a Clip's fps. ValueError if it is none."""
+    try:
+        if 0.1 <= (fps := float(value)) <= 1000:
+            return fps
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(f"fps is {value!r}, expected pictures a second, from 0.1 to 1000")
 
 
 def _list(name: str, cell: str) -> list:

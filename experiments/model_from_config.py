@@ -33,10 +33,11 @@ def make_model(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Model:
 def with_published_fields(config: Mapping[str, Any], allow: Sequence[str] = ()) -> dict[str, Any]:
     """`config`, its encoders of `variant: "published"` with the fields that their weights' config.json says.
 
-    A field that the encoder's spec sets stays. What a run saves is then complete without the weights.
+    What a run saves is then complete without the weights.
 
     Raises:
-      ValueError: such an encoder has no weights in `config.pretrained`; or as `weights.load.published_fields`.
+      ValueError: such an encoder has no weights in `config.pretrained`, or its spec sets a field to something else than
+        they have; or as `weights.load.published_fields`.
     """
     encoders = dict(config["model"].get("encoders", {}))
     for stream, spec in encoders.items():
@@ -51,6 +52,11 @@ def with_published_fields(config: Mapping[str, Any], allow: Sequence[str] = ()) 
         own = {key: value for key, value in spec.items() if key != "variant"}
         build(own, allow=allow)  # imports the encoder, or says what is wrong with its name
         fields = load.published_fields(weights["source"], spec["name"], weights["revision"] or None)
+        if other := {key: value for key, value in fields.items() if own.get(key, value) != value}:
+            raise ValueError(
+                "; ".join(f"config.model.encoders.{stream}.{key}={own[key]}: set it to {v}" for key, v in other.items())
+                + f", as config.json of {weights['source']} says"
+            )
         encoders[stream] = {**fields, **own}
         log.info("encoders_%s: %s of %s", stream, ", ".join(f"{k}={v}" for k, v in fields.items()), weights["source"])
     return {**config, "model": {**config["model"], "encoders": encoders}}

@@ -178,7 +178,7 @@ def of_file(clip: Clip) -> Fingerprint:
             chosen.append(cv2.resize(grey, (_PICTURE_SIZE,) * 2, interpolation=cv2.INTER_AREA))
 
     cv2.setNumThreads(1)
-    picture = media.read(clip.path, on_frame=take, long_side=8 * _PICTURE_SIZE)
+    picture = media.read(clip.path, on_frame=take, long_side=8 * _PICTURE_SIZE, fps=clip.fps)
     sound = media.read(clip.audio_path) if clip.audio_path else picture
     files = [path for path in (clip.path, clip.audio_path) if path and os.path.isfile(path)]
     audio = np.zeros(0, np.int16) if sound.audio is None else sound.audio

@@ -4,6 +4,8 @@ import os
 import struct
 from typing import NamedTuple
 
+from data_pipelines.prepare.fragments import Declared
+
 
 class Kind(NamedTuple):
     """A kind of file: what users call it, FFmpeg's demuxers of it, and the suffixes of its files."""
@@ -36,17 +38,27 @@ DEMUXERS = ",".join(kind.demuxers for kind in KINDS)
 SUFFIXES = frozenset(suffix for kind in KINDS for suffix in kind.suffixes.split())
 
 _BOXES = 100_000  # more top-level boxes than any real file has
+_LARGEST = 1 << 26  # bytes of a header; more than any real file has
+_SLACK = 0.1  # s that fragments may lack of what the header promises: durations are rounded
 _PIPED = 2_000_000_000  # bytes from which a size is what programs write that cannot know it
 _ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 
 
-def damage(path: str, format_name: str) -> str:
-    """What shows that the file was cut, in one line; "" when nothing does.
+class Found(NamedTuple):
+    """`damage`: what shows that the file was cut; `doubt`: why its container cannot show it. One line each, or ""."""
 
-    MP4: the last top-level box must end where the file ends (ISO/IEC 14496-12, 4.2), and fragments must be followed or
-    preceded by their index. RIFF (AVI, WAV) and AIFF: the size in the first header. Matroska: the segment's size, where
-    it has one. ASF: its objects' sizes. GIF: its last byte. NIST sphere: the number of samples. The others carry no
-    such size.
+    damage: str = ""
+    doubt: str = ""
+
+
+def inspect(path: str, format_name: str) -> Found:
+    """Whether the file is whole, as far as its container tells.
+
+    MP4: the last top-level box must end where the file ends (ISO/IEC 14496-12, 4.2). Fragments must hold the samples
+    that they declare; all of them are there if an index lists them (mfra at the end, sidx before the first) or if they
+    last as long as the header says (mehd); without either that is in doubt. RIFF (AVI, WAV) and AIFF: the size in the
+    first header. Matroska: the segment's size, where it has one. ASF: its objects' sizes. GIF: its last byte. NIST
+    sphere: the number of samples. The others carry no such size.
     """
     checks = {
         "mov": _boxes,
@@ -60,18 +72,20 @@ def damage(path: str, format_name: str) -> str:
     }
     check = checks.get(format_name.split(",")[0])
     if check is None:
-        return ""
+        return Found()
     with open(path, "rb") as file:
-        return check(file, os.fstat(file.fileno()).st_size)
+        found = check(file, os.fstat(file.fileno()).st_size)
+    return found if isinstance(found, Found) else Found(found)
 
 
-def _boxes(file, size: int) -> str:  # noqa: ANN001
-    position = indexed = last_fragment = 0
-    ended = True  # fragments, with their index
+def _boxes(file, size: int) -> str | Found:  # noqa: ANN001
+    position = indexed = last_fragment = data = 0
+    ended = False  # with an index of the fragments
+    movie = 0, 8  # where its header begins, and how long that is
+    declared = Declared()
     for _ in range(_BOXES):
         if position == size:
-            whole = ended or indexed > last_fragment
-            return "" if whole else "the fragments' index is missing, so the file was cut or is still being written"
+            return _fragments(declared, data, ended or indexed > last_fragment) if last_fragment else ""
         file.seek(position)
         header = file.read(16)
         if len(header) < 8:
@@ -83,11 +97,21 @@ def _boxes(file, size: int) -> str:  # noqa: ANN001
             return ""
         if length < 8:
             return f"box {kind.decode('latin-1')!r} declares {length} bytes"
-        if kind == b"moof":
+        if kind == b"moov":
+            movie = position, length
+        elif kind == b"moof" and position + length <= size:
+            try:
+                for at, long in ((position, length),) if last_fragment else (movie, (position, length)):
+                    file.seek(at + 8)
+                    declared.add(file.read(min(long - 8, _LARGEST)))
+            except struct.error:
+                return f"the header of the fragment at byte {position} is damaged"
             ended, last_fragment = False, position
+        elif kind == b"mdat":
+            data += length - 8
         elif kind == b"mfra":
             ended = True
-        elif kind == b"sidx":
+        elif kind == b"sidx" and not last_fragment:
             indexed = max(indexed, _indexed(file, position + 8, position + length))
         position += length
         if position > size:
@@ -95,6 +119,17 @@ def _boxes(file, size: int) -> str:  # noqa: ANN001
         if kind == b"sidx" and indexed > size:
             return f"the file ends {indexed - size} bytes before its fragments' index says"
     return "too many boxes"
+
+
+def _fragments(declared: Declared, data: int, indexed: bool) -> Found:
+    """What a file of fragments, with `data` bytes of samples, tells of its end."""
+    if (missing := declared.sample_bytes - data) > 0:
+        return Found(f"the fragments lack {missing} bytes of the samples that they declare")
+    if (missing := declared.whole_seconds - declared.seconds) > _SLACK:
+        return Found(f"the fragments end {missing:.2f} s before the header says")
+    if indexed or declared.whole_seconds:
+        return Found()
+    return Found(doubt="fragments without an index or a whole duration: whether more followed cannot be told")
 
 
 def _indexed(file, start: int, end: int) -> int:  # noqa: ANN001

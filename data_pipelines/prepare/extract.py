@@ -114,7 +114,9 @@ def extract(job: Job) -> Outcome:
     if cutter is None and heard is not None:
         source = heard
     else:
-        source = media.read(clip.path, on_frame=cutter and cutter.take, audio=heard is None, limits=limits)
+        source = media.read(
+            clip.path, on_frame=cutter and cutter.take, audio=heard is None, fps=clip.fps, limits=limits
+        )
     sound = (heard or source) if not clip.audio_path else media.read(clip.audio_path, limits=limits)
     return _outcome(job, source, heard or source, sound, cutter, choice)
 
@@ -130,7 +132,9 @@ def _speaker(clip: Clip, crops: Crops, limits: media.Limits) -> tuple[speaker.Ch
     if clip.landmarks_path:
         return speaker.Choice(faces.given(clip.landmarks_path), "given"), None
     tracker = tracking.Tracker(functools.partial(detectors.detector, crops.yunet))
-    seen = media.read(clip.path, on_frame=tracker.take, long_side=_LONG_SIDE, pixels="rgb24", limits=limits)
+    seen = media.read(
+        clip.path, on_frame=tracker.take, long_side=_LONG_SIDE, pixels="rgb24", fps=clip.fps, limits=limits
+    )
     tracks = tracker.finish(seen.width)
     if not tracks:
         return None, seen

@@ -129,7 +129,8 @@ def _read(container, name: str, into: dict[str, Any], audio: bool) -> tuple[pict
     shown = pictures.Pictures(**into, aspect=video.sample_aspect_ratio) if video and into["on_frame"] else None
     samples = sound.Sound(heard, limits) if heard and audio else None
     stopped = _decode(container, {video: shown, heard: samples})
-    damage = containers.damage(name, container.format.name) or stopped
+    found = containers.inspect(name, container.format.name)
+    damage = found.damage or stopped
     if shown:
         shown.finish()
         damage = damage or shown.fault(video.frames if container.format.name.startswith("mov") else 0)
@@ -141,7 +142,7 @@ def _read(container, name: str, into: dict[str, Any], audio: bool) -> tuple[pict
         kind: None if has else f"nothing of the {kind} can be decoded" if stream else f"no {kind}"
         for kind, stream, has in (("video", video, has_video), ("audio", heard, len(track) > 0 or not audio))
     }
-    status, reason = _verdict(absent, damage, shown.note if shown else "", samples.note if samples else "")
+    status, reason = _verdict(absent, damage, shown.note if shown else "", samples.note if samples else "", found.doubt)
     return shown, Media(
         status,
         reason,

@@ -42,6 +42,7 @@ def test_every_field_survives_writing_and_reading(tmp_path):
             audio_segments=((0.0, 2.0),),
             compression="c23",
             original="d/1",
+            fps=29.97,
         ),
     ]
     clip_lib.write_manifest(tmp_path / "m.csv", clips)

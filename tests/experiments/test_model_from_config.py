@@ -86,6 +86,12 @@ def test_the_published_variant_is_what_config_json_says(source):
     with pytest.raises(ValueError, match=r"set config\.pretrained\.image\.source"):
         model_from_config.with_published_fields(config)
     config["pretrained"]["image"]["source"] = str(folder)
+    config["model"]["encoders"]["image"]["patch"] = 8
+    with pytest.raises(
+        ValueError, match=r"^config\.model\.encoders\.image\.patch=8: set it to 16, as config\.json of "
+    ):
+        model_from_config.with_published_fields(config)
+    config["model"]["encoders"]["image"]["patch"] = 16
     config = model_from_config.with_published_fields(config)
     assert "variant" not in config["model"]["encoders"]["image"]
     model, variables = variables_of(config)

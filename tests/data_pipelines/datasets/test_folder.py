@@ -41,6 +41,19 @@ def test_a_manifest_goes_before_folders(tmp_path):
     assert [clip.clip_id for clip in clips] == ["folder/fake/b.mp4"]
 
 
+def test_folders_of_frames_may_be_of_another_rate(tmp_path):
+    touch(tmp_path, "real/a/1.png", "real/a/2.png", "fake/b.mp4")
+    assert [clip.fps for clip in folder.read(root=str(tmp_path))] == [25, 25]
+    assert [clip.fps for clip in folder.read(root=str(tmp_path), fps=30)] == [30, 30]
+    for fps in (0, -1, "many", float("nan"), 1e9):
+        with pytest.raises(ValueError, match=r"^fps is .*, expected pictures a second, from 0\.1 to 1000$"):
+            folder.read(root=str(tmp_path), fps=fps)
+    (tmp_path / "manifest.csv").write_text("path,label,fps\nreal/a,0,29.97\nfake/b.mp4,1,\n")
+    assert [clip.fps for clip in folder.read(root=str(tmp_path))] == [29.97, 25]
+    with pytest.raises(ValueError, match="in a column fps"):
+        folder.read(root=str(tmp_path), fps=30)
+
+
 def test_nothing_to_read(tmp_path):
     with pytest.raises(ValueError, match="manifest"):
         folder.read()

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from data_pipelines.clip import Clip
 from data_pipelines.prepare import extract, frame_folder, media
 
 
@@ -79,6 +80,13 @@ def test_frames_may_be_fewer_a_second(tmp_path):
     assert (info.frames, info.frame_rate) == (25, 5.0)
     for i, image in enumerate(images):
         assert abs(int(image[0, 0, 0]) - shades[i // 5]) <= 1
+
+
+def test_the_rate_of_a_clip_reaches_its_record(tmp_path):
+    _pictures(tmp_path / "a", count=5)
+    crops = extract.Crops(face="whole", mouth=False, face_size=16)
+    job = extract.Job(Clip("a", str(tmp_path / "a"), 0, fps=5.0), crops)
+    assert extract.extract(job).frames == 25
 
 
 @pytest.mark.parametrize("kind", [".jpg", ".png"])

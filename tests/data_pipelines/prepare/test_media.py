@@ -304,9 +304,9 @@ def test_a_cover_picture_is_no_video(tmp_path):
 
 def test_damage_of_unknown_kinds_is_not_claimed(tmp_path):
     path = make(tmp_path / "a.flac", b"anything")
-    assert containers.damage(str(path), "flac") == ""
-    assert containers.damage(str(path), "avi") == ""
-    assert "box" in containers.damage(str(make(tmp_path / "b", b"\0\0\0\x04abcd" * 3)), "mov")
+    assert containers.inspect(str(path), "flac") == ("", "")
+    assert containers.inspect(str(path), "avi") == ("", "")
+    assert "box" in containers.inspect(str(make(tmp_path / "b", b"\0\0\0\x04abcd" * 3)), "mov").damage
 
 
 def test_paths_may_be_pathlib(tmp_path):

@@ -268,26 +268,67 @@ def _boxes(data):
         at += length
 
 
-@pytest.mark.parametrize("flags", ["+frag_keyframe+empty_moov", "+dash+frag_keyframe+delay_moov+global_sidx"])
-def test_fragments_cut_at_an_edge_are_noticed(tmp_path, write_media, flags):
-    """Neither the header's count nor its duration tells it: both are 0 or shrink with the file."""
-    path = write_media(
-        tmp_path / "a.mp4",
-        times=np.arange(50) / 25,
-        rate=0,
-        bframes=0,
-        options={"movflags": flags, "frag_duration": "400000"},
-    )
-    assert read(path)[0].status == "no_audio"
+def _inserted(data, path, box):
+    """An MP4 with one more box, the last in those that `path` leads through, whose lengths grow."""
+    at, end = next((start, end) for kind, start, end in _boxes(data) if kind == path[0])
+    length = struct.pack(">I", end - at + len(box))
+    if len(path) == 1:
+        return data[:at] + length + data[at + 4 : end] + box + data[end:]
+    return data[:at] + length + data[at + 4 : at + 8] + _inserted(data[at + 8 : end], path[1:], box) + data[end:]
+
+
+def _fragmented(path, write_media, flags, mehd):
+    """The bytes of a film of 2 s in fragments of 0.4 s."""
+    options = {"movflags": f"+frag_keyframe+default_base_moof{flags}", "frag_duration": "400000"}
+    write_media(path, times=np.arange(50) / 25, rate=0, bframes=0, options=options)
     data = path.read_bytes()
+    assert b"mehd" not in data
+    return _inserted(data, [b"moov", b"mvex"], struct.pack(">I4sII", 16, b"mehd", 0, 2000)) if mehd else data
+
+
+@pytest.mark.parametrize(
+    ("flags", "mehd", "whole_is_known"),
+    [
+        ("+empty_moov", False, True),
+        ("+empty_moov+skip_trailer", False, False),
+        ("+empty_moov+skip_trailer", True, True),
+        ("+dash+delay_moov+global_sidx", False, True),
+    ],
+    ids=["mfra", "nothing", "mehd", "sidx"],
+)
+def test_fragments_cut_at_an_edge_are_noticed_where_that_can_be_told(
+    tmp_path, write_media, flags, mehd, whole_is_known
+):
+    """Neither the header's count nor its duration tells it: both are 0 or shrink with the file."""
+    path = tmp_path / "a.mp4"
+    data = _fragmented(path, write_media, flags, mehd)
+    path.write_bytes(data)
+    info, _ = read(path)
+    assert (info.status, info.frames) == ("no_audio", 50)
+    assert ("whether more followed cannot be told" in info.reason) == (not whole_is_known)
     ends = [end for kind, _, end in _boxes(data) if kind == b"mdat"]
     assert len(ends) > 2
     for end in ends[:-1]:
         path.write_bytes(data[:end])
         info, _ = read(path)
-        assert info.status == "truncated"
         assert info.frames < 50
-        assert "index" in info.reason
+        if mehd or "sidx" in flags:
+            assert info.status == "truncated" and ("before the header says" if mehd else "index says") in info.reason
+        else:  # as a whole film without an index looks
+            assert info.status == "no_audio" and "whether more followed cannot be told" in info.reason
+
+
+def test_a_fragment_without_its_samples_is_noticed(tmp_path, write_media):
+    path = tmp_path / "a.mp4"
+    data = _fragmented(path, write_media, "+empty_moov+skip_trailer", False)
+    start, end = next((start, end) for kind, start, end in _boxes(data) if kind == b"mdat")
+    path.write_bytes(data[:start])
+    assert "lack" in containers.inspect(str(path), "mov").damage and read(path)[0].status != "no_audio"
+    path.write_bytes(data[:start] + struct.pack(">I", end - start - 9) + data[start + 4 : end - 9] + data[end:])
+    assert "the fragments lack 9 bytes of the samples that they declare" in containers.inspect(str(path), "mov").damage
+    at = data.index(b"trun")
+    path.write_bytes(data[: at + 8] + b"\xff" * 4 + data[at + 12 :])
+    assert "the header of the fragment at byte" in containers.inspect(str(path), "mov").damage
 
 
 @pytest.mark.parametrize(("space", "red", "blue"), [(1, 0.2126, 0.0722), (5, 0.299, 0.114), (9, 0.2627, 0.0593)])
