@@ -14,9 +14,16 @@ def get_config(arg=None):
     config.data.window = 0.8
     config.data.streams = {"image": {"frames": 1, "size": 32}, "audio": {}}
     config.data.batch_size = 8
+    # Compiling is most of a run's time: one block each.
     config.model.encoders = {
         "image": {"name": "mmdf_jax.encoders.clip", "variant": "tiny", "image_size": 32, "width": 24, "depth": 1},
-        "audio": {"name": "mmdf_jax.encoders.spectrogram_cnn", "variant": "tiny", "width": 4},
+        "audio": {
+            "name": "mmdf_jax.encoders.spectrogram_cnn",
+            "variant": "tiny",
+            "width": 8,
+            "stage_sizes": (1,),
+            "strides": ((4, 4), (2, 4)),
+        },
     }
     config.model.width = 24
     config.train.steps = 12

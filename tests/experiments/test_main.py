@@ -28,12 +28,13 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-def start(cache, workdir, *flags, devices=1, command="main", config=CONFIG, compile_again=False):
+def start(cache, workdir, *flags, devices=1, command="main", config=CONFIG, compile_again=False, quick=False):
     environment = {
         **os.environ,
         "MMDF_JAX_CACHE": str(cache),
         "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",  # compiled as users compile it
+        # As users compile it, for bits that are compared; quickly, where a run has a program of its own to compile.
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(quick)),
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
     if not compile_again:  # what an earlier run has compiled is most of a run's time
@@ -154,7 +155,7 @@ def test_evaluating_an_unfinished_run_is_one_line(cache, reference, tmp_path):
 def test_folds_over_cached_features(cache, tmp_path):
     workdir = tmp_path / "folds"
     flags = ["--config.folds=3", "--config.finetune.mode=frozen", "--config.finetune.cache=True"]
-    out = finish(start(cache, workdir, *flags, "--config.data.augment=()", "--config.train.eval_steps=12"))
+    out = finish(start(cache, workdir, *flags, "--config.data.augment=()", "--config.train.eval_steps=12", quick=True))
     rows = table(workdir / "folds.csv")
     assert [row["Fold"] for row in rows] == ["1", "2", "3", "mean", "standard deviation"]
     folds = [table(workdir / f"fold{i}" / "scores" / "test.csv") for i in (1, 2, 3)]
@@ -221,9 +222,9 @@ def test_a_reader_that_goes_away_does_not_end_the_run(cache, reference, tmp_path
 def test_eight_devices_reach_the_same_losses(cache, reference, tmp_path):
     workdir = tmp_path / "devices"
     # Micro-batches of 8 rows cannot be split in two and over eight devices.
-    finish(start(cache, workdir, "--config.train.accumulate=1", devices=8))
+    finish(start(cache, workdir, "--config.train.accumulate=1", devices=8, quick=True))
     alone = tmp_path / "alone"
-    finish(start(cache, alone, "--config.train.accumulate=1"))
+    finish(start(cache, alone, "--config.train.accumulate=1", quick=True))
     np.testing.assert_allclose(losses(workdir), losses(alone), rtol=2e-4)
 
 
@@ -233,7 +234,7 @@ def test_two_processes_reach_the_same_losses(cache, reference, tmp_path):
         port = probe.getsockname()[1]
     workdir = tmp_path / "processes"
     flags = [f"--coordinator=127.0.0.1:{port}", "--processes=2"]
-    both = [start(cache, workdir, *flags, f"--process_id={i}") for i in range(2)]
+    both = [start(cache, workdir, *flags, f"--process_id={i}", quick=True) for i in range(2)]
     for process in both:
         finish(process)
     np.testing.assert_allclose(losses(workdir), losses(reference[0]), rtol=2e-4)
@@ -241,12 +242,14 @@ def test_two_processes_reach_the_same_losses(cache, reference, tmp_path):
     assert [row["clip_id"] for row in rows[0]] == [row["clip_id"] for row in rows[1]]
 
 
-def test_a_nan_gradient_stops_the_run_with_the_clip_ids(cache, reference, tmp_path):
-    workdir = tmp_path / "poisoned"
-    out = finish(start(cache, workdir, "--allow=tests.experiments", config="tests/experiments/poisoned.py"), code=1)
+def test_a_nan_gradient_stops_the_run_with_the_clip_ids(cache, tmp_path):
+    def run():
+        flags = [cache, tmp_path / "poisoned", "--allow=tests.experiments"]
+        return finish(start(*flags, config="tests/experiments/poisoned.py", quick=True), code=1)
+
+    out, again = run(), run()
     assert "error: step 5: " in out and "talking_heads/train/" in out and "Traceback" not in out
     assert "Step 3 is the last saved one" in out
-    again = finish(start(cache, workdir, "--allow=tests.experiments", config="tests/experiments/poisoned.py"), code=1)
     assert "resuming from step 3" in again and "error: step 5: " in again
 
 
