@@ -1,7 +1,6 @@
 """Devices and processes: one mesh axis 'data' over all of them; batches are split, state is copied."""
 
 import contextlib
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -43,7 +42,7 @@ def ends_alone() -> Iterator[None]:
         if not isinstance(end.code, str) or jax.process_count() == 1:
             raise
         print(end.code, file=sys.stderr, flush=True)
-        logging.shutdown()
+        sys.stdout.flush()
         os._exit(1)
 
 
