@@ -1,5 +1,9 @@
 """Devices and processes: one mesh axis 'data' over all of them; batches are split, state is copied."""
 
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -24,6 +28,22 @@ def initialize(coordinator: str = "", processes: int = 0, process_id: int = -1, 
         if not (coordinator and processes and process_id >= 0):
             raise ValueError("--coordinator, --processes and --process_id go together")
         jax.distributed.initialize(coordinator, processes, process_id)
+
+
+@contextlib.contextmanager
+def ends_alone() -> Iterator[None]:
+    """A process of several that fails says why and ends at once, so that the others notice.
+
+    Otherwise JAX waits at exit, for minutes, for processes that are gone or themselves wait for this one.
+    """
+    try:
+        yield
+    except SystemExit as end:
+        if not isinstance(end.code, str) or jax.process_count() == 1:
+            raise
+        print(end.code, file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(1)
 
 
 def make_mesh() -> Mesh:

@@ -40,6 +40,7 @@ def main(argv: list[str]) -> None:
 
         distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS_ID.value, auto=_DISTRIBUTED.value)
         workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else run_directory.default_workdir(config_flag)
+    with distributed.ends_alone(), command_line.errors():
         experiment.run(config, workdir, allow=tuple(_ALLOW.value))
 
 

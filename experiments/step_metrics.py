@@ -37,8 +37,8 @@ def device_errors(safe_step: Callable[[], int]) -> Iterator[None]:
         raise DeviceError(
             f"the device failed while training: {cause}. The state in its memory is lost; step {safe_step()} is the "
             "last saved one, and the same command goes on from there"
-            + "; lower config.data.batch_size, or raise config.train.accumulate"
-            * no_memory
+            + "; lower config.data.batch_size, or raise config.train.accumulate" * no_memory
+            + "; if another process ended first, its output says why" * (jax.process_count() > 1)
         ) from error
 
 

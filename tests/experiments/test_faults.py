@@ -3,9 +3,11 @@
 Real runs of a small model over records in memory, in this process: what they leave on the disk, and what they say.
 """
 
+import contextlib
 import os
 import resource
 import signal
+import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -167,6 +169,33 @@ def test_a_write_that_fails_in_a_run_leaves_the_steps_before(config, straight, t
     assert saved(tmp_path)[4] == straight[4]
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 16 MiB; only root may mount one."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", tmp_path], capture_output=True).returncode:
+        pytest.skip("no right to mount a disk")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def test_a_disk_that_fills_up_in_a_save_leaves_the_steps_before(config, straight, small_disk, monkeypatch):
+    def fill():
+        with contextlib.suppress(OSError), open(small_disk / "other", "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(2**12))
+
+    before_save(monkeypatch, fill)
+    line = fails(config, small_disk)
+    assert (
+        f"could not save the checkpoint of step {FAULT}: no space left on the device. Step {FAULT - 1} is safe" in line
+    )
+    assert saved(small_disk) == {step: straight[step] for step in (1, 2)}
+    (small_disk / "other").unlink()
+    monkeypatch.undo()
+    run(config, small_disk)
+    assert saved(small_disk)[4] == straight[4]
+
+
 @pytest.mark.parametrize("gone", ["checkpoints/latest", "."])
 def test_a_folder_that_vanishes_in_a_run_is_one_line(config, straight, tmp_path, monkeypatch, gone):
     workdir = tmp_path / "run"
@@ -185,8 +214,11 @@ def test_a_folder_that_vanishes_in_a_run_is_one_line(config, straight, tmp_path,
     assert saved(workdir) == {step: straight[step] for step in (1, 2)}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_becomes_read_only_is_one_line(config, tmp_path, monkeypatch):
+    tmp_path.chmod(0o500)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("root may write anywhere")
+    tmp_path.chmod(0o700)
     folder = tmp_path / "checkpoints" / "latest"
     add = train.StepMetrics.add
     monkeypatch.setattr(

@@ -214,6 +214,12 @@ def test_a_budget_for_bad_clips(manifest, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_clip_longer_than_max_seconds_is_not_read(manifest, tmp_path):
+    done = command(f"--manifest={manifest}", f"--out={tmp_path / 'out'}", CROPS, "--max_seconds=0.3", "--workers=1")
+    assert done.returncode == 1 and "7 of 7 clips cannot be used" in done.stderr
+    assert "too_large, 0.4 s, limit 0.3 s (crops.max_seconds; --max_seconds of experiments.prepare)" in done.stderr
+
+
 def test_a_full_disk_is_one_line(manifest, tmp_path):
     done = command(f"--manifest={manifest}", f"--out={tmp_path / 'out'}", CROPS, limit="ulimit -f 4;")
     assert done.returncode == 1

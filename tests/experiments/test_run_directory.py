@@ -49,6 +49,20 @@ def test_a_resumed_log_drops_what_came_after_the_checkpoint(tmp_path):
     assert metrics_log.read(path) == [{"step": 1, "x": 1}, {"step": 2, "x": 2}, {"step": 3, "x": 30.0, "y": None}]
 
 
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_told_by_the_log_and_never_hides_another_error(tmp_path):
+    log = metrics_log.MetricsLog(tmp_path, 0)
+    log._file.close()
+    log._file = open("/dev/full", "a")
+    with pytest.raises(
+        OSError, match=r"^/dev/full: the metrics cannot be written \(No space left on device\); the steps"
+    ):
+        log.write(1, {"x": 1.0})
+    with pytest.raises(OSError, match=r"^/dev/full: the metrics cannot be written"):
+        log.sync()
+    log.close()
+
+
 def test_a_damaged_line_in_the_middle_is_told(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"st\n{"step": 3}\n')

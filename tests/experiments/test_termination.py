@@ -3,8 +3,10 @@
 import os
 import signal
 
+import jax
 import pytest
 
+from experiments import distributed
 from experiments.termination import Terminated, Termination
 
 
@@ -45,3 +47,18 @@ def test_afterwards_signals_are_what_they_were():
     with Termination():
         assert signal.getsignal(signal.SIGTERM) != before[0]
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_process_of_several_that_fails_waits_for_no_other(monkeypatch, capsys):
+    def leave(code):
+        raise RuntimeError(f"left with {code}")
+
+    monkeypatch.setattr(os, "_exit", leave)
+    with pytest.raises(SystemExit), distributed.ends_alone():
+        raise SystemExit("error: alone")
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(RuntimeError, match="left with 1"), distributed.ends_alone():
+        raise SystemExit("error: one of two")
+    assert capsys.readouterr().err == "error: one of two\n"
+    with pytest.raises(Terminated), distributed.ends_alone():  # which all of them do together
+        raise Terminated(143)

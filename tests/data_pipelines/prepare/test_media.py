@@ -106,6 +106,34 @@ def test_any_sound_becomes_16_khz_mono(tmp_path, write_media, rate, layout):
     assert 0.2 * 32767 < np.abs(middle).max() < 0.6 * 32767
 
 
+@pytest.mark.parametrize(("seconds", "heard"), [(1.0, 1.0), (2.0, 2.0), (3.0, 2.0)])
+def test_sound_shorter_or_longer_than_the_pictures(tmp_path, write_media, seconds, heard):
+    """Sound beyond the last picture is cut off; one that ends earlier keeps its length, and is not stretched."""
+    options = {"audio_codec": "pcm_s16le", "rate": 16000, "click": 0.9, "seconds": seconds}
+    info, _ = read(write_media(tmp_path / "a.mkv", times=np.arange(50) / 25, **options))
+    assert (info.status, info.frames) == ("ok", 50)
+    assert abs(len(info.audio) - heard * media.SAMPLE_RATE) <= 16
+    assert abs(click_of(info.audio) - 0.9) < 2e-3
+
+
+def test_silence_is_sound(tmp_path, write_media):
+    info, _ = read(write_media(tmp_path / "a.mkv", times=np.arange(50) / 25, audio_codec="pcm_s16le"))
+    assert info.status == "ok" and len(info.audio) == 32000 and not info.audio.any()
+
+
+@pytest.mark.parametrize("size", [(63, 48), (64, 49), (65, 47)])
+def test_odd_sizes_keep_every_pixel(tmp_path, size):
+    image = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3)).astype(np.uint8)
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *size, "bgr0"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="bgr0")))
+        container.mux(stream.encode())
+    info, shown = read(tmp_path / "a.mkv", pixels="rgb24")
+    assert (info.width, info.height) == size
+    np.testing.assert_array_equal(shown.images[0], image)
+
+
 def test_sound_that_stops_and_goes_on_leaves_silence(tmp_path):
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
@@ -239,7 +267,7 @@ def test_a_script_named_mp4_opens_nothing(tmp_path, write_media):
         "a|b",
         "concat:a|b",
         os.fsdecode(b"\xff\xfe"),
-        "x" * 240,
+        "x" * 251,  # with its suffix the longest that a file system takes
     ],
 )
 def test_odd_names(tmp_path, monkeypatch, write_media, name):
@@ -252,9 +280,14 @@ def test_odd_names(tmp_path, monkeypatch, write_media, name):
 
 
 @pytest.mark.parametrize("name", ["http://127.0.0.1:9/a.mp4", "subfile,,start,0,end,9,,:a.mp4", "pipe:0"])
-def test_names_like_urls_are_local_files(tmp_path, monkeypatch, name):
+def test_names_like_urls_are_local_files(tmp_path, monkeypatch, write_media, name):
     monkeypatch.chdir(tmp_path)
     assert read(name)[0].status == "missing"
+    path = pathlib.Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain = write_media(tmp_path / "plain.mp4", times=np.arange(5) / 25, rate=0)
+    plain.rename(path)
+    assert read(name)[0].frames == 5
 
 
 def test_limits(tmp_path, write_media):
