@@ -234,7 +234,7 @@ def test_two_processes_reach_the_same_losses(cache, reference, tmp_path):
         port = probe.getsockname()[1]
     workdir = tmp_path / "processes"
     flags = [f"--coordinator=127.0.0.1:{port}", "--processes=2"]
-    both = [start(cache, workdir, *flags, f"--process_id={i}", quick=True) for i in range(2)]
+    both = [start(cache, workdir, *flags, f"--process_id={i}") for i in range(2)]
     for process in both:
         finish(process)
     np.testing.assert_allclose(losses(workdir), losses(reference[0]), rtol=2e-4)
