@@ -1,5 +1,6 @@
 """Losses: pure functions of arrays."""
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -28,3 +29,37 @@ def binary_cross_entropy(
     fake, real = known & (labels == 1), known & (labels == 0)
     classes = jnp.maximum(fake.any().astype(jnp.float32) + real.any(), 1.0)
     return (masked_mean(losses, fake) + masked_mean(losses, real)) / classes
+
+
+def time_matching(x: Array, y: Array, valid: Array, rows: Array, scale: Array | float) -> Array:
+    """Multi-way matching inside the clip: every step of x must find its own among all steps of y, and the reverse.
+
+    The cross-entropy in nats of the softmax over the other stream's steps, mean over both directions and all steps that
+    count (Chung, Chung and Kang 2019, Perfect Match; InfoNCE, van den Oord et al. 2018, with negatives from the same
+    clip alone). A clip of which t steps count costs log t where nothing is known.
+
+    x, y: [b t d], L2-normalised; valid: [b t] bool, steps that both streams have; rows: [b] bool, clips whose streams
+    belong together; scale: of the cosines, an inverse temperature.
+    """
+    counted = valid & rows[:, None]
+    logits = scale * jnp.einsum("btd,bsd->bts", x.astype(jnp.float32), y.astype(jnp.float32))
+    return _matching(logits, counted, counted)
+
+
+def pooled_matching(x: Array, y: Array, rows: Array, scale: Array | float) -> Array:
+    """Matching over the batch (Radford et al. 2021, CLIP): every x must find its own among all y, and the reverse.
+
+    x, y: [b d], L2-normalised; rows: [b] bool, clips that count, as candidates too. In nats; log b' of b' such clips
+    where nothing is known.
+    """
+    logits = scale * x.astype(jnp.float32) @ y.astype(jnp.float32).T
+    return _matching(logits[None], rows[None], rows[None])
+
+
+def _matching(logits: Array, counted: Array, candidates: Array) -> Array:
+    """Symmetric cross-entropy of the diagonal of logits [b t t] among candidates [b t], where counted [b t]."""
+    forward = jnp.where(candidates[:, None, :], logits, -1e9)
+    backward = jnp.where(candidates[:, None, :], logits.swapaxes(1, 2), -1e9)
+    diagonal = jnp.diagonal(logits, axis1=1, axis2=2)
+    both = (jax.nn.logsumexp(forward, -1) + jax.nn.logsumexp(backward, -1)) / 2 - diagonal
+    return masked_mean(jnp.where(counted, both, 0).ravel(), counted.ravel())

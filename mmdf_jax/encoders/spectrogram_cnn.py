@@ -16,7 +16,7 @@ from mmdf_jax import flops
 from mmdf_jax.layers import spectrogram
 from mmdf_jax.layers.conv import Conv2D
 from mmdf_jax.layers.dense import Dense
-from mmdf_jax.layers.norm import GroupNorm
+from mmdf_jax.layers.norm import BatchNorm, GroupNorm
 from mmdf_jax.layers.pool import max_over
 from mmdf_jax.layers.spec_augment import spec_augment
 from mmdf_jax.layers.transformer import call
@@ -45,7 +45,8 @@ class Model(nn.Module):
     mean, std: of the features; None takes the front end's. dropout: on the tokens.
     augment: options of layers.spec_augment, which strikes blocks out of the features in training; None: nothing.
 
-    GroupNorm throughout, not BatchNorm: see `mmdf_jax.layers.norm`; it is also what makes padding harmless.
+    norm: "group" takes its statistics over the sample's own time, which makes padding harmless in training too; "batch"
+      keeps what a token sees within its convolutions, as lip-sync needs it.
     """
 
     front_end: str = "log_mel"
@@ -57,6 +58,7 @@ class Model(nn.Module):
     std: float | None = None
     dropout: float = 0.0
     augment: Mapping[str, Any] | None = None
+    norm: str = "group"
     remat: bool = False
     dtype: Dtype = jnp.float32
 
@@ -92,11 +94,11 @@ class Model(nn.Module):
 
         x = Conv2D(self.width, (3, 3), self.strides[0], dtype=self.dtype, name="stem")(x)
         mask = _stride(mask, self.strides[0])
-        x = nn.relu(_norm(x, mask, self.dtype, "stem_norm"))
+        x = nn.relu(_norm(self.norm, x, mask, self.dtype, "stem_norm", train=train))
         for i, (blocks, strides) in enumerate(zip(self.stage_sizes, self.strides[1:], strict=True)):
             for j in range(blocks):
                 strides = tuple(strides) if j == 0 else (1, 1)
-                block = Block(self.width * 2**i, strides, dtype=self.dtype, name=f"stage{i}_block{j}")
+                block = Block(self.width * 2**i, strides, self.norm, dtype=self.dtype, name=f"stage{i}_block{j}")
                 x = call(block, x, mask, train=train, remat=self.remat)
                 mask = _stride(mask, strides)
 
@@ -117,26 +119,30 @@ class Block(nn.Module):
 
     features: int
     strides: tuple[int, int]
+    norm: str = "group"
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, mask: Array | None, *, train: bool) -> Array:
-        del train
         mask = _stride(mask, self.strides)
         y = Conv2D(self.features, (3, 3), self.strides, dtype=self.dtype, name="conv1")(x)
-        y = nn.relu(_norm(y, mask, self.dtype, "norm1"))
-        y = _norm(Conv2D(self.features, (3, 3), dtype=self.dtype, name="conv2")(y), mask, self.dtype, "norm2")
+        y = nn.relu(_norm(self.norm, y, mask, self.dtype, "norm1", train=train))
+        y = Conv2D(self.features, (3, 3), dtype=self.dtype, name="conv2")(y)
+        y = _norm(self.norm, y, mask, self.dtype, "norm2", train=train)
         if x.shape != y.shape:
             x = Conv2D(self.features, (1, 1), self.strides, dtype=self.dtype, name="skip")(x)
         return nn.relu(x + y)
 
 
-def _norm(x: Array, mask: Array | None, dtype: Dtype, name: str) -> Array:
-    """GroupNorm over the real frames; padded ones become 0, as the convolutions' own padding is."""
-    if mask is None:
-        return GroupNorm(dtype=dtype, name=name)(x)
-    x = GroupNorm(dtype=dtype, name=name)(x, mask[..., None])
-    return jnp.where(mask[..., None, None], x, 0)
+def _norm(kind: str, x: Array, mask: Array | None, dtype: Dtype, name: str, *, train: bool) -> Array:
+    """A norm over the real frames; padded ones become 0, as the convolutions' own padding is."""
+    if kind not in ("group", "batch"):
+        raise ValueError(f"spectrogram_cnn: norm must be 'group' or 'batch', not {kind!r}")
+    if kind == "batch":  # in training padded frames enter the statistics as zeros
+        x = BatchNorm(momentum=0.9, dtype=dtype, name=name)(x, train=train)
+    else:
+        x = GroupNorm(dtype=dtype, name=name)(x, None if mask is None else mask[..., None])
+    return x if mask is None else jnp.where(mask[..., None, None], x, 0)
 
 
 def _stride(mask: Array | None, strides: tuple[int, int]) -> Array | None:
@@ -161,6 +167,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
         width=16,
         stage_sizes=(1, 1, 1, 1),
         strides=((2, 2), (1, 1), (2, 2), (2, 2), (1, 2)),
+    ),
+    # 25 tokens a second, each of which sees 0.24 s, for comparison with pictures of mouths
+    "tiny_25hz": dict(
+        front_end_options={"bins": 40, "n_fft": 512, "win_length": 400, "hop": 160, "center": False},
+        width=32,
+        stage_sizes=(1, 1),
+        strides=((1, 2), (2, 2), (2, 2)),
+        norm="batch",
     ),
     "resnet18": dict(),
     "resnet34": dict(stage_sizes=(3, 4, 6, 3)),

@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 import torch
+import pytest
 
 from mmdf_jax import losses
 
@@ -31,3 +31,44 @@ def test_unknown_labels_and_masked_rows_do_not_count():
 
 def test_nothing_to_average_is_zero_not_nan():
     assert losses.binary_cross_entropy(jnp.ones(2), jnp.array([-1, -1]), jnp.ones(2, bool)) == 0
+
+
+def _unit(rng, *shape):
+    x = rng.standard_normal(shape).astype(np.float32)
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def test_time_matching_is_the_mean_cross_entropy_over_the_steps_that_count():
+    rng = np.random.default_rng(0)
+    x, y = _unit(rng, 3, 5, 4), _unit(rng, 3, 5, 4)
+    valid = np.ones((3, 5), bool)
+    valid[0, 3:] = False
+    rows = np.array([True, False, True])
+    total, count = 0.0, 0
+    for i in (0, 2):
+        n = valid[i].sum()
+        logits = torch.tensor(7.0 * x[i, :n] @ y[i, :n].T)
+        target = torch.arange(n)
+        loss = torch.nn.functional.cross_entropy
+        total += float(loss(logits, target, reduction="sum") + loss(logits.T, target, reduction="sum")) / 2
+        count += n
+    np.testing.assert_allclose(losses.time_matching(x, y, valid, rows, 7.0), total / count, rtol=1e-5)
+
+
+def test_time_matching_is_the_log_of_the_choices_where_nothing_is_known():
+    x = np.ones((2, 8, 4), np.float32) / 2
+    assert np.isclose(losses.time_matching(x, x, np.ones((2, 8), bool), np.ones(2, bool), 10.0), np.log(8))
+    assert losses.time_matching(x, x, np.ones((2, 8), bool), np.zeros(2, bool), 10.0) == 0
+
+
+def test_pooled_matching_is_clips_loss_over_the_rows_that_count():
+    rng = np.random.default_rng(1)
+    x, y = _unit(rng, 6, 4), _unit(rng, 6, 4)
+    rows = np.array([True, True, False, True, True, False])
+    logits, target = torch.tensor(3.0 * x[rows] @ y[rows].T), torch.arange(4)
+    loss = torch.nn.functional.cross_entropy
+    wanted = float(loss(logits, target) + loss(logits.T, target)) / 2
+    np.testing.assert_allclose(losses.pooled_matching(x, y, rows, 3.0), wanted, rtol=1e-5)
+    changed = y.copy()
+    changed[~rows] = -y[~rows]
+    np.testing.assert_array_equal(losses.pooled_matching(x, changed, rows, 3.0), losses.pooled_matching(x, y, rows, 3.0))

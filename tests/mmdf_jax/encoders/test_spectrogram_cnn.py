@@ -136,3 +136,21 @@ def test_a_twin_that_has_more_or_less_is_refused():
     del theirs.more, theirs.stem
     with pytest.raises(WeightsError, match=r"the file lacks \(1\): params/stem/kernel"):
         torch_models.variables(theirs, model)
+
+
+def test_a_token_at_25_hz_sees_a_quarter_of_a_second_and_no_more():
+    model = Model(**VARIANTS["tiny_25hz"])
+    x = sound(1, 16_000)
+    variables = jax.jit(lambda x: model.init(KEY, x, train=False))(x)
+    before = model.apply(variables, x)["tokens"]
+    assert before.shape == (1, 25, 64)
+    changed = x.copy()
+    changed[0, 8000:8010] += 9000
+    moved = np.flatnonzero(np.abs(model.apply(variables, changed)["tokens"] - before).max((0, 2)) > 1e-6)
+    assert moved.min() >= (0.5 - 0.25) * 25 and moved.max() <= (0.5 + 0.25) * 25
+    assert len(moved) <= 7  # of 40 ms each
+
+
+def test_an_unknown_norm_is_refused():
+    with pytest.raises(ValueError, match="norm must be 'group' or 'batch', not 'layer'"):
+        Model(**{**SMALL, "norm": "layer"}).init(KEY, sound(1, 9000))
