@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 import numpy as np
-import torch
 import pytest
+import torch
 
 from mmdf_jax import losses
 
@@ -71,4 +71,5 @@ def test_pooled_matching_is_clips_loss_over_the_rows_that_count():
     np.testing.assert_allclose(losses.pooled_matching(x, y, rows, 3.0), wanted, rtol=1e-5)
     changed = y.copy()
     changed[~rows] = -y[~rows]
-    np.testing.assert_array_equal(losses.pooled_matching(x, changed, rows, 3.0), losses.pooled_matching(x, y, rows, 3.0))
+    again = losses.pooled_matching(x, changed, rows, 3.0)
+    np.testing.assert_array_equal(again, losses.pooled_matching(x, y, rows, 3.0))
