@@ -1,7 +1,7 @@
 """Mouth crops to one token a frame: a 3-D convolution over five frames, then a 2-D ResNet on every frame.
 
-The lip-reading front end of Stafylakis and Tzimiropoulos (2017), which LipForensics (Haliassos et al. 2021) and
-AV-HuBERT (Shi et al. 2022) begin with; optionally convolutions over time behind it. Without those a token sees five frames alone:
+This is the lip-reading front end of Stafylakis and Tzimiropoulos (2017), which LipForensics (Haliassos et al. 2021) and
+AV-HuBERT (Shi et al. 2022) begin with. Convolutions over time may follow. Without them a token sees five frames alone:
 0.2 s at 25 a second, the unit of SyncNet (Chung and Zisserman 2016).
 """
 
