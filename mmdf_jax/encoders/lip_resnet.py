@@ -5,6 +5,7 @@ AV-HuBERT (Shi et al. 2022) begin with. Convolutions over time may follow. Witho
 0.2 s at 25 a second, the unit of SyncNet (Chung and Zisserman 2016).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax import flops
 from mmdf_jax.encoders.resnet3d import Block
 from mmdf_jax.layers.conv import Conv3D
 from mmdf_jax.layers.dense import Dense
@@ -90,6 +92,19 @@ class Model(nn.Module):
         return {"tokens": x, "pooled": pooled.astype(x.dtype), "tokens_mask": valid}
 
 
+def macs(model: Model, shape: Sequence[int]) -> flops.Macs:
+    """Multiply-adds on one input of this shape, see `mmdf_jax.flops`."""
+    c, rest = model.width, 0
+    first, size = flops.conv(shape[:3], model.stem_strides, model.stem_kernel, shape[3], c)
+    for i, (blocks, strides) in enumerate(zip(model.stage_sizes, model.strides, strict=True)):
+        work, size, c = flops.residual(size, strides, (1, 3, 3), c, model.width * 2**i, blocks)
+        rest += work
+    if model.features:
+        rest += math.prod(size) * c * model.features
+        c = model.features
+    return flops.Macs(first, rest + size[0] * c**2 * sum(model.temporal))
+
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "tiny": dict(width=24, stage_sizes=(1, 1), stem_kernel=(5, 5, 5), strides=((1, 2, 2), (1, 2, 2)), features=96),
     "resnet18": dict(),
@@ -97,3 +112,5 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 6, 32, 32, 1), jnp.uint8)
+SHALLOW: dict[str, Any] = dict(stage_sizes=(1, 1, 1, 1))
+LAST = (r"(positions|temporal\d+)(_norm)?",)
