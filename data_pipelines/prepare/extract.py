@@ -153,7 +153,7 @@ def _mask(clip: Clip, cutter: "_Cutter", source: media.Media, limits: media.Limi
             found, expected = ("x".join(map(str, size)) for size in (has, wanted))
             return (
                 [],
-                f"the mask film {clip.mask_path} has {found} {what}, expected its clip's {expected}; no mask is kept",
+                f"the mask film {clip.mask_path} has {found} {what}, expected {expected} as its clip; it is left out",
             )
     return cut, ""
 
