@@ -25,6 +25,7 @@ class Clip:
     landmarks_path: str = (
         ""  # .npz with `landmarks [t 68 2]` pixels and `times [t]` seconds, where the dataset knows them
     )
+    mask_path: str = ""  # a film as long and as large as `path`, white where that one is manipulated
     dataset: str = ""
     split: str = ""  # one of SPLITS, or "" when the dataset has no official split
     video_label: int = -1
@@ -40,7 +41,7 @@ class Clip:
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Clip))
-PATHS = ("path", "audio_path", "landmarks_path")
+PATHS = ("path", "audio_path", "landmarks_path", "mask_path")
 _LABELS = {"label": (0, 1), "video_label": (-1, 0, 1), "audio_label": (-1, 0, 1)}
 _SEGMENTS = ("video_segments", "audio_segments")
 

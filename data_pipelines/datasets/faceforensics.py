@@ -1,6 +1,7 @@
 """FaceForensics++ with FaceShifter and DeepFakeDetection: pairs, official splits, three compressions."""
 
 import json
+import os
 import pathlib
 import re
 from collections.abc import Sequence
@@ -77,6 +78,7 @@ def _youtube(tree: _layout.Tree, compression: str, methods: Sequence[str], stran
                 continue
             target, source = match.groups()
             facts = {"method": method, "identity": target, "donors": (source,), "split": split.get(name, "")}
+            facts["mask_path"] = _mask(tree, method, relative)
             present.append(f"{method}/{name}")
             clips.append(_clip(tree, relative, 1, compression, original=originals.get(target, ""), **facts))
     listed = [f"youtube/{name}" for name in split if "_" not in name]
@@ -99,6 +101,7 @@ def _actors(tree: _layout.Tree, compression: str, strange: list[str]) -> list[Cl
             continue
         target, source, scene, _ = match.groups()
         facts = {"method": DFD, "identity": f"actor{target}", "donors": (f"actor{source}",)}
+        facts["mask_path"] = _mask(tree, DFD, relative)
         clips.append(_clip(tree, relative, 1, compression, original=originals.get((target, scene), ""), **facts))
     return clips
 
@@ -106,6 +109,12 @@ def _actors(tree: _layout.Tree, compression: str, strange: list[str]) -> list[Cl
 def _clip(tree: _layout.Tree, relative: str, label: int, compression: str, **fields) -> Clip:
     """The dataset has no sound, so there is no audio label."""
     return tree.clip(relative, label, video_label=label, compression=_FOLDERS[compression][0], **fields)
+
+
+def _mask(tree: _layout.Tree, method: str, relative: str) -> str:
+    """Where the fake's mask film lies; "" if it was not downloaded (FaceShifter has none)."""
+    path = tree.path(f"manipulated_sequences/{method}/masks/videos/{relative.rpartition('/')[2]}")
+    return path if os.path.isfile(path) else ""
 
 
 def _videos(tree: _layout.Tree, folder: str, compression: str) -> list[str]:

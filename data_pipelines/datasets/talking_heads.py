@@ -8,6 +8,7 @@ from data_pipelines.talking_heads import corpus
 
 _FAKE_VIDEO = ("face_swap", "lip_reenactment", "face_swap_voice_clone")
 _FAKE_AUDIO = ("voice_clone", "face_swap_voice_clone")
+_DUBBED = ("dubbing", "dubbing_other_voice")
 
 
 def read(
@@ -16,9 +17,9 @@ def read(
     seed: int = 0,
     train: int = 24,
     val: int = 8,
-    test: int = 16,
+    test: int = 24,
     train_clips: int = 14,
-    eval_clips: int = 10,
+    eval_clips: int = 16,
     workers: int = 0,
 ) -> list[Clip]:
     """Clips of the corpus with these numbers of people per split and clips per person, half of them real.
@@ -34,10 +35,9 @@ def read(
 def _clip(item: corpus.Item, folder: pathlib.Path) -> Clip:
     """What the plan knows of a clip.
 
-    In dubbing each stream is real by itself (labels 0); the audio_segments of a
+    In both kinds of dubbing each stream is real by itself (labels 0); the audio_segments of a
     partial one say where the sound was replaced.
     """
-    span = (item.span,) if item.span else ()
     fake_video, fake_audio = item.method in _FAKE_VIDEO, item.method in _FAKE_AUDIO
     original = f"{item.split}/person{item.person:03d}/{item.take:02d}_real"
     return Clip(
@@ -45,6 +45,7 @@ def _clip(item: corpus.Item, folder: pathlib.Path) -> Clip:
         path=str(folder / f"{item.name}.mp4"),
         label=int(item.method != "real"),
         landmarks_path=str(folder / f"{item.name}.npz"),
+        mask_path=str(corpus.mask_path(folder, item)) if fake_video else "",
         dataset="talking_heads",
         split=item.split,
         video_label=int(fake_video),
@@ -52,7 +53,7 @@ def _clip(item: corpus.Item, folder: pathlib.Path) -> Clip:
         method=item.method,
         identity=f"person{item.person:03d}",
         donors=(f"person{item.donor:03d}",) if item.donor >= 0 else (),
-        video_segments=span if fake_video else (),
-        audio_segments=span if fake_audio or item.method == "dubbing" else (),
+        video_segments=item.spans if fake_video else (),
+        audio_segments=item.spans if fake_audio or item.method in _DUBBED else (),
         original=f"talking_heads/{original}" if item.method != "real" else "",
     )

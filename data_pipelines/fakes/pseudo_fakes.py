@@ -20,6 +20,7 @@ from data_pipelines.loading import windows
 from data_pipelines.loading.loader import Loaded
 from data_pipelines.loading.windows import FPS, SAMPLE_RATE
 from data_pipelines.prepare import faces
+from data_pipelines.prepare.extract import MASK_SIZE
 from data_pipelines.record import IMAGES
 from data_pipelines.source import Source
 from mmdf_jax.build import build
@@ -94,7 +95,8 @@ class SelfBlended(Kind):
         margin = record["crops"]["margin"]
         face = _Blended(record["frames"], blend, span, lambda size: faces.face_map(size, margin), grey=False)
         mouth = _Blended(record["mouth"], blend, span, faces.mouth_map, grey=True)
-        return _changed(record, frames=face, mouth=mouth, mask=())  # a mask of what is blended here is not kept
+        mask = _Mask(len(record["frames"]), blend.weight((MASK_SIZE,) * 2, faces.face_map(MASK_SIZE, margin)), span)
+        return _changed(record, frames=face, mouth=mouth, mask=mask)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -333,12 +335,34 @@ class _Blended(Sequence[bytes]):
 
     def __getitem__(self, i: int) -> bytes:
         data = self._images[i]
-        if self._span and not self._span[0] <= (i + 0.5) / FPS < self._span[1]:
+        if not _is_inside(i, self._span):
             return data
         image = windows.decode(data, 0, grey=self._grey, what=f"image {i}")
         mixed = self._blend(image, self._crop(image.shape[0]), i)
         mixed = mixed if self._grey else cv2.cvtColor(mixed, cv2.COLOR_RGB2BGR)
         return cv2.imencode(".png", mixed, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+
+
+class _Mask(Sequence[bytes]):
+    """PNGs of what was blended: the same for every frame in the span, and nothing outside."""
+
+    def __init__(self, count: int, weight: np.ndarray, span: Range | None) -> None:
+        self._count, self._span = count, span
+        masks = (np.zeros_like(weight), weight)
+        self._pictures = [cv2.imencode(".png", np.rint(255 * mask).astype(np.uint8))[1].tobytes() for mask in masks]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, i: int) -> bytes:
+        if not 0 <= i < self._count:
+            raise IndexError(f"mask {i} of {self._count}")
+        return self._pictures[_is_inside(i, self._span)]
+
+
+def _is_inside(i: int, span: Range | None) -> bool:
+    """Whether frame i shows the middle of its time within the span."""
+    return span is None or span[0] <= (i + 0.5) / FPS < span[1]
 
 
 def _common_frames(row: Any) -> int:

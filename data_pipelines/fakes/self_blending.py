@@ -49,11 +49,7 @@ class Blend:
         height, width, channels = image.shape
         unit = crop[0, 0]
         rng = np.random.default_rng((self.seed, _FRAME, frame))
-        points = self.outline @ crop[:, :2].T + crop[:, 2]
-        mask = np.zeros((height, width), np.uint8)
-        cv2.fillPoly(mask, [np.rint(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-        weight = cv2.GaussianBlur(mask, (0, 0), max(self.feather * unit, 0.4)).astype(np.float32) * (self.ratio / 255)
-
+        weight = self.weight((height, width), crop)
         source = self.refine(self.recolour(image[None]))[0]
         move = self.move.copy()
         move[:, 2] += rng.normal(0, self.unsteady, 2)
@@ -66,6 +62,21 @@ class Blend:
         source = source.astype(np.float32) * np.float32(1 + rng.normal(0, self.flicker))
         mixed = image + (source - image) * weight[..., None]
         return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+    def weight(self, shape: tuple[int, int], crop: np.ndarray) -> np.ndarray:
+        """Share of the source [h w] float32 in a picture of that shape."""
+        points = self.outline @ crop[:, :2].T + crop[:, 2]
+        mask = np.zeros(shape, np.uint8)
+        cv2.fillPoly(mask, [np.rint(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+        soft = cv2.GaussianBlur(mask, (0, 0), max(self.feather * crop[0, 0], 0.4))
+        return soft.astype(np.float32) * (self.ratio / 255)
+
+
+def outline(part: str) -> np.ndarray:
+    """The closed outline [k 2] of a part of the mean face (face, inner or lower), in distances between the outer eye
+    corners, from the middle between them."""
+    half = np.array(_HULLS[part])
+    return np.concatenate([half, (half * [-1, 1])[::-1]])
 
 
 def draw(
@@ -85,14 +96,14 @@ def draw(
     sources each are shrunk and enlarged again, without and with aliasing (the others are sharpened); feather (eye
     distances) and ratio as in Blend.
     """
-    hull = np.array(list(_HULLS.values())[rng.integers(len(_HULLS))])
+    hull = outline(list(_HULLS)[rng.integers(len(_HULLS))])
     jitter = transforms.ColourJitter(1.0, brightness=colour, contrast=colour, saturation=2 * colour, hue=colour / 10)
     size = 1 + rng.uniform(-scale, scale, 2)
     refine = (transforms.Downscale(1.0, factor=detail).draw, lambda rng: _aliased(rng, detail), _sharpened)[
         rng.integers(3)
     ]
     return Blend(
-        outline=_deformed(np.concatenate([hull, (hull * [-1, 1])[::-1]]), rng),
+        outline=_deformed(hull, rng),
         feather=rng.uniform(*feather),
         ratio=rng.uniform(*ratio),
         move=np.column_stack([np.diag(size), rng.uniform(-shift, shift, 2)]),

@@ -19,6 +19,7 @@ CODECS = ("jpeg", "png", "webp")
 BAD = ("no_face", "truncated", "undecodable", "missing", "too_large", "crashed", "timeout", "error")
 _JPEG_444 = 0x111111  # no chroma subsampling: colour fringes are evidence
 _LONG_SIDE = 640  # pixels at which faces are looked for
+MASK_SIZE = 32  # pixels: as fine as a localisation is judged
 _LOST = 25  # frames without the face that are interpolated without a word
 
 
@@ -118,7 +119,43 @@ def extract(job: Job) -> Outcome:
             clip.path, on_frame=cutter and cutter.take, audio=heard is None, fps=clip.fps, limits=limits
         )
     sound = (heard or source) if not clip.audio_path else media.read(clip.audio_path, limits=limits)
-    return _outcome(job, source, heard or source, sound, cutter, choice)
+    outcome = _outcome(job, source, heard or source, sound, cutter, choice)
+    if clip.mask_path and outcome.frames:
+        mask, fault = _mask(clip, cutter, source, limits)
+        outcome = dataclasses.replace(
+            outcome,
+            reason="; ".join(filter(None, (outcome.reason, fault))),
+            record=outcome.record | {"mask": mask},
+        )
+    return outcome
+
+
+def _mask(clip: Clip, cutter: "_Cutter", source: media.Media, limits: media.Limits) -> tuple[list[bytes], str]:
+    """Grey PNGs of the mask film, cut out as the face is; or none, and one line on what is wrong with that film."""
+    cut: list[bytes] = []
+    maps = cutter.face_maps(MASK_SIZE)
+
+    def take(i: int, time: float, image: np.ndarray) -> None:
+        del time
+        if i == 0:
+            cut.clear()
+        small = faces.crop(cv2.extractChannel(image, 1), maps[min(i, len(maps) - 1)], MASK_SIZE, cv2.BORDER_CONSTANT)
+        cut.append(cv2.imencode(".png", small)[1].tobytes())
+
+    film = media.read(clip.mask_path, on_frame=take, audio=False, fps=clip.fps, limits=limits)
+    if not film.frames:
+        return [], f"the mask film {clip.mask_path} is {film.status}: {film.reason}"
+    for what, has, wanted in (
+        ("pixels", (film.width, film.height), (source.width, source.height)),
+        ("pictures", (film.frames,), (len(cutter.frames),)),
+    ):
+        if has != wanted:
+            found, expected = ("x".join(map(str, size)) for size in (has, wanted))
+            return (
+                [],
+                f"the mask film {clip.mask_path} has {found} {what}, expected {expected} as its clip; it is left out",
+            )
+    return cut, ""
 
 
 def _wants_faces(crops: Crops) -> bool:
@@ -152,6 +189,7 @@ class _Cutter:
         self.mouth: list[bytes] = []
         self.times: list[float] = []
         self._face_maps = self._mouth_maps = None
+        self._size = 0, 0
         self._suffix, self._options = _encoding(crops)
 
     def take(self, i: int, time: float, image: np.ndarray) -> None:
@@ -168,15 +206,17 @@ class _Cutter:
             self.mouth.append(self._encode(cv2.cvtColor(grey, cv2.COLOR_BGR2GRAY)))
 
     def _plan(self, width: int, height: int) -> None:
-        track, crops = self._track, self._crops
-        if track is not None:
-            track = track.scaled(width)
-        if crops.face == "whole":
-            self._face_maps = faces.whole_transforms(width, height, crops.face_size)
-        else:
-            self._face_maps = faces.face_transforms(track, crops.face_size, crops.margin)
-        if crops.mouth and track is not None:
-            self._mouth_maps = faces.mouth_transforms(track, crops.mouth_size)
+        self._size = width, height
+        self._face_maps = self.face_maps(self._crops.face_size)
+        if self._crops.mouth and self._track is not None:
+            self._mouth_maps = faces.mouth_transforms(self._track.scaled(width), self._crops.mouth_size)
+
+    def face_maps(self, size: int) -> np.ndarray:
+        """Maps [t 2 3] from the picture to what a face crop shows, at size × size pixels."""
+        width, height = self._size
+        if self._crops.face == "whole":
+            return faces.whole_transforms(width, height, size)
+        return faces.face_transforms(self._track.scaled(width), size, self._crops.margin)
 
     def _encode(self, image: np.ndarray) -> bytes:
         return cv2.imencode(self._suffix, image, self._options)[1].tobytes()

@@ -23,8 +23,11 @@ import numpy as np
 
 from data_pipelines.talking_heads import articulation, camera, face, geometry, identity, manipulations, voice
 
-VERSION = 6  # raise whenever the files that some settings give would change
-_ROUND = ("face_swap", "voice_clone", "lip_reenactment", "face_swap_voice_clone") * 2 + ("dubbing",)  # in turn
+VERSION = 7  # raise whenever the files that some settings give would change
+# The methods in turn: the four that manipulate a stream three times, each dubbing twice.
+_FOUR = ("face_swap", "voice_clone", "lip_reenactment", "face_swap_voice_clone")
+_ROUND = (*_FOUR, "dubbing", *_FOUR, "dubbing_other_voice", *_FOUR, "dubbing", "dubbing_other_voice")
+_GAP = 0.25  # s, at least, between two fake spans
 # Streams of random numbers, so that no two purposes ever share one.
 _PERSON, _PLAN, _PERFORMANCE, _OTHER_SPEECH, _CAPTURE, _FAKE = range(6)
 
@@ -36,9 +39,9 @@ class Settings:
     seed: int = 0
     train: int = 24
     val: int = 8
-    test: int = 16
+    test: int = 24
     train_clips: int = 14
-    eval_clips: int = 10
+    eval_clips: int = 16
 
     def __post_init__(self) -> None:
         for name in ("train_clips", "eval_clips"):
@@ -67,7 +70,7 @@ class Item:
     take: int
     method: str = "real"
     donor: int = -1
-    span: tuple[float, float] | None = None  # of a partial fake, seconds
+    spans: tuple[tuple[float, float], ...] = ()  # of a partial fake, seconds
     duration: float = 0.0
 
     @property
@@ -79,9 +82,10 @@ class Item:
 def plan(settings: Settings) -> list[Item]:
     """All clips of the corpus. Each take is there twice: real, and as the source of one fake of every person's share.
 
-    Methods go round: each has the same number of fakes, but for dubbing, which no single stream can tell and which has
-    half as many. A quarter of each method's are partial. A donor is of the same split, and of the three drawn the
-    one with the most similar skin.
+    Methods go round: each has the same number of fakes, but for the two kinds of dubbing, which no single stream can
+    tell and which have two thirds as many. Five ninths of each method's are partial (see `_spans`). A donor is of the
+    same split: for a face, of the three drawn the one with the most similar skin; for a voice, the one with the
+    nearest pitch.
     """
     people = [person(settings, i) for i in range(settings.train + settings.val + settings.test)]
     items: list[Item] = []
@@ -98,14 +102,30 @@ def plan(settings: Settings) -> list[Item]:
                 items.append(Item(len(items), split, i, take, duration=duration))
                 method = _ROUND[sum(made.values()) % len(_ROUND)]
                 made[method] += 1
-                start, length = rng.random(), rng.uniform(0.8, 1.6)
-                start = 0.1 + start * (duration - length - 0.2)
-                span = (round(start, 3), round(start + length, 3)) if made[method] % 4 == 2 else None
-                others = rng.permutation([j for j in members if j != i])[:3]
-                donor = min(others, key=lambda j: np.abs(np.subtract(people[j].skin, people[i].skin)).sum())
-                donor = int(donor) if "face_swap" in method else -1
-                items.append(Item(len(items), split, i, take, method, donor, span, duration))
+                turn = made[method] % 9
+                spans = _spans(turn // 2, duration, rng) if turn % 2 == 0 else ()
+                others = rng.permutation([j for j in members if j != i])
+                donor = -1
+                if "face_swap" in method:
+                    donor = min(others[:3], key=lambda j: np.abs(np.subtract(people[j].skin, people[i].skin)).sum())
+                elif method == "dubbing_other_voice":
+                    donor = min(others, key=lambda j: abs(np.log(people[j].voice.f0 / people[i].voice.f0)))
+                items.append(Item(len(items), split, i, take, method, int(donor), spans, duration))
     return items
+
+
+def _spans(kind: int, duration: float, rng: np.random.Generator) -> tuple[tuple[float, float], ...]:
+    """Where a partial fake is fake, in seconds: of five kinds, 3 is a short span, 4 several, all others a long one."""
+    if kind == 4:
+        count = int(rng.integers(2, 4))
+        lengths = rng.uniform(0.2, 0.8 if count == 2 else 0.5, count)
+    else:
+        lengths = rng.uniform(*((0.2, 0.8) if kind == 3 else (0.8, 1.6)), 1)
+    free = duration - 0.2 - lengths.sum() - _GAP * (len(lengths) - 1)
+    gaps = np.diff(np.sort(rng.uniform(0, free, len(lengths))), prepend=0)
+    starts = 0.1 + np.cumsum(gaps) + np.concatenate([[0], np.cumsum(lengths[:-1] + _GAP)])
+    ends = starts + lengths
+    return tuple((round(float(start), 3), round(float(end), 3)) for start, end in zip(starts, ends, strict=True))
 
 
 def person(settings: Settings, number: int) -> identity.Identity:
@@ -201,8 +221,10 @@ def _end(process: subprocess.Popen) -> None:
 def make_clip(settings: Settings, item: Item, folder: pathlib.Path) -> None:
     """Writes `<name>.npz` (landmarks `[t 68 2]` float32 pixels, times `[t]` s) and then `<name>.mp4`.
 
-    A fake and its original share the performance, the camera, the loudness and the encoder's settings, so that none of
-    these tells them apart; the sensor's noise is each one's own.
+    Of a fake picture also `<name>_mask.mp4`, where it was blended. A fake and its original share the performance, the
+    camera, the room, the loudness and the encoder's settings, so that none of these tells them apart; the sensor's
+    noise is each one's own. What a camera or a channel does to the pictures moves the landmarks too, and never the
+    sound.
     """
     who = person(settings, item.person)
     stage = _rng(settings, _PERFORMANCE, item.person, item.take)
@@ -212,41 +234,57 @@ def make_clip(settings: Settings, item: Item, folder: pathlib.Path) -> None:
     motion = geometry.perform(speech, times, stage)
     lens, encoder = camera.draw_camera(stage), camera.draw_encoder(stage)
     rms, crest = 10 ** (stage.uniform(-27, -19) / 20), stage.uniform(4.2, 5.4)
-    folds, voice_seed = stage.integers(2**31, size=2)
+    folds, voice_seed, light_seed = stage.integers(2**31, size=3)
+    shifts = camera.wander((len(times), 2), lens.shake, stage)
+    number = camera.shown(len(times), lens, stage)
 
     def film(actor: identity.Identity, act: geometry.Motion) -> tuple[np.ndarray, np.ndarray]:
         frames = face.render(actor, act, place, np.random.default_rng(folds))
-        return frames, geometry.landmarks(actor, act, place.view)
+        frames = camera.expose(camera.shake(frames, shifts), lens, np.random.default_rng(light_seed))
+        marks = geometry.landmarks(actor, act, place.view) + shifts[:, None].astype(np.float32)
+        return frames[number], marks[number]
 
-    def speak(track: articulation.Articulation, take: int) -> np.ndarray:
+    def speak(speaker: identity.Voice, track: articulation.Articulation, take: int) -> np.ndarray:
         rng = np.random.default_rng([voice_seed, take])
-        return voice.record(voice.synthesize(track, who.voice, rng), room, rng)
+        return voice.record(voice.synthesize(track, speaker, rng), room, rng)
 
     frames, marks = film(who, motion)
-    frames = camera.capture(frames, lens, _rng(settings, _CAPTURE, item.number))
     rng = _rng(settings, _FAKE, item.number)
-    sound = speak(speech, 0)
+    sound = speak(who.voice, speech, 0)
     samples = np.arange(len(sound)) / voice.SAMPLE_RATE
-    weight = manipulations.ramp(times, item.span, 0.12)
+    weight = manipulations.ramp(times, item.spans, 0.12)
+    heard = manipulations.ramp(samples, item.spans, 0.04)
+    mask = None
     if "face_swap" in item.method:
         actor = dataclasses.replace(person(settings, item.donor), glasses=who.glasses)
-        donor, donor_marks = film(actor, motion)
-        frames = manipulations.swap_face(frames, marks, donor, donor_marks, weight, rng)
-    if item.method in ("lip_reenactment", "dubbing"):
+        frames, mask = manipulations.swap_face(frames, marks, *film(actor, motion), weight, number, rng)
+    if item.method in ("lip_reenactment", "dubbing", "dubbing_other_voice"):
+        speaker = who.voice
+        if item.method == "dubbing_other_voice":
+            speaker = dataclasses.replace(person(settings, item.donor).voice, f0=who.voice.f0)
         other = _rng(settings, _OTHER_SPEECH, item.person, item.take)
-        track = articulation.utterance(item.duration, other, rate=who.voice.rate, liveliness=who.voice.liveliness)
-        sound = manipulations.splice(sound, speak(track, 1), manipulations.ramp(samples, item.span, 0.04))
+        track = articulation.utterance(item.duration, other, rate=speaker.rate, liveliness=speaker.liveliness)
+        sound = manipulations.splice(sound, speak(speaker, track, 1), heard)
         if item.method == "lip_reenactment":
             mouth, mouth_marks = film(who, dataclasses.replace(motion, **track.at(times)))
-            frames = manipulations.reenact_lips(frames, marks, mouth, mouth_marks, weight, rng)
+            frames, mask = manipulations.reenact_lips(frames, marks, mouth, mouth_marks, weight, number, rng)
             marks[:, 48:] += (mouth_marks - marks)[:, 48:] * weight[:, None, None]
     if "voice_clone" in item.method:
-        clone = manipulations.clone_voice(sound, rng)
-        sound = manipulations.splice(sound, clone, manipulations.ramp(samples, item.span, 0.04))
-    sound = voice.level(sound, rms, crest)
+        sound = manipulations.splice(sound, manipulations.clone_voice(sound, rng), heard)
+    amount = None
+    if mask is not None:
+        amount = 1 - np.float32(1 - rng.uniform(*manipulations.NOISE)) * (mask / np.float32(255))
+    frames = camera.add_noise(frames, lens, number, _rng(settings, _CAPTURE, item.number), amount)
     path = folder / item.name
     np.savez(path.with_suffix(".npz"), landmarks=marks, times=times.astype(np.float32))
-    camera.write(path.with_suffix(".mp4"), frames, sound, encoder)
+    if mask is not None:
+        camera.write_mask(mask_path(folder, item), mask)
+    camera.write(path.with_suffix(".mp4"), frames, voice.level(sound, rms, crest), encoder)
+
+
+def mask_path(folder: pathlib.Path, item: Item) -> pathlib.Path:
+    """Where the film of what was blended lies."""
+    return folder / f"{item.name}_mask.mp4"
 
 
 def _rng(settings: Settings, *stream: int) -> np.random.Generator:

@@ -6,34 +6,40 @@ A `weight [t]` or `[s]` in [0, 1] says where in time the fake shows: throughout,
 import cv2
 import numpy as np
 
-from data_pipelines.talking_heads.voice import SAMPLE_RATE
+from data_pipelines.fakes import vocoding
+from data_pipelines.talking_heads.camera import wander
 
-METHODS = ("face_swap", "lip_reenactment", "voice_clone", "face_swap_voice_clone", "dubbing")
+METHODS = ("face_swap", "lip_reenactment", "voice_clone", "face_swap_voice_clone", "dubbing", "dubbing_other_voice")
+# How plain the traces are: ranges of what is drawn, so that detectors can be ranked.
+RESOLUTION, CHECKER = (30, 41), (0.05, 0.10)  # pixels of a swapped face, and relative gains
+DETAIL, MOUTH_CHECKER = (0.32, 0.42), (0.07, 0.13)  # of a re-enacted mouth; of the frame's resolution
+NOISE = (0.5, 0.95)  # how much of the sensor's noise is put on what was generated
+BANDS, ITERATIONS = (56, 81), 3  # of a cloned voice
 _INNER = [*range(0, 17), *range(26, 16, -1)]  # hull of jaw and brows
-_MELS, _MEL_WINDOW, _MEL_HOP = 64, 800, 200
 
 
 def swap_face(
     frames: np.ndarray, marks: np.ndarray, donor: np.ndarray, donor_marks: np.ndarray, weight: np.ndarray,
-    rng: np.random.Generator,
-) -> np.ndarray:  # fmt: skip
+    number: np.ndarray, rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Puts the donor's inner face, who performs the same, onto the frames.
 
-    frames, donor `[t h w 3]` uint8; marks `[t 68 2]` pixels; returns frames. As in face-swapping autoencoders: the face
-    is generated at a low resolution with the checkerboard of transposed convolutions but without the sensor's noise,
-    fitted to each frame's (unsteady) landmarks by an affine warp, colour-matched only roughly, and blended in along a
-    feathered hull, a little differently each frame.
+    frames, donor `[t h w 3]` uint8; marks `[t 68 2]` pixels; number `[t]`: the picture that each frame shows (see
+    camera.shown), for what wanders holds with it. Returns frames and how far each pixel was blended `[t h w]` uint8. As
+    in face-swapping autoencoders: the face is generated at a low resolution with the checkerboard of transposed
+    convolutions, fitted to each frame's (slowly wandering) landmarks by an affine warp, colour-matched only roughly,
+    and blended in along a feathered hull.
     """
     t, h, w, _ = frames.shape
-    resolution = int(rng.integers(28, 39))  # pixels of the generated face
-    checker = _checkerboard(resolution + 1, rng.uniform(0.11, 0.18))
-    tint = 1 + rng.normal(0, 0.045, 3)
+    resolution = int(rng.integers(*RESOLUTION))  # pixels of the generated face
+    checker = _checkerboard(resolution + 1, rng.uniform(*CHECKER))
+    tint = 1 + rng.normal(0, 0.03, 3)
     match = rng.uniform(0.75, 0.95)
     feather = rng.uniform(1.2, 2.6)
     shrink = rng.uniform(0.86, 0.96)
-    flicker = 1 + rng.normal(0, 0.025, t)
-    unsteady = rng.normal(0, 0.45, (t, 68, 2)).mean(1, keepdims=True) * 6 + rng.normal(0, 0.5, (t, 68, 2))
-    out = frames.copy()
+    flicker = 1 + wander((t,), rng.uniform(0.005, 0.01), rng)[number]
+    unsteady = (wander((t, 1, 2), 0.4, rng) + wander((t, 68, 2), 0.4, rng))[number]
+    out, blended = frames.copy(), np.zeros((t, h, w), np.uint8)
     for i in np.flatnonzero(weight):
         source, target = donor_marks[i], marks[i] + unsteady[i]
         low, high = source.min(0) - 4, source.max(0) + 4
@@ -53,28 +59,30 @@ def swap_face(
         bias = (given + match * (wanted - given) - scale * given) * tint * flicker[i]
         matched = face * gain.astype(np.float32) + bias.astype(np.float32)
         out[i][patch] = _blend(frames[i][patch], matched, mask * weight[i])
-    return out
+        blended[i][patch] = np.rint(255 * mask * weight[i])
+    return out, blended
 
 
 def reenact_lips(
     frames: np.ndarray, marks: np.ndarray, other: np.ndarray, other_marks: np.ndarray, weight: np.ndarray,
-    rng: np.random.Generator,
-) -> np.ndarray:  # fmt: skip
-    """Replaces the mouth by that of `other`, the same person in the same pose saying something else.
+    number: np.ndarray, rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Replaces the mouth by that of `other`, the same person in the same pose saying something else; as `swap_face`.
 
-    As in lip-sync generators (Wav2Lip and after): a small, soft patch with a checkerboard and without sensor noise,
-    blended into the lower face, whose jaw and cheeks go on with the old speech.
+    As in lip-sync generators (Wav2Lip and after): a small, soft patch with a checkerboard, blended into the lower face,
+    whose jaw and cheeks go on with the old speech.
     """
-    h, w = frames.shape[1:3]
-    detail = rng.uniform(0.30, 0.40)  # of the frame's resolution
-    checker = _checkerboard(frames.shape[1], rng.uniform(0.14, 0.22))
+    t, h, w, _ = frames.shape
+    detail = rng.uniform(*DETAIL)  # of the frame's resolution
+    checker = _checkerboard(w, rng.uniform(*MOUTH_CHECKER))
     feather = rng.uniform(1.6, 3.0)
-    flicker = 1 + rng.normal(0, 0.025, len(frames))
-    out = frames.copy()
+    flicker = 1 + wander((t,), rng.uniform(0.005, 0.01), rng)[number]
+    unsteady = wander((t, 2), 0.4, rng)[number]
+    out, blended = frames.copy(), np.zeros((t, h, w), np.uint8)
     for i in np.flatnonzero(weight):
         points = np.concatenate([marks[i, 48:60], other_marks[i, 48:60]])
         low, high = points.min(0), points.max(0)
-        centre, radius = (low + high) / 2, (high - low) / 2 * [1.25, 1.3] + [3, 4]
+        centre, radius = (low + high) / 2 + unsteady[i], (high - low) / 2 * [1.25, 1.3] + [3, 4]
         angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
         patch, mask = _soft_hull(centre + radius * np.stack([np.cos(angle), np.sin(angle)], 1), (h, w), feather)
         size = mask.shape[::-1]
@@ -84,30 +92,13 @@ def reenact_lips(
         offset = np.subtract(cv2.mean(frames[i][patch], ring), cv2.mean(mouth, ring))[:3].astype(np.float32)
         mouth = (mouth + 0.9 * offset) * np.float32(flicker[i])
         out[i][patch] = _blend(frames[i][patch], mouth, mask * weight[i])
-    return out
+        blended[i][patch] = np.rint(255 * mask * weight[i])
+    return out, blended
 
 
 def clone_voice(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same speech `[s]` through a mel vocoder: magnitudes of a 64-band log-mel spectrogram, its phase invented.
-
-    A few Griffin-Lim iterations (1984) from random phase: harmonics blur towards the top and transients smear, the
-    usual traces of neural vocoders; duration, level and band stay.
-    """
-    n = len(sound)
-    bands = _mel_bands()
-    frames = n // _MEL_HOP + 2
-    mel = bands @ np.abs(_stft(sound, frames)).T ** 2
-    mel = np.exp(np.log(mel + 1e-9) + rng.normal(0, 0.10, mel.shape))
-    magnitude = np.sqrt(
-        np.maximum((bands / bands.sum(1, keepdims=True).clip(1e-9)).T @ (mel / bands.sum(1, keepdims=True)), 0)
-    ).T
-    coverage = np.maximum((bands / bands.sum(1, keepdims=True)).sum(0), 1e-3)
-    magnitude = magnitude / np.sqrt(coverage)
-    spectrum = magnitude * np.exp(2j * np.pi * rng.random(magnitude.shape))
-    for _ in range(3):
-        again = _stft(_istft(spectrum, n), frames)
-        spectrum = magnitude * again / np.maximum(np.abs(again), 1e-9)
-    return _istft(spectrum, n)
+    """The same speech `[s]` through a mel vocoder; see vocoding.phase_loss for what it loses."""
+    return vocoding.phase_loss(sound, int(rng.integers(*BANDS)), ITERATIONS, rng)
 
 
 def splice(sound: np.ndarray, other: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -116,11 +107,11 @@ def splice(sound: np.ndarray, other: np.ndarray, weight: np.ndarray) -> np.ndarr
     return (sound * np.sqrt(1 - weight) + other * np.sqrt(weight)).astype(np.float32)
 
 
-def ramp(times: np.ndarray, span: tuple[float, float] | None, feather: float) -> np.ndarray:
-    """Weight at `times` (s): 1 in the span, 0 outside, ramps of `feather` s over its ends; 1 without a span."""
-    if span is None:
+def ramp(times: np.ndarray, spans: tuple[tuple[float, float], ...], feather: float) -> np.ndarray:
+    """Weight at `times` (s): 1 in the spans, 0 outside, ramps of `feather` s over their ends; 1 without a span."""
+    if not spans:
         return np.ones(len(times), np.float32)
-    inside = np.minimum(times - span[0], span[1] - times)
+    inside = np.max([np.minimum(times - start, end - times) for start, end in spans], 0)
     return np.clip(inside / feather + 0.5, 0, 1).astype(np.float32)
 
 
@@ -150,32 +141,3 @@ def _soft_hull(points: np.ndarray, shape: tuple[int, int], feather: float) -> tu
 def _blend(frame: np.ndarray, face: np.ndarray, mask: np.ndarray) -> np.ndarray:
     mixed = frame + (face - frame) * mask[..., None]
     return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
-
-
-def _mel_bands() -> np.ndarray:
-    """Triangular filters `[mel w]` equally spaced on the mel scale (2595 log10(1 + f / 700)) from 0 to 8 kHz."""
-    hz = np.arange(_MEL_WINDOW // 2 + 1) * SAMPLE_RATE / _MEL_WINDOW
-    mel = 2595 * np.log10(1 + hz / 700)
-    edges = np.linspace(0, mel[-1], _MELS + 2)
-    step = edges[1]
-    return np.maximum(0, 1 - np.abs(mel[None] - edges[1:-1, None]) / step)
-
-
-def _stft(sound: np.ndarray, frames: int) -> np.ndarray:
-    padded = np.zeros((frames - 1) * _MEL_HOP + _MEL_WINDOW, np.float32)
-    padded[_MEL_WINDOW // 2 : _MEL_WINDOW // 2 + len(sound)] = sound
-    windows = np.lib.stride_tricks.sliding_window_view(padded, _MEL_WINDOW)[::_MEL_HOP]
-    return np.fft.rfft(windows * _hann())
-
-
-def _istft(spectrum: np.ndarray, n: int) -> np.ndarray:
-    pieces = np.fft.irfft(spectrum, _MEL_WINDOW) * _hann()
-    total = np.zeros((len(pieces) - 1) * _MEL_HOP + _MEL_WINDOW)
-    for k in range(_MEL_WINDOW // _MEL_HOP):
-        part = pieces[:, k * _MEL_HOP : (k + 1) * _MEL_HOP].reshape(-1)
-        total[k * _MEL_HOP : k * _MEL_HOP + len(part)] += part
-    return (total[_MEL_WINDOW // 2 : _MEL_WINDOW // 2 + n] / 1.5).astype(np.float32)  # Σ hann² at a hop of a quarter
-
-
-def _hann() -> np.ndarray:
-    return np.hanning(_MEL_WINDOW + 1)[:-1].astype(np.float32)

@@ -15,20 +15,25 @@ _BANDWIDTHS = (70.0, 100.0, 140.0, 220.0, 300.0)
 
 @dataclasses.dataclass(frozen=True)
 class Room:
-    """A place of recording: impulse response `[k]`, and the background's level (`snr`, dB) and spectral slope."""
+    """A place of recording: impulse response `[k]`, the background's level (`snr`, dB) and spectral slope, and the
+    microphone's band (Hz)."""
 
     response: np.ndarray
     snr: float
     slope: float
+    low: float = 0.0
+    high: float = SAMPLE_RATE / 2
 
 
 def draw_room(rng: np.random.Generator) -> Room:
-    """A random room, quiet and fairly dry."""
+    """A random room, from a quiet to a loud one, with any microphone."""
     decay = rng.uniform(0.02, 0.08)  # s
     taps = np.arange(int(0.25 * SAMPLE_RATE)) / SAMPLE_RATE
     tail = rng.standard_normal(len(taps)) * np.exp(-taps / decay) * rng.uniform(0.01, 0.05)
     tail[0] = 1
-    return Room(tail.astype(np.float32), rng.uniform(24, 42), rng.uniform(0.4, 1.1))
+    snr = rng.uniform(0, 10) if rng.random() < 0.15 else rng.uniform(10, 30)
+    high = rng.uniform(3400, 7000) if rng.random() < 0.4 else 8000.0
+    return Room(tail.astype(np.float32), snr, rng.uniform(0.4, 1.1), rng.uniform(30, 250), high)
 
 
 def synthesize(track: Articulation, voice: Voice, rng: np.random.Generator) -> np.ndarray:
@@ -72,7 +77,8 @@ def synthesize(track: Articulation, voice: Voice, rng: np.random.Generator) -> n
 
 
 def record(speech: np.ndarray, room: Room, rng: np.random.Generator) -> np.ndarray:
-    """The speech `[s]` as the room's microphone hears it: reverberation, then background noise at the room's SNR."""
+    """The speech `[s]` as the room's microphone hears it: reverberation, background noise at the room's SNR, and no
+    more than the microphone's band."""
     n = len(speech)
     size = 1 << (n + len(room.response) - 1).bit_length()
     wet = np.fft.irfft(np.fft.rfft(speech, size) * np.fft.rfft(room.response, size), size)[:n]
@@ -80,7 +86,13 @@ def record(speech: np.ndarray, room: Room, rng: np.random.Generator) -> np.ndarr
     hum *= (1 + np.arange(len(hum)) * (SAMPLE_RATE / n) / 200.0) ** -room.slope
     hum = np.fft.irfft(hum, n)
     level = np.sqrt(np.mean(wet**2) / np.mean(hum**2)) * 10 ** (-room.snr / 20)
-    return (wet + level * hum).astype(np.float32)
+    spectrum = np.fft.rfft(wet + level * hum)
+    hz = np.arange(len(spectrum)) * (SAMPLE_RATE / n)
+    # Butterworth responses of third order: magnitudes only, so that nothing is delayed.
+    spectrum /= np.sqrt(1 + (room.low / np.maximum(hz, 1e-3)) ** 6)
+    if room.high < SAMPLE_RATE / 2:
+        spectrum /= np.sqrt(1 + (hz / room.high) ** 12)
+    return np.fft.irfft(spectrum, n).astype(np.float32)
 
 
 def level(sound: np.ndarray, rms: float, crest: float) -> np.ndarray:

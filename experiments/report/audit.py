@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.audit import leaks as leak_audit
+from data_pipelines.audit import simple_statistics
 from data_pipelines.audit.shortcuts import features
 from data_pipelines.clip import SPLITS, Clip
 from data_pipelines.prepare import records, splits
@@ -25,6 +26,7 @@ _WIDTH = 100
 _SHOWN = 10  # leaks of one kind that the report names
 _FOLDS, _LEVEL, _SAMPLES = 5, 0.95, 1000
 _EXCLUDED = 0.8  # an interval around chance that reaches beyond this AUC says nothing
+PLAIN, PLAIN_TOGETHER = 0.70, 0.85  # AUC up to which one simple statistic, or all, may tell a method
 _MATTERS = 0.55  # a probe that is not at chance is only a trace below this AUC
 
 
@@ -65,13 +67,44 @@ class Shortcut:
 
 
 @dataclasses.dataclass(frozen=True)
+class Separation:
+    """How well simple statistics tell the clips of one method from the reals.
+
+    single: AUC of the best statistic, whichever way it points (chosen on the same clips, so a little too high);
+    together: AUC of all of them, on people that the regression did not see; nan if it could not be tried. The intervals
+    are at 95 %, each by itself.
+    """
+
+    method: str
+    statistic: str
+    single: Interval
+    together: Interval
+    clips: int
+
+    @property
+    def verdict(self) -> str:
+        if math.isnan(self.single.low):
+            return "unknown"
+        return "PLAIN" if self.single.low > PLAIN or self.together.low > PLAIN_TOGETHER else "hidden"
+
+    def __str__(self) -> str:
+        if self.verdict == "unknown":
+            return f"{self.method} could not be compared with the reals: too few people."
+        best = f"best is {self.statistic} (AUC {number(self.single.value)}), together {number(self.together.value)}"
+        if self.verdict == "hidden":
+            return f"{self.method} is not given away by simple statistics: {best}."
+        return f"{self.method} is given away by simple statistics: {best}; a detector of it proves little."
+
+
+@dataclasses.dataclass(frozen=True)
 class Audit:
-    """What was found. `shortcuts` is empty where there are no records."""
+    """What was found. `shortcuts` and `separations` are empty where there are no records."""
 
     clips: tuple[Clip, ...]
     compared: Mapping[str, int]
     leaks: tuple[leak_audit.Leak, ...]
     shortcuts: tuple[Shortcut, ...] = ()
+    separations: tuple[Separation, ...] = ()
 
 
 def of_clips(clips: Sequence[Clip], *, workers: int = 0) -> Audit:
@@ -92,7 +125,11 @@ def of_records(folder: str | pathlib.Path) -> Audit:
     clips = [row.clip for _, row in records.read_index(folder)]
     prints = leak_audit.of_records(folder)
     return Audit(
-        tuple(clips), leak_audit.compared(clips, prints), tuple(leak_audit.leaks(clips, prints)), shortcuts(folder)
+        tuple(clips),
+        leak_audit.compared(clips, prints),
+        tuple(leak_audit.leaks(clips, prints)),
+        shortcuts(folder),
+        separations(folder),
     )
 
 
@@ -115,6 +152,36 @@ def shortcuts(folder: str | pathlib.Path, *, seed: int = 0) -> tuple[Shortcut, .
     designs[ALL_TOGETHER] = np.concatenate(list(designs.values()), axis=1) if designs else np.zeros((0, 0))
     level = 1 - (1 - _LEVEL) / len(designs)
     return tuple(_probe(name, design, labels, groups, level, seed) for name, design in designs.items())
+
+
+def separations(folder: str | pathlib.Path, *, seed: int = 0) -> tuple[Separation, ...]:
+    """For each method, in order of name, how well the simple statistics tell it from all reals of the folder."""
+    measured = [(row.clip, values) for row, values in simple_statistics.statistics(folder)]
+    found = []
+    for method in sorted({clip.method for clip, _ in measured if clip.label == 1}):
+        chosen = [(clip, v) for clip, v in measured if clip.label == 0 or (clip.label == 1 and clip.method == method)]
+        labels = np.array([clip.label for clip, _ in chosen])
+        groups = [(clip.dataset, clip.identity) if clip.identity else ("", clip.clip_id) for clip, _ in chosen]
+        table = np.stack([values for _, values in chosen])
+        aucs = [_two_sided(labels, column) for column in table.T]
+        best = int(np.nanargmax(aucs)) if np.isfinite(aucs).any() else 0
+        known = np.isfinite(table[:, best])
+        column = table[known, best]
+        if classification.auc(labels[known], column) < 0.5:
+            column = -column
+        kept = [group for group, k in zip(groups, known, strict=True) if k]
+        single = interval(classification.auc, labels[known], column, kept, samples=_SAMPLES, level=_LEVEL, seed=seed)
+        together = _probe(ALL_TOGETHER, _design([tuple(row) for row in table]), labels, groups, _LEVEL, seed)
+        name = method or "fakes of no named method"
+        found.append(Separation(name, simple_statistics.NAMES[best], single, together.auc, int(labels.sum())))
+    return tuple(found)
+
+
+def _two_sided(labels: np.ndarray, column: np.ndarray) -> float:
+    """AUC of a statistic whichever way it points; nan if one class has no value."""
+    known = np.isfinite(column)
+    auc = classification.auc(labels[known], column[known]) if len(set(labels[known])) == 2 else math.nan
+    return max(auc, 1 - auc)
 
 
 def _design(values: Sequence[Any]) -> np.ndarray:
@@ -208,6 +275,11 @@ def rows(audit: Audit) -> list[dict[str, Any]]:
         }
         for shortcut in audit.shortcuts
     ]
+    for separation in audit.separations:
+        common = {"clips": separation.clips, "verdict": separation.verdict, "sentence": str(separation)}
+        for which, auc in (("best statistic", separation.single), ("all statistics", separation.together)):
+            values = {"value": auc.value, "low": auc.low, "high": auc.high}
+            table.append({"audit": "statistics", "check": f"{separation.method}, {which}", **values, **common})
     return table
 
 
@@ -234,8 +306,15 @@ def render(audit: Audit) -> str:
                 value = number(row["value"])
                 lines.append(f"  {row['check']:<18}{row['clips']:>15}{value:>8}   {limits:<17}{row['verdict']}")
         lines.append("  (the intervals hold together at 95 %, over identities that the probe did not see)")
+    if audit.separations:
+        lines += ["", f"  {'simple statistics':<40}{'fakes':>6}{'AUC':>8}   {'interval':<17}verdict"]
+        for row in table:
+            if row["audit"] == "statistics":
+                limits = f"[{number(row['low'])}, {number(row['high'])}]"
+                cells = f"  {row['check']:<40}{row['clips']:>6}{number(row['value']):>8}   {limits:<17}{row['verdict']}"
+                lines.append(cells)
     lines.append("")
-    for row in table:
+    for row in {row["sentence"]: row for row in table}.values():
         lines += textwrap.wrap(_capital(row["sentence"]), _WIDTH, subsequent_indent="  ", break_long_words=False)
         if row["audit"] == "leak":
             lines += _named([leak for leak in audit.leaks if leak.check == row["check"]])

@@ -30,7 +30,9 @@ def test_the_whole_of_it_has_nothing_missing(tree):
 
 def test_methods_with_one_stem_are_two_clips(tree, fields):
     for method in ("Deepfakes", "NeuralTextures", "FaceShifter"):
-        tree.add(f"{FAKES}/{method}/c23/videos/953_974.mp4", f"{FAKES}/{method}/masks/videos/953_974.mp4")
+        tree.add(f"{FAKES}/{method}/c23/videos/953_974.mp4")
+    mask = f"{FAKES}/NeuralTextures/masks/videos/953_974.mp4"
+    tree.add(mask)
     tree.add(f"{ORIGINALS}/c23/videos/953.mp4", f"{ORIGINALS}/c23/videos/071.mp4", f"{ORIGINALS}/c40/videos/953.mp4")
     tree.add(f"{ORIGINALS}/c23/videos/readme.mp4")
     clips = tree.read(faceforensics)
@@ -38,6 +40,8 @@ def test_methods_with_one_stem_are_two_clips(tree, fields):
     fake = clips[f"{FAKES}/NeuralTextures/c23/videos/953_974.mp4"]
     assert fields(fake, "label", "video_label", "audio_label", "method") == (1, 1, -1, "NeuralTextures")
     assert fields(fake, "identity", "donors", "split", "compression") == ("953", ("974",), "test", "c23")
+    assert fake.mask_path.endswith(f"/{mask}")
+    assert clips[f"{FAKES}/FaceShifter/c23/videos/953_974.mp4"].mask_path == ""
     real = clips[f"{ORIGINALS}/c23/videos/953.mp4"]
     assert fields(real, "label", "video_label", "audio_label", "method") == (0, 0, -1, "real")
     assert fields(real, "identity", "donors", "split") == ("953", (), "test")

@@ -79,19 +79,22 @@ def test_clips_say_what_they_are(media):
         "voice_clone": (1, 0, 1),
         "face_swap_voice_clone": (1, 1, 1),
         "dubbing": (1, 0, 0),
+        "dubbing_other_voice": (1, 0, 0),
     }
     for clip in clips.values():
         assert (clip.label, clip.video_label, clip.audio_label) == streams[clip.method]
-        assert bool(clip.donors) == ("face_swap" in clip.method) and clip.identity not in clip.donors
+        given = "face_swap" in clip.method or clip.method == "dubbing_other_voice"
+        assert bool(clip.donors) == given and clip.identity not in clip.donors
+        assert bool(clip.mask_path) == bool(clip.video_label)
         assert clip.dataset == "talking_heads"
         if clip.label:
             original = clips[clip.original]
             assert (original.method, original.identity, original.split) == ("real", clip.identity, clip.split)
     partial = [clip for clip in clips.values() if _spans(clip)]
-    assert 10 <= len(partial) <= 14
+    assert 22 <= len(partial) <= 28
     for clip in partial:
         assert bool(clip.video_segments) == bool(clip.video_label)
-        assert bool(clip.audio_segments) == bool(clip.audio_label or clip.method == "dubbing")
+        assert bool(clip.audio_segments) == bool(clip.audio_label or clip.method.startswith("dubbing"))
 
 
 def test_cheap_cues_tell_nothing(media):

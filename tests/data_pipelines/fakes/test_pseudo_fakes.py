@@ -157,6 +157,11 @@ def test_a_self_blended_face_changes_inside_its_hull_alone():
         grey = np.abs(decoded([record["mouth"][5]], True) - decoded([before["mouth"][5]], True))
         assert grey[0, 12:36, 12:36].max() > 10  # the mouth lies in every hull
         np.testing.assert_array_equal(record["audio"], before["audio"])
+        mask = decoded(record["mask"][:1], True)[0, ..., 0]
+        assert mask.shape == (32, 32) and len(record["mask"]) == FRAMES and mask.max() > 140
+        whole = cv2.resize(mask.astype(np.uint8), (SIZE, SIZE))
+        assert change.max((0, 3))[whole == 0].max() <= 2  # what the mask leaves out did not change
+        assert change.max((0, 3))[whole > 100].mean() > 4
 
 
 def test_a_blend_is_one_take():
@@ -199,6 +204,8 @@ def test_partial_fakes_change_in_their_span_alone():
             if clip.video_segments:
                 changed = [k / 25 for k in range(FRAMES) if record["frames"][k] != before["frames"][k]]
                 assert abs(changed[0] - start) <= 0.04 and abs(changed[-1] + 0.04 - end) <= 0.04
+                marked = [k / 25 for k in range(FRAMES) if decoded([record["mask"][k]], True).max() > 0]
+                assert marked == changed
 
 
 def test_shifted_streams_are_those_of_one_clip_apart():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from data_pipelines.talking_heads import corpus, manipulations
@@ -32,7 +33,7 @@ def whole(tmp_path_factory):
 
 def test_plan_is_balanced_and_its_splits_share_nobody():
     items = corpus.plan(corpus.Settings())
-    assert len(items) == 24 * 14 + (8 + 16) * 10
+    assert len(items) == 24 * 14 + (8 + 24) * 16 == 848
     assert [item.number for item in items] == list(range(len(items)))
     assert len({item.name for item in items}) == len(items)
     shown = collections.defaultdict(set)
@@ -40,11 +41,17 @@ def test_plan_is_balanced_and_its_splits_share_nobody():
         members = [item for item in items if item.split == split]
         counts = collections.Counter(item.method for item in members)
         assert counts["real"] == len(members) / 2
-        fakes = [counts[method] for method in manipulations.METHODS if method != "dubbing"]
-        assert sum(fakes) + counts["dubbing"] == len(members) / 2 and max(fakes) - min(fakes) <= 1
-        assert abs(counts["dubbing"] - fakes[0] / 2) <= 1
-        partial = sum(item.span is not None for item in members)
-        assert 0.2 < partial / (len(members) / 2) < 0.3
+        dubbed = [counts[method] for method in ("dubbing", "dubbing_other_voice")]
+        fakes = [counts[method] for method in manipulations.METHODS if not method.startswith("dubbing")]
+        assert sum(fakes) + sum(dubbed) == len(members) / 2
+        assert max(fakes) - min(fakes) <= 1 and max(dubbed) - min(dubbed) <= 1
+        partial = [item for item in members if item.spans]
+        assert 0.5 <= len(partial) / (len(members) / 2) < 0.6
+        lengths = [end - start for item in partial for start, end in item.spans]
+        assert sum(length < 0.8 for length in lengths) > 0.3 * len(lengths)
+        assert sum(len(item.spans) > 1 for item in partial) >= 6
+        if split == "test":
+            assert sum(dubbed) >= 40 and len(partial) >= 100
         shown[split] = {item.person for item in members} | {item.donor for item in members if item.donor >= 0}
     assert not (shown["train"] & shown["val"] or shown["train"] & shown["test"] or shown["val"] & shown["test"])
 
@@ -53,12 +60,21 @@ def test_every_fake_stands_beside_its_original():
     for real, fake in zip(*[iter(corpus.plan(TINY))] * 2, strict=True):
         assert real.method == "real" != fake.method
         assert (real.person, real.take, real.duration) == (fake.person, fake.take, fake.duration)
-        assert (fake.donor >= 0) == ("face_swap" in fake.method) and fake.donor != fake.person
+        assert fake.donor != fake.person
+        assert (fake.donor >= 0) == ("face_swap" in fake.method or fake.method == "dubbing_other_voice")
     for item in corpus.plan(corpus.Settings()):
         assert 2.2 <= item.duration <= 3.0
-        if item.span:
-            start, end = item.span
-            assert 0.8 <= end - start <= 1.6 and start > 0.05 and end < item.duration - 0.05
+        before = 0.05
+        for start, end in item.spans:
+            assert 0.199 <= end - start <= 1.601 and start > before and end < item.duration - 0.05
+            before = end + 0.24
+
+
+def test_the_other_voice_is_of_like_pitch():
+    settings = corpus.Settings()
+    pairs = [(i.person, i.donor) for i in corpus.plan(settings) if i.method == "dubbing_other_voice"]
+    apart = [abs(np.log2(f0[0] / f0[1])) for f0 in ([corpus.person(settings, i).voice.f0 for i in p] for p in pairs)]
+    assert np.median(apart) < 1 / 12  # a semitone; the rest is what pitching alike takes away
 
 
 @pytest.mark.parametrize("sizes", [{"train_clips": 3}, {"eval_clips": 0}, {"val": 1}])
@@ -68,13 +84,17 @@ def test_impossible_sizes(sizes):
 
 
 def test_any_setting_and_the_version_name_another_corpus(monkeypatch):
-    names = {corpus.Settings().digest, corpus.Settings(seed=1).digest, corpus.Settings(test=17).digest}
+    names = {corpus.Settings().digest, corpus.Settings(seed=1).digest, corpus.Settings(test=25).digest}
     monkeypatch.setattr(corpus, "VERSION", -1)
     assert len(names | {corpus.Settings().digest}) == 4
 
 
 def test_every_clip_has_its_file_and_its_landmarks(whole):
-    assert len(list(whole.rglob("*.mp4"))) == len(corpus.plan(TINY)) == len(list(whole.rglob("*.npz")))
+    items = corpus.plan(TINY)
+    assert {path.relative_to(whole) for path in whole.rglob("*.npz")} == {pathlib.Path(f"{i.name}.npz") for i in items}
+    masked = [i for i in items if i.method not in ("real", "voice_clone") and not i.method.startswith("dubbing")]
+    films = {whole / f"{item.name}.mp4" for item in items} | {corpus.mask_path(whole, item) for item in masked}
+    assert set(whole.rglob("*.mp4")) == films
 
 
 def test_a_made_corpus_is_left_alone(whole, monkeypatch):

@@ -5,6 +5,8 @@ import pytest
 
 from data_pipelines.talking_heads import articulation, camera, face, geometry, identity, manipulations, voice
 
+NUMBER = np.arange(20)
+
 
 @pytest.fixture(scope="module")
 def filmed():
@@ -19,7 +21,8 @@ def filmed():
         return face.render(actor, act, place, np.random.default_rng(0)), geometry.landmarks(actor, act, place.view)
 
     frames, marks = film(target, motion)
-    frames = camera.capture(frames, camera.Camera(0.5, 3.0, 0, 0, 1.0), rng)
+    lens = camera.Camera(0.5, 3.0)
+    frames = camera.add_noise(camera.expose(frames, lens, rng), lens, NUMBER, rng)
     return frames, marks, film(donor, motion), film(target, other)
 
 
@@ -33,7 +36,9 @@ def _fine(image, box):
 def test_swap_changes_the_inner_face_alone_and_only_when_weighted(filmed):
     frames, marks, (donor, donor_marks), _ = filmed
     weight = np.r_[np.zeros(8), np.ones(12)].astype(np.float32)
-    swapped = manipulations.swap_face(frames, marks, donor, donor_marks, weight, np.random.default_rng(0))
+    swapped, mask = manipulations.swap_face(frames, marks, donor, donor_marks, weight, NUMBER, np.random.default_rng(0))
+    assert mask.shape == frames.shape[:3] and mask[:8].max() == 0 and (swapped == frames)[mask == 0].all()
+    assert mask[8:].max() == 255 and 0.1 < (mask[8:] > 127).mean() < 0.4
     assert np.array_equal(swapped[:8], frames[:8])
     change = np.abs(swapped[8:].astype(int) - frames[8:]).max((0, 3))
     low, high = marks.reshape(-1, 2).min(0).astype(int) - 14, marks.reshape(-1, 2).max(0).astype(int) + 14
@@ -48,8 +53,8 @@ def test_swap_is_softer_than_the_camera_but_for_the_checkerboard(filmed, monkeyp
 
     def swap():
         return manipulations.swap_face(
-            frames, marks, donor, donor_marks, np.ones(20, np.float32), np.random.default_rng(0)
-        )
+            frames, marks, donor, donor_marks, np.ones(20, np.float32), NUMBER, np.random.default_rng(0)
+        )[0]
 
     generated = swap()
     assert np.abs(generated.mean((0, 1, 2)) - frames.mean((0, 1, 2))).max() < 6  # colours roughly matched
@@ -61,12 +66,15 @@ def test_swap_is_softer_than_the_camera_but_for_the_checkerboard(filmed, monkeyp
 def test_reenactment_shows_the_other_mouth(filmed):
     frames, marks, _, (other, other_marks) = filmed
     weight = np.ones(20, np.float32)
-    fake = manipulations.reenact_lips(frames, marks, other, other_marks, weight, np.random.default_rng(0))
+    fake, mask = manipulations.reenact_lips(frames, marks, other, other_marks, weight, NUMBER, np.random.default_rng(0))
+    assert (fake == frames)[mask == 0].all() and mask.max() == 255 and 0.01 < (mask > 127).mean() < 0.12
     change = np.abs(fake.astype(int) - frames).max((0, 3))
     assert change[: int(marks[:, 36:48, 1].max())].max() == 0  # eyes and all above untouched
     assert change.max() > 30
-    none = manipulations.reenact_lips(frames, marks, other, other_marks, 0 * weight, np.random.default_rng(0))
-    assert np.array_equal(none, frames)
+    none, mask = manipulations.reenact_lips(
+        frames, marks, other, other_marks, 0 * weight, NUMBER, np.random.default_rng(0)
+    )
+    assert np.array_equal(none, frames) and mask.max() == 0
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +100,11 @@ def test_clone_keeps_the_spectrogram_and_loses_the_phase(speech):
 
 def test_splice_and_ramp():
     times = np.arange(16000) / 16000
-    weight = manipulations.ramp(times, (0.25, 0.5), 0.04)
+    weight = manipulations.ramp(times, ((0.25, 0.5), (0.7, 0.8)), 0.04)
     assert weight[times < 0.22].max() == 0 and weight[(times > 0.28) & (times < 0.47)].min() == 1
     assert weight[4000] == pytest.approx(0.5)
-    assert (manipulations.ramp(times, None, 0.04) == 1).all()
+    assert weight[12000] == 1 and weight[(times > 0.52) & (times < 0.68)].max() == 0
+    assert (manipulations.ramp(times, (), 0.04) == 1).all()
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=16000), 3 * rng.normal(size=16000)
     mixed = manipulations.splice(first, second, weight)

@@ -74,3 +74,14 @@ def test_level_sets_loudness_and_peak_exactly(speaker, rms, crest):
     sound = voice.level(sound, rms, crest)
     assert np.sqrt(np.mean(sound**2)) == pytest.approx(rms, rel=1e-3)
     assert np.abs(sound).max() / rms == pytest.approx(crest, rel=0.01)
+
+
+def test_record_keeps_to_the_microphones_band(speaker):
+    noise = np.random.default_rng(0).standard_normal(32000).astype(np.float32)
+    narrow = voice.Room(np.array([1.0], np.float32), 40.0, 0.5, low=200.0, high=3400.0)
+    heard = voice.record(noise, narrow, np.random.default_rng(1))
+    power = np.abs(np.fft.rfft(heard)) ** 2
+    hz = np.arange(len(power)) / 2
+    middle = power[(hz > 500) & (hz < 2500)].mean()
+    assert power[(hz > 5000)].mean() < 0.02 * middle and power[hz < 60].mean() < 0.02 * middle
+    assert np.argmax(np.correlate(heard[1000:3000], noise[1000:3000], "full")) == 1999  # and nothing comes late

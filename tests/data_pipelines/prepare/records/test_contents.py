@@ -1,6 +1,7 @@
 """What a record holds: crops, sound and times as they were asked for."""
 
 import dataclasses
+import re
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from prepared_clips import CROPS, clip_of, image
 
 from data_pipelines.prepare import extract, faces, media, records
+from data_pipelines.talking_heads import camera
 
 
 def test_records_hold_what_the_contract_says(prepared, clips):
@@ -46,6 +48,45 @@ def test_crops_are_cut_where_the_landmarks_say(prepared, clips):
         expected = faces.crop(shown[i], maps[i], 48)
         assert np.abs(image(record["frames"][i]).astype(int) - expected).mean() < 4
     np.testing.assert_allclose(record["boxes"], faces.boxes(maps, 48), atol=1e-3)
+
+
+def _extracted(clip, tmp_path, pixels=0, pictures=0):
+    """The outcome of a clip with a mask film: a half white one, `pixels` larger, `pictures` longer than its clip."""
+    shown = []
+    media.read(clip.path, on_frame=lambda i, time, picture: shown.append(picture.copy()))
+    height, width = shown[0].shape[:2]
+    mask = np.zeros((len(shown) + pictures, height + pixels, width + pixels), np.uint8)
+    mask[3:, :, : width // 2] = 255
+    camera.write_mask(tmp_path / "mask.mp4", mask)
+    clip = dataclasses.replace(clip, mask_path=str(tmp_path / "mask.mp4"))
+    return extract.extract(extract.Job(clip, CROPS)), mask
+
+
+def test_masks_are_cut_as_the_face_is(clips, tmp_path):
+    outcome, mask = _extracted(clips[1], tmp_path)
+    maps = faces.face_transforms(faces.given(clips[1].landmarks_path), 32, CROPS.margin)
+    cut = [image(data, cv2.IMREAD_UNCHANGED) for data in outcome.record["mask"]]
+    assert (outcome.status, outcome.reason, len(cut)) == ("ok", "", outcome.frames)
+    assert cut[0].shape == (32, 32) and cut[0].max() == 0 and 0.1 < (cut[5] > 127).mean() < 0.9
+    for i in (5, len(cut) - 1):
+        expected = faces.crop(mask[i], maps[i], 32, cv2.BORDER_CONSTANT)
+        assert np.abs(cut[i].astype(int) - expected).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"), [({"pixels": 2}, "x.* pixels, expected"), ({"pictures": 3}, "pictures, expected")]
+)
+def test_a_mask_film_of_another_size_is_left_out_with_a_word(clips, tmp_path, wrong, message):
+    outcome, _ = _extracted(clips[1], tmp_path, **wrong)
+    assert outcome.status == "ok" and outcome.record["mask"] == [] and outcome.record["frames"]
+    assert re.search(rf"the mask film .*mask.mp4 has \d+.*{message} \d+.* as its clip; it is left out", outcome.reason)
+
+
+def test_a_missing_mask_film_is_left_out_with_a_word(clips, tmp_path):
+    clip = dataclasses.replace(clips[1], mask_path=str(tmp_path / "none.mp4"))
+    outcome = extract.extract(extract.Job(clip, CROPS))
+    assert outcome.status == "ok" and outcome.record["mask"] == []
+    assert "none.mp4 is missing" in outcome.reason
 
 
 def test_whole_pictures_need_no_face(tmp_path, write_media):
