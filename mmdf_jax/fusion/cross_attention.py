@@ -12,7 +12,6 @@ from mmdf_jax.layers.mlp import Mlp
 from mmdf_jax.layers.transformer import Attention
 from mmdf_jax.typing import Array, Dtype, Outputs
 
-
 SLOPES = (0.0, 1.0, 3.0, 10.0)  # per window, where each head's bias by time begins: from everywhere to close by
 
 
@@ -41,7 +40,9 @@ class CrossBlock(nn.Module):
             bias = -self.param("slopes", lambda _: jnp.array(first))[None, :, None, None] * apart
         dropout = nn.Dropout(self.dropout, deterministic=not train)
         attention = Attention(self.heads, dropout=self.dropout, dtype=self.dtype, name="attn")
-        y, weights = attention(norm("norm1")(x), norm("norm_context")(context), mask, bias, train=train, capture=capture)
+        y, weights = attention(
+            norm("norm1")(x), norm("norm_context")(context), mask, bias, train=train, capture=capture
+        )
         x = x + dropout(y)
         mlp = Mlp(self.mlp_hidden, dropout=self.dropout, dtype=self.dtype, name="mlp")
         return x + dropout(mlp(norm("norm2")(x), train=train)), weights
