@@ -42,7 +42,7 @@ class Model(nn.Module):
           `embeddings {stream: [b d'], "fused": [b d]}`; `encoders {stream: all that the encoder returns}`;
           `present {stream: [b] bool}`: which streams the batch really has, `sync` where it has both that are compared;
           with `compare`, `alignment`: all that the comparison returns; and where `capture` names them
-          `attention`: {stream: weights over its token grid: image [b n h w], video [b t h w], mouth, audio, sync [b t]};
+          `attention`: {stream: weights over its token grid: image [b n h w], video [b t h w], others [b t]};
           `cross_attention`: see the fusion.
 
         Raises:
