@@ -20,8 +20,10 @@ class Attention(nn.Module):
     """Multi-head attention of `x [b n d]` over `context [b m d]` (itself by default).
 
     mask: bool, broadcastable to [b heads n m], True where attention may look. A query that may look nowhere gets
-    zeros, not NaN. bias: [1 heads n m], added to the logits. Returns the output [b n d] and, with `capture`, the weights
-    [b heads n m] in fp32 before dropout (else None: they take memory).
+    zeros, not NaN. bias: [1 heads n m], added to the logits.
+
+    Returns the output [b n d] and, with `capture`, the weights [b heads n m] in fp32 before dropout (else None: they
+    take memory).
     """
 
     heads: int

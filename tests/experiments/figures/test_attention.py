@@ -118,11 +118,11 @@ def test_maps_of_a_batch_sum_over_the_picture_and_leave_out_absent_streams(tmp_p
     np.testing.assert_allclose(first.over_time["video"], np.arange(5) / 30)
     assert set(first.over_time) == {"audio", "video", "sync"}
     assert first.shares == pytest.approx(
-        {"image": 0.5 / 1.0333, "audio": 0.2 / 1.0333, "video": 0.3333 / 1.0333}, abs=1e-3
+        {"image": 0.5 / 1.0333, "audio": 0.2 / 1.0333, "video": 0.3333 / 1.0333, "sync": 0}, abs=1e-3
     )
     assert second.audio is None and set(second.over_time) == {"video"} and set(second.shares) == {"image", "video"}
     assert (second.start, second.label) == (1.5, 1)
     figure = attention.draw([first, second])
-    assert "attention: image 48 %, audio 19 %, video 32 %" in [
+    assert "attention: image 48 %, audio 19 %, video 32 %, sync 0 %" in [
         t.get_text() for t in figure.findobj(matplotlib.text.Text)
     ]
