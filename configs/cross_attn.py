@@ -1,4 +1,4 @@
-"""06 Cross-modal attention: image, audio and video tokens look at each other; attention maps are kept.
+"""06 Cross-modal attention: picture, mouth, sound and video look at each other, and mouth and sound are compared.
 
     python -m experiments.main --config=configs/cross_attn.py
     python -m experiments.main --config=configs/cross_attn.py:data=fakeavceleb,size=base --config.data.root=DIR
@@ -7,6 +7,14 @@ Each prints the test AUC with its 95 % interval, judged by the clip's label, one
 AUC of each stream by that stream's own label, and the files it wrote. README.md has the AUC and the minutes.
 
 Arguments: data=talking_heads|folder|<reader>, size=tiny (a laptop's CPU, minutes) | base (the paper's size).
+
+What each part brings, one line each:
+
+    --config.model.compare="()"               no comparison of mouth and sound, hence no `sync` stream and no matching
+    --config.task.alignment_weight=0          the comparison learns from labels alone
+    --config.task.pooled_weight=0             no matching of whole windows over the batch
+    --config.model.fusion.time_bias=False     attention does not know how near in time two tokens are
+    --config.model.modality_dropout=0.0       no stream is ever hidden
 """
 
 from ml_collections import ConfigDict
@@ -19,32 +27,48 @@ def get_config(arg: str | None = None) -> ConfigDict:
     args = common.parse_args(arg, data="talking_heads", size="tiny")
     tiny = args.size == "tiny"
     config = common.base(args)
+    config.data.crops.mouth = True
     config.data.streams = ConfigDict(
         {
             "image": {"frames": 2 if tiny else 8, "size": 64 if tiny else 224},
             "video": {"fps": 5.0 if tiny else 12.5, "size": 64 if tiny else 112},
+            "mouth": {"fps": 25.0, "size": 32 if tiny else 88},
             "audio": {},
         }
     )
 
-    variant = "tiny" if tiny else None
     config.model = ConfigDict()
     config.model.name = "mmdf_jax.models.multimodal"
+    # Mouth and sound are compared every 40 ms. The video of size=base keeps 80 ms.
+    audio = {
+        "name": "mmdf_jax.encoders.spectrogram_cnn",
+        "variant": "tiny",
+        "front_end_options": {"bins": 64, "n_fft": 512, "win_length": 400, "hop": 160, "center": False},
+        "strides": ((2, 2), (1, 1), (2, 2), (1, 2), (1, 2)),
+        "norm": "batch",
+    }
+    video = {"variant": "r2plus1d_18", "strides": ((1, 1, 1), (1, 2, 2), (1, 2, 2), (1, 2, 2))}
     config.model.encoders = ConfigDict(
         {
-            "image": {"name": "mmdf_jax.encoders.clip", "variant": variant or "b16"},
-            "audio": {"name": "mmdf_jax.encoders.spectrogram_cnn", "variant": variant or "resnet18"},
-            "video": {"name": "mmdf_jax.encoders.resnet3d", "variant": variant or "r3d_18"},
+            "image": {"name": "mmdf_jax.encoders.efficientnet", "variant": "tiny"}
+            if tiny
+            else {"name": "mmdf_jax.encoders.clip", "variant": "b16"},
+            "video": {"name": "mmdf_jax.encoders.resnet3d", **({"variant": "tiny"} if tiny else video)},
+            "mouth": {"name": "mmdf_jax.encoders.lip_resnet", "variant": "tiny" if tiny else "resnet18_temporal"},
+            "audio": audio if tiny else {"name": "mmdf_jax.encoders.wav2vec2", "variant": "base"},
         }
     )
     config.pretrained.image = common.weights("" if tiny else "openai/clip-vit-base-patch16")
-    config.pretrained.audio, config.pretrained.video = common.weights(""), common.weights("")
+    config.pretrained.audio = common.weights("" if tiny else "facebook/wav2vec2-base")
+    config.pretrained.video, config.pretrained.mouth = common.weights(""), common.weights("")
+    config.model.compare = ("mouth", "audio")
     config.model.fusion = ConfigDict(
         {
             "name": "mmdf_jax.fusion.cross_attention",
             "depth": 1 if tiny else 4,
             "heads": 4 if tiny else 8,
             "dropout": 0.1,
+            "time_bias": True,
         }
     )
     config.model.width = 96 if tiny else 512
@@ -52,6 +76,13 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.model.modality_dropout = 0.1
 
     config.task = ConfigDict(
-        {"name": "mmdf_jax.tasks.detection", "target": "label", "stream_weight": 3.0, "smoothing": 0.05}
+        {
+            "name": "mmdf_jax.tasks.detection",
+            "target": "label",
+            "stream_weight": 3.0,
+            "smoothing": 0.05,
+            "alignment_weight": 0.5,
+            "pooled_weight": 0.1,
+        }
     )
     return config

@@ -23,8 +23,9 @@ from experiments import (
     train,
 )
 from experiments.evaluators import scoring
-from experiments.figures import attention
+from experiments.figures import attention, attention_spans
 from experiments.figures.attention import AttentionMaps
+from experiments.figures.attention_spans import SpanAttention
 from experiments.report import write
 from experiments.run_directory import log
 from experiments.termination import Termination
@@ -84,6 +85,7 @@ class _Produced:
     run: Mapping[str, Any]  # what the run says of itself, see report.write.RUN_COLUMNS
     best_step: int
     attention: Sequence[AttentionMaps]
+    span_attention: Sequence[SpanAttention]
 
 
 def _produce(
@@ -107,8 +109,11 @@ def _produce(
         "inference_ms": scores.ms_per_window * config["evaluate"]["windows"],  # of the test split, scored last
         "peak_memory_gb": training["peak_memory_gb"],
     }
-    maps = best_model.attention_maps(best, splits["test"], rows) if distributed.is_primary() else []
-    return _Produced(run, best.step, maps)
+    maps, spans = (
+        of(best, splits["test"], scores.rows) if distributed.is_primary() else []
+        for of in (best_model.attention_maps, best_model.span_attention)
+    )
+    return _Produced(run, best.step, maps, spans)
 
 
 def _report(config: Mapping[str, Any], workdir: pathlib.Path, produced: _Produced, allow: Sequence[str]) -> None:
@@ -117,6 +122,10 @@ def _report(config: Mapping[str, Any], workdir: pathlib.Path, produced: _Produce
     if produced.attention:
         title = f"{workdir.name}: where the fused decision looks"
         figures["attention"] = attention.draw(produced.attention, title=title)
+    if produced.span_attention:
+        figures["attention_spans"] = attention_spans.draw(
+            produced.span_attention, title=f"{workdir.name}: attention in the fake spans of partial fakes"
+        )
     report = write.write(
         workdir,
         model_from_config.make_evaluator(config, allow),

@@ -52,7 +52,10 @@ class Fusion(Protocol):
     def __call__(
         self, tokens: dict[str, Array], present: dict[str, Array], *, train: bool = False, capture: Sequence[str] = ()
     ) -> Outputs:
-        """tokens: {stream: [b n d]}; present: {stream: [b] bool}. Returns at least `fused [b d]`."""
+        """tokens: {stream: [b t … d]}, t equal steps of one time window; present: {stream: [b] bool}.
+
+        Returns at least `fused [b d]`.
+        """
 
 
 class Model(Protocol):

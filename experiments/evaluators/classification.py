@@ -15,7 +15,7 @@ from experiments.report.terminal import number, with_interval
 from experiments.score_table import ScoreRow, Table
 from mmdf_jax.metrics import calibration, classification
 from mmdf_jax.stats.bootstrap import Interval, interval
-from mmdf_jax.tasks.detection import STREAM_LABELS, judged_label
+from mmdf_jax.tasks.detection import TARGETS, judged_label, stream_label
 
 METHOD_COLUMNS = (
     *("Method", "Score", "Fakes", "Reals", "Identities", "Abstained"),
@@ -167,13 +167,13 @@ def per_method(test: Sequence[ScoreRow], threshold: float, *, samples: int = 200
     streams = [name for name in _columns(test) if name.startswith("score_")]
     rows = []
     for name, fakes in _families(test).items():
-        rows.append(_method_row(name, "score", fakes, _reals(test, "label"), "label", threshold, samples))
+        rows.append(_method_row(name, "score", fakes, [row for row in test if is_real(row)], threshold, samples))
         for column in streams:
-            own = STREAM_LABELS.get(column.removeprefix("score_"), "label")
-            positives = [row for row in fakes if getattr(row, own) == 1]
-            negatives = _reals(test, own if name == ALL_FAKES else "label")
+            own = {id(row): _own_label(column, row) for row in test}
+            positives = [row for row in fakes if own[id(row)] == 1]
+            negatives = [row for row in test if is_real(row) or (name == ALL_FAKES and own[id(row)] == 0)]
             if positives:
-                rows.append(_method_row(name, column, positives, negatives, own, math.nan, samples))
+                rows.append(_method_row(name, column, positives, negatives, math.nan, samples))
     return rows
 
 
@@ -191,9 +191,10 @@ def _families(test: Sequence[ScoreRow]) -> dict[str, list[ScoreRow]]:
     return families
 
 
-def _reals(test: Sequence[ScoreRow], own: str) -> list[ScoreRow]:
-    # A real clip's streams are real, also in tables that have no column to say so.
-    return [row for row in test if is_real(row) or getattr(row, own) == 0]
+def _own_label(column: str, row: ScoreRow) -> int:
+    """The label that a stream's score answers for; of a score of another name the clip's."""
+    labels = {name: getattr(row, name) for name in TARGETS}
+    return stream_label(column.removeprefix("score_"), labels)
 
 
 def _method_row(
@@ -201,7 +202,6 @@ def _method_row(
     column: str,
     fakes: Sequence[ScoreRow],
     reals: Sequence[ScoreRow],
-    own: str,
     threshold: float,
     samples: int,
 ) -> dict[str, Any]:

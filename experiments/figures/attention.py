@@ -15,6 +15,12 @@ from mmdf_jax.layers.spectrogram import log_mel, to_float
 HEAT = "inferno"
 MAX_FRAMES = 6
 BANDS, FLOOR_DB = 80, -80.0
+LINES = {
+    "audio": {"color": style.ACCENT, "linewidth": 1.5},
+    "video": {"color": style.SECOND, "linewidth": 1.5, "linestyle": (0, (4, 1.2))},
+    "mouth": {"color": style.THIRD, "linewidth": 1.5, "linestyle": (0, (2, 1))},
+    "sync": {"color": style.INK, "linewidth": 1.8},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +32,8 @@ class AttentionMaps:
     frames: np.ndarray | None = None  # [n h w 3] uint8, frame i at (i + 0.5) / n of the window
     image_attention: np.ndarray | None = None  # [n gh gw]
     audio: np.ndarray | None = None  # [s] waveform, 16 kHz, int16 or float in [-1, 1]
-    audio_attention: np.ndarray | None = None  # [t], over equal parts of the window
-    video_attention: np.ndarray | None = None  # [t], over equal parts of the window
+    over_time: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)  # {stream: [t], over the window}
+    spans: Sequence[tuple[float, float]] = ()  # fake ones, seconds from the clip's beginning
     start: float = 0.0  # seconds from the clip's beginning
     label: int = -1  # 1 fake, 0 real, -1 unknown: colours the title
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)  # shown beside the title
@@ -44,14 +50,18 @@ def of_batch(
     title: str,
     window: float,
     scores: Mapping[str, float],
+    spans: Sequence[tuple[float, float]] = (),
 ) -> AttentionMaps:
     """Example i of a batch, with a model's `attention` output {stream: [b …]}, as maps to draw.
 
-    Streams that the example lacks are left out. Attention over video (or mouth) [b t h w] is summed over the picture.
+    Streams that the example lacks are left out: those that `batch` says are absent, and a comparison of streams that
+    nothing looked at. Attention over video [b t h w] is summed over the picture.
     `window` in seconds; `scores`: what to print, by name.
     """
-    present = {stream: np.asarray(a[i], np.float64) for stream, a in attention.items() if batch[f"{stream}_mask"][i]}
-    moving = present.get("video", present.get("mouth"))
+    present = {}
+    for stream, weights in attention.items():
+        if batch[f"{stream}_mask"][i] if f"{stream}_mask" in batch else weights[i].any():
+            present[stream] = np.asarray(weights[i], np.float64)
     total = sum(a.sum() for a in present.values())
     return AttentionMaps(
         title=title,
@@ -59,8 +69,8 @@ def of_batch(
         frames=np.asarray(batch["image"][i]) if "image" in present else None,
         image_attention=present.get("image"),
         audio=np.asarray(batch["audio"][i]) if "audio" in present else None,
-        audio_attention=present.get("audio"),
-        video_attention=None if moving is None else moving.sum(axis=(-2, -1)),
+        over_time={stream: along_time(a) for stream, a in present.items() if stream != "image"},
+        spans=spans,
         start=float(batch["window_start"][i]),
         label=int(batch["label"][i]),
         scores=scores,
@@ -68,8 +78,14 @@ def of_batch(
     )
 
 
+def along_time(attention: np.ndarray) -> np.ndarray:
+    """Attention over a token grid [t …], summed over all but time: [t]."""
+    return attention.reshape(len(attention), -1).sum(1)
+
+
 def draw(clips: Sequence[AttentionMaps], *, title: str = "") -> Figure:
-    """One block per clip: frames above the same frames under heat; log-mel spectrogram above attention over time.
+    """One block per clip: frames above the same frames under heat; log-mel spectrogram above attention over time,
+    fake spans shaded.
 
     Each attention map is shown as a multiple of uniform attention over its own stream (1 = no preference), and the
     colours mean the same in all clips. ValueError where shapes do not fit or an attention is negative or not finite.
@@ -185,15 +201,13 @@ def _times(figure: Figure, clip: AttentionMaps, columns: int) -> None:
         _spectrogram(figure, sound, clip)
 
     known = False
-    for name, attention, colour, dashes in (
-        ("audio", clip.audio_attention, style.ACCENT, "-"),
-        ("video", clip.video_attention, style.SECOND, (0, (4, 1.2))),
-    ):
+    for begin, stop in clip.spans:
+        lines.axvspan(max(begin, clip.start), min(stop, end), color=style.FAKE, alpha=0.12, linewidth=0)
+    for name, attention in clip.over_time.items():
         values = _relative(clip, f"{name}_attention", attention, 1)
-        if values is not None:
-            edges = np.linspace(clip.start, end, len(values) + 1)
-            lines.stairs(values, edges, baseline=None, color=colour, linestyle=dashes, linewidth=1.5, label=name)
-            known = True
+        edges = np.linspace(clip.start, end, len(values) + 1)
+        lines.stairs(values, edges, baseline=None, label=name, **LINES.get(name, {"color": style.MUTED}))
+        known = True
     if known:
         lines.axhline(1, color=style.MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
         lines.set_ylim(0, max(lines.get_ylim()[1], 2.0) * 1.3)  # room for the legend
@@ -201,7 +215,7 @@ def _times(figure: Figure, clip: AttentionMaps, columns: int) -> None:
             _, times = _shown(clip, columns)
             foot = {"transform": lines.get_xaxis_transform(), "clip_on": False, "zorder": 5}
             lines.plot(times, np.full(len(times), 0.03), "^", color=style.MUTED, markersize=5, label="frames", **foot)
-        lines.legend(loc="upper right", ncols=3, borderaxespad=0.1, handlelength=1.8)
+        lines.legend(loc="upper right", ncols=len(clip.over_time) + 1, borderaxespad=0.1, handlelength=1.8)
         lines.set_ylabel("attention\n(× uniform)", fontsize=8)
     else:
         lines.set_yticks([])

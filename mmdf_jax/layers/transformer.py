@@ -20,8 +20,10 @@ class Attention(nn.Module):
     """Multi-head attention of `x [b n d]` over `context [b m d]` (itself by default).
 
     mask: bool, broadcastable to [b heads n m], True where attention may look. A query that may look nowhere gets
-    zeros, not NaN. Returns the output [b n d] and, with `capture`, the weights [b heads n m] in fp32 before dropout
-    (else None: they take memory).
+    zeros, not NaN. bias: [1 heads n m], added to the logits.
+
+    Returns the output [b n d] and, with `capture`, the weights [b heads n m] in fp32 before dropout (else None: they
+    take memory).
     """
 
     heads: int
@@ -35,6 +37,7 @@ class Attention(nn.Module):
         x: Array,
         context: Array | None = None,
         mask: Array | None = None,
+        bias: Array | None = None,
         *,
         train: bool = False,
         capture: bool = False,
@@ -51,9 +54,9 @@ class Attention(nn.Module):
         q, k, v = project("query", x), project("key", context), project("value", context)
         drop = train and self.dropout > 0
         if drop or capture:
-            y, weights = attend_with_weights(q, k, v, mask)
+            y, weights = attend_with_weights(q, k, v, mask, bias)
         else:
-            y, weights = attend(q, k, v, mask), None
+            y, weights = attend(q, k, v, mask, bias), None
         if drop:
             dropped = nn.Dropout(self.dropout, deterministic=False)(weights)
             y = jnp.einsum("bhnm,bmhd->bnhd", dropped.astype(self.dtype), v)

@@ -1,4 +1,4 @@
-"""Encoders -> time and modality embeddings -> fusion -> heads, over any set of streams."""
+"""Encoders, a comparison of two of them -> time and modality embeddings -> fusion -> heads, over any set of streams."""
 
 import math
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mmdf_jax.fusion.comparison import Comparison
 from mmdf_jax.models.encode import encode
 from mmdf_jax.typing import Array, Batch, Dtype, Outputs
 
@@ -15,7 +16,8 @@ class Model(nn.Module):
     """A detector over several streams of one clip.
 
     encoders: {stream: encoder}, streams among image, video, mouth, audio (DESIGN: the batch).
-    fusion: {stream: [b n d]}, {stream: [b] bool} -> {"fused": [b d], "attention": …}.
+    fusion: {stream: [b t … d]}, {stream: [b] bool} -> {"fused": [b d], "attention": …}.
+    compare: two of the streams, whose comparison (see fusion/comparison.py) is one stream more, `sync`; (): none.
     width: common width d of the tokens that the fusion sees.
     dropout: on the fused and the pooled vectors before their heads.
     modality_dropout: in training, the chance that a stream is hidden from the fusion; a sample always keeps one.
@@ -24,6 +26,7 @@ class Model(nn.Module):
 
     encoders: dict[str, nn.Module]
     fusion: nn.Module
+    compare: tuple[str, ...] = ()
     width: int = 128
     dropout: float = 0.0
     modality_dropout: float = 0.0
@@ -37,9 +40,13 @@ class Model(nn.Module):
         Returns
           `logits [b]`: joint log-odds of fake; `stream_logits {stream: [b]}`: each stream's own;
           `embeddings {stream: [b d'], "fused": [b d]}`; `encoders {stream: all that the encoder returns}`;
-          `present {stream: [b] bool}`: which streams the batch really has; and where `capture` names them
-          `attention`: {stream: weights over its token grid: image [b n h w], video and mouth [b t h w], audio [b t]};
+          `present {stream: [b] bool}`: which streams the batch really has, `sync` where it has both that are compared;
+          with `compare`, `alignment`: all that the comparison returns; and where `capture` names them
+          `attention`: {stream: weights over its token grid: image [b n h w], video [b t h w], others [b t]};
           `cross_attention`: see the fusion.
+
+        Raises:
+          ValueError: `compare` is not two streams of the model.
         """
         streams = sorted(self.encoders)
         present = {stream: batch[f"{stream}_mask"] for stream in streams}
@@ -49,18 +56,23 @@ class Model(nn.Module):
         }
         grids = {stream: out["tokens"] for stream, out in encoded.items()}
         pooled = {stream: out["pooled"] for stream, out in encoded.items()}
+        keep, alignment = self._keep(present, train), {}
+        if self.compare:
+            alignment = self._compare(batch, encoded)
+            grids["sync"], pooled["sync"] = alignment["tokens"], alignment["pooled"]
+            # Who is hidden from the fusion is hidden in the comparison too.
+            for known in (present, keep):
+                known["sync"] = known[self.compare[0]] & known[self.compare[1]] & alignment["valid"].any(1)
 
         # All streams share one embedding of the window's time, so that equal times look equal.
         embed_time = TimeEmbedding(self.width, dtype=self.dtype, name="time")
         tokens = {}
         for stream, grid in grids.items():
-            b, t = grid.shape[:2]
+            t = grid.shape[1]
             x = nn.Dense(self.width, dtype=self.dtype, name=f"project_{stream}")(grid)
             modality = self.param(f"modality_{stream}", nn.initializers.normal(0.02), (self.width,))
-            x = x + embed_time(t).reshape(1, t, *[1] * (x.ndim - 3), self.width) + modality.astype(x.dtype)
-            tokens[stream] = x.reshape(b, -1, self.width)
+            tokens[stream] = x + embed_time(t).reshape(1, t, *[1] * (x.ndim - 3), self.width) + modality.astype(x.dtype)
 
-        keep = self._keep(present, train)
         fused = self.fusion(tokens, keep, train=train, capture=capture)
         dropout = nn.Dropout(self.dropout, deterministic=not train)
 
@@ -68,23 +80,33 @@ class Model(nn.Module):
             return nn.Dense(1, dtype=jnp.float32, name=name)(dropout(x).astype(jnp.float32))[:, 0]
 
         captured = {name: fused[name] for name in ("attention", "cross_attention") if name in fused}
-        if "attention" in captured:
-            captured["attention"] = {
-                stream: weights.reshape(grids[stream].shape[:-1]) for stream, weights in fused["attention"].items()
-            }
+        if alignment:
+            captured["alignment"] = alignment
         return {
             "logits": head("head", fused["fused"]),
-            "stream_logits": {stream: head(f"head_{stream}", pooled[stream]) for stream in streams},
+            "stream_logits": {stream: head(f"head_{stream}", x) for stream, x in pooled.items()},
             "embeddings": {**pooled, "fused": fused["fused"]},
             "encoders": encoded,
             "present": present,
             **captured,
         }
 
+    def _compare(self, batch: Batch, encoded: dict[str, Outputs]) -> Outputs:
+        if len(self.compare) != 2 or not set(self.compare) <= set(encoded):
+            raise ValueError(
+                f"config.model.compare={self.compare}: expected two of the streams {', '.join(encoded)}, or ()"
+            )
+        tokens = [encoded[stream]["tokens"] for stream in self.compare]
+        valid = [
+            encoded[stream].get("tokens_mask", batch.get(f"{stream}_valid", jnp.ones(x.shape[:2], bool)))
+            for stream, x in zip(self.compare, tokens, strict=True)
+        ]
+        return Comparison(self.width, dtype=self.dtype, name="comparison")(*tokens, *valid)
+
     def _keep(self, present: dict[str, Array], train: bool) -> dict[str, Array]:
         """Modality dropout: hides streams from the fusion, never the last one of a sample."""
         if not train or not self.modality_dropout:
-            return present
+            return dict(present)
         streams = sorted(present)
         have = jnp.stack([present[stream] for stream in streams], axis=1)
         keep = have & jax.random.bernoulli(self.make_rng("dropout"), 1 - self.modality_dropout, have.shape)

@@ -25,6 +25,18 @@ STREAM_LABELS = {
 TARGETS = ("label", "video_label", "audio_label")
 
 
+def stream_label(stream: str, labels: Mapping[str, Any]) -> Any:
+    """The label that a stream's own head answers for, of labels {name: int or [b]}; -1 unknown.
+
+    For `sync`, the comparison of two streams: 1 where the clip is fake and both streams are real, so that they disagree
+    (dubbing), 0 where it is real. Other fakes may be in step or not. An unknown stream answers for the clip's label.
+    """
+    if stream != "sync":
+        return labels[STREAM_LABELS.get(stream, "label")]
+    disagree = (labels["label"] == 1) & (labels["video_label"] == 0) & (labels["audio_label"] == 0)
+    return 2 * disagree - (labels["label"] != 0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """Binary detection with auxiliary per-stream heads.
@@ -33,11 +45,16 @@ class Task:
       `audio_label` (`label` for clips whose own is unknown).
     stream_weight: weight of the mean per-stream loss beside the joint loss.
     smoothing: label smoothing of every target.
+    alignment_weight: of the matching in time of the two streams that the model compares (`losses.time_matching`), on
+      windows in which they are known to belong together: real ones.
+    pooled_weight: of the matching of whole windows over the batch (`losses.pooled_matching`), on the same.
     """
 
     target: str = "label"
     stream_weight: float = 0.5
     smoothing: float = 0.0
+    alignment_weight: float = 0.0
+    pooled_weight: float = 0.0
 
     directions: ClassVar[Mapping[str, str]] = {"auc": "max", "accuracy": "max", "loss": "min"}
 
@@ -61,7 +78,7 @@ class Task:
         streams = {
             stream: losses.binary_cross_entropy(
                 logits,
-                batch[STREAM_LABELS[stream]],
+                stream_label(stream, batch),
                 batch["mask"] & outputs["present"][stream],
                 smoothing=self.smoothing,
                 balanced=True,  # batches are balanced in the clip's label, not in a stream's
@@ -77,7 +94,21 @@ class Task:
         total = joint
         if streams:
             total = total + self.stream_weight * sum(streams.values()) / len(streams)
+        if "alignment" in outputs and (self.alignment_weight or self.pooled_weight):
+            time, pooled = self._alignment(outputs, batch)
+            total = total + self.alignment_weight * time + self.pooled_weight * pooled
+            metrics |= {"loss_time_matching": time, "loss_pooled_matching": pooled}
         return total, metrics
+
+    def _alignment(self, outputs: Outputs, batch: Batch) -> tuple[Array, Array]:
+        """Both matching losses, in nats."""
+        x, y, valid, scale = (outputs["alignment"][name] for name in ("x", "y", "valid", "scale"))
+        rows = batch["mask"] & outputs["present"]["sync"] & (stream_label("sync", batch) == 0)
+        means = []
+        for features in (x, y):
+            mean = jnp.where(valid[..., None], features, 0).sum(1)
+            means.append(mean * jax.lax.rsqrt(jnp.square(mean).sum(-1, keepdims=True) + 1e-8))
+        return losses.time_matching(x, y, valid, rows, scale), losses.pooled_matching(*means, rows, scale)
 
     def outputs(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
         """Probabilities of fake [b]: `score`, and `score_<stream>`, NaN where the clip lacks the stream (every one)."""

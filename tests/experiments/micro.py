@@ -25,6 +25,7 @@ def get_config(arg=None):
             "strides": ((4, 4), (2, 4)),
         },
     }
+    config.model.compare = ()
     config.model.width = 24
     config.train.steps = 12
     config.train.log_steps = 2

@@ -19,8 +19,7 @@ def clip(**fields):
         "frames": RNG.integers(0, 255, (4, 64, 64, 3)).astype(np.uint8),
         "image_attention": RNG.random((4, 8, 8)),
         "audio": AUDIO,
-        "audio_attention": RNG.random(20),
-        "video_attention": RNG.random(5),
+        "over_time": {"audio": RNG.random(20), "video": RNG.random(5), "sync": RNG.random(40)},
         "label": 1,
         "start": 2.0,
         "scores": {"score": 0.93, "image": 0.2},
@@ -33,10 +32,10 @@ def clip(**fields):
     [
         [clip(label=0), clip(label=-1, title="t" * 300)],
         [clip(frames=None, image_attention=None)],
-        [clip(audio=None, audio_attention=None), clip(audio=AUDIO / 32768)],
+        [clip(audio=None, over_time={}), clip(audio=AUDIO / 32768, spans=[(1.0, 2.5)])],
         [AttentionMaps("nothing", 1.6)],
         [clip(image_attention=None)],
-        [clip(audio=np.zeros(25600, np.int16), audio_attention=np.zeros(3))],
+        [clip(audio=np.zeros(25600, np.int16), over_time={"audio": np.zeros(3), "depth": np.ones(2)})],
         [clip(audio=AUDIO[:10])],
         [clip(frames=np.zeros((9, 20, 30, 3), np.uint8), image_attention=np.zeros((9, 14, 14)))],
         [clip(frames=np.zeros((1, 8, 8, 3), np.uint8), image_attention=np.ones((1, 1, 1))), clip()],
@@ -83,9 +82,9 @@ def test_enlarging_is_bilinear():
         ({"image_attention": np.ones((3, 8, 8))}, "3 maps for 4 frames"),
         ({"frames": None}, "4 maps for none frames"),
         ({"image_attention": np.ones((8, 8))}, r"image_attention .* 3 axes .* \(8, 8\)"),
-        ({"audio_attention": np.array([0.1, -0.1])}, "audio_attention .* not negative"),
-        ({"video_attention": np.array([np.nan])}, "video_attention .* finite"),
-        ({"video_attention": np.zeros(0)}, "video_attention"),
+        ({"over_time": {"audio": np.array([0.1, -0.1])}}, "audio_attention .* not negative"),
+        ({"over_time": {"video": np.array([np.nan])}}, "video_attention .* finite"),
+        ({"over_time": {"video": np.zeros(0)}}, "video_attention"),
     ],
 )
 def test_what_does_not_fit_is_refused(fields, message):
@@ -113,15 +112,17 @@ def test_maps_of_a_batch_sum_over_the_picture_and_leave_out_absent_streams(tmp_p
         "image": np.full((2, 4, 8, 8), 0.5 / 256),
         "audio": np.full((2, 10), 0.02),
         "video": np.broadcast_to(np.arange(5.0)[:, None, None] / 30 / 9, (2, 5, 3, 3)),
+        "sync": np.array([[1e-6] * 40, [0] * 40]),
     }
     first, second = (attention.of_batch(batch, model, i, title="t", window=1.6, scores={}) for i in range(2))
-    np.testing.assert_allclose(first.video_attention, np.arange(5) / 30)
+    np.testing.assert_allclose(first.over_time["video"], np.arange(5) / 30)
+    assert set(first.over_time) == {"audio", "video", "sync"}
     assert first.shares == pytest.approx(
-        {"image": 0.5 / 1.0333, "audio": 0.2 / 1.0333, "video": 0.3333 / 1.0333}, abs=1e-3
+        {"image": 0.5 / 1.0333, "audio": 0.2 / 1.0333, "video": 0.3333 / 1.0333, "sync": 0}, abs=1e-3
     )
-    assert second.audio is None and second.audio_attention is None and "audio" not in second.shares
+    assert second.audio is None and set(second.over_time) == {"video"} and set(second.shares) == {"image", "video"}
     assert (second.start, second.label) == (1.5, 1)
     figure = attention.draw([first, second])
-    assert "attention: image 48 %, audio 19 %, video 32 %" in [
+    assert "attention: image 48 %, audio 19 %, video 32 %, sync 0 %" in [
         t.get_text() for t in figure.findobj(matplotlib.text.Text)
     ]

@@ -93,3 +93,46 @@ def test_equal_times_get_equal_embeddings():
     variables = module.init(jax.random.key(0), 4)
     coarse, fine = module.apply(variables, 3), module.apply(variables, 9)
     np.testing.assert_allclose(coarse, fine[1::3], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def compared(batch):
+    model = make(compare=("video", "audio"), modality_dropout=0.5)
+    return model, model.init(jax.random.key(0), batch)
+
+
+def test_the_comparison_is_one_stream_more(batch, compared):
+    model, variables = compared
+    out = model.apply(variables, batch, capture=("attention",))
+    assert set(out["stream_logits"]) == set(out["attention"]) == {"image", "audio", "video", "sync"}
+    np.testing.assert_array_equal(out["present"]["sync"], [True, False, True, False])
+    np.testing.assert_array_equal(out["attention"]["sync"].sum(1) > 0, [True, False, True, False])
+    assert out["alignment"]["x"].shape == out["alignment"]["y"].shape == (4, 1, 64)
+    assert "alignment" not in make().init_with_output(jax.random.key(0), batch)[0]
+
+
+def test_the_comparison_needs_steps_that_both_streams_have(batch, compared):
+    model, variables = compared
+    valid = {"video_valid": np.ones((4, 5), bool), "audio_valid": np.arange(20).reshape(4, 5) >= 5}
+    out = model.apply(variables, {**batch, **valid})
+    np.testing.assert_array_equal(out["present"]["sync"], [False, False, True, False])
+
+
+def test_who_is_hidden_from_the_fusion_is_hidden_in_the_comparison(batch, compared):
+    model, variables = compared
+    everything = {**batch, **{f"{stream}_mask": np.ones(4, bool) for stream in ("image", "video", "audio")}}
+    seen = set()
+    for seed in range(8):
+        rngs = {"dropout": jax.random.key(seed)}
+        out = model.apply(variables, everything, train=True, capture=("attention",), rngs=rngs)
+        shown = {stream: np.asarray(a.reshape(4, -1).sum(1) > 0) for stream, a in out["attention"].items()}
+        np.testing.assert_array_equal(shown["sync"], shown["video"] & shown["audio"])
+        assert out["present"]["sync"].all()
+        seen |= set(shown["sync"].tolist())
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("compare", [("mouth", "audio"), ("audio",)])
+def test_only_two_streams_of_the_model_can_be_compared(batch, compare):
+    with pytest.raises(ValueError, match=r"config.model.compare=.*two of the streams audio, image, video, or \(\)"):
+        make(compare=compare).init(jax.random.key(0), batch)
