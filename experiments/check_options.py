@@ -70,6 +70,9 @@ def check(config: Mapping[str, Any], allow: Sequence[str] = ()) -> None:
     for name, (words, fits) in RANGES.items():
         if name in options and not fits(options[name]):
             raise _refusal(name, options[name], words)
+    if producer := model_from_config.make_producer(config, allow):
+        producer.check(config, allow)
+        return
     loader.Settings.of(config["data"])
     steps, accumulate = options["train.steps"], options["train.accumulate"]
     if (warmup := options["optimizer.warmup_steps"]) >= steps:

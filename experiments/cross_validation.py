@@ -30,7 +30,7 @@ def write(workdir: pathlib.Path, runs: Sequence[pathlib.Path], evaluator: Any, *
     costs = {name: _mean(rows, name) for name in write_report.RUN_COLUMNS.values() if name not in described}
     means = {name: _mean(rows, name) for name in (*evaluator.headline[1:], *evaluator.averaged)}
     quality = evaluator.results([], out_of_fold, samples=samples)
-    tables = evaluator.tables(out_of_fold, quality, samples=samples)
+    tables = evaluator.tables([], out_of_fold, quality, samples=samples)
     row = {**described, **costs, **quality, **means}
     for name, of_name in tables.items():
         score_table.write_csv(workdir / f"{name}.csv", of_name.columns, of_name.rows)

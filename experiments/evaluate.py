@@ -40,6 +40,8 @@ def evaluate_run(workdir: pathlib.Path) -> None:
     run_directory.start_log(None, primary=True)
     workdir, allow = workdir.resolve(), tuple(_ALLOW.value)
     config = run_directory.read_config(workdir)
+    if "model" not in config:
+        raise ValueError(f"{workdir}: this run fuses score tables and has no model; evaluate its members instead")
     best = best_model.load(workdir, config, allow)
     data, name = config["data"], _SPLIT.value
     foreign = bool(_DATA.value or _ROOT.value or _MANIFEST.value)

@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from data_pipelines.clip import SPLITS, Clip
 from data_pipelines.fakes import pseudo_fakes
 from data_pipelines.prepare import folds
@@ -23,9 +25,7 @@ from experiments import (
     train,
 )
 from experiments.evaluators import scoring
-from experiments.figures import attention, attention_spans
-from experiments.figures.attention import AttentionMaps
-from experiments.figures.attention_spans import SpanAttention
+from experiments.figures import attention
 from experiments.report import write
 from experiments.run_directory import log
 from experiments.termination import Termination
@@ -35,12 +35,15 @@ def run(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] =
     """Does what is still to do of the experiment in `workdir`, and prints its table.
 
     With `config.folds`, one run per fold in `workdir/fold1`, … and a table over them; `config.fold` picks one of them.
+    A config with a `producer` (a file in experiments/producers) has its score tables made by that; any other trains its
+    model.
 
     Raises:
       ValueError, OSError: config, data or disk; one line says what to do.
       termination.Terminated: SIGTERM or SIGINT; started again, the run goes on.
     """
-    config = model_from_config.with_published_fields(config, allow)
+    if "model" in config:
+        config = model_from_config.with_published_fields(config, allow)
     check_options.check(config, allow)
     if not distributed.is_primary():
         run_directory.start_log(None, primary=False)
@@ -62,16 +65,19 @@ def run(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] =
 
 
 def _do(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str], termination: Termination) -> None:
-    if config["fold"] and not config["folds"]:
-        raise ValueError(f"config.fold={config['fold']}: a fold of how many? Set config.folds too, 3 or more")
-    if not config["folds"] or config["fold"]:
-        produced = _produce(config, workdir, allow, termination)
+    folds, fold = config.get("folds", 0), config.get("fold", 0)
+    if fold and not folds:
+        raise ValueError(f"config.fold={fold}: a fold of how many? Set config.folds too, 3 or more")
+    if not folds or fold:
+        producer = model_from_config.make_producer(config, allow)
+        produce = producer.produce if producer else _train
+        produced = produce(config, workdir, allow, termination)
         if distributed.is_primary():
             _report(config, workdir, produced, allow)
         return
-    runs = [workdir / f"fold{fold}" for fold in range(1, config["folds"] + 1)]
-    for fold, path in enumerate(runs, 1):
-        run({**config, "fold": fold}, path, allow)
+    runs = [workdir / f"fold{fold}" for fold in range(1, folds + 1)]
+    for number, path in enumerate(runs, 1):
+        run({**config, "fold": number}, path, allow)
     if distributed.is_primary():
         run_directory.start_log(workdir, primary=True)
         evaluator = model_from_config.make_evaluator(config, allow)
@@ -79,18 +85,18 @@ def _do(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str], 
 
 
 @dataclasses.dataclass(frozen=True)
-class _Produced:
-    """What the first half of a run hands to the second beside its score tables."""
+class Produced:
+    """What the first half of a run hands to the second beside `scores/{val,test}.csv`."""
 
     run: Mapping[str, Any]  # what the run says of itself, see report.write.RUN_COLUMNS
-    best_step: int
-    attention: Sequence[AttentionMaps]
-    span_attention: Sequence[SpanAttention]
+    best_step: int | None  # of the checkpoint that was kept
+    figures: Mapping[str, Figure]
+    others: Sequence[pathlib.Path] = ()  # further files that it wrote
 
 
-def _produce(
+def _train(
     config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str], termination: Termination
-) -> _Produced:
+) -> Produced:
     """Trains the config's model, and writes the score tables of validation and test."""
     folder = prepare_records(config, workdir, allow)
     splits = open_splits(config, folder)
@@ -109,23 +115,14 @@ def _produce(
         "inference_ms": scores.ms_per_window * config["evaluate"]["windows"],  # of the test split, scored last
         "peak_memory_gb": training["peak_memory_gb"],
     }
-    maps, spans = (
-        of(best, splits["test"], scores.rows) if distributed.is_primary() else []
-        for of in (best_model.attention_maps, best_model.span_attention)
-    )
-    return _Produced(run, best.step, maps, spans)
-
-
-def _report(config: Mapping[str, Any], workdir: pathlib.Path, produced: _Produced, allow: Sequence[str]) -> None:
-    """Writes what follows from the score tables, and prints the report."""
     figures = {}
-    if produced.attention:
-        title = f"{workdir.name}: where the fused decision looks"
-        figures["attention"] = attention.draw(produced.attention, title=title)
-    if produced.span_attention:
-        figures["attention_spans"] = attention_spans.draw(
-            produced.span_attention, title=f"{workdir.name}: attention in the fake spans of partial fakes"
-        )
+    if distributed.is_primary() and (maps := best_model.attention_maps(best, splits["test"], rows)):
+        figures["attention"] = attention.draw(maps, title=f"{workdir.name}: where the fused decision looks")
+    return Produced(run, best.step, figures)
+
+
+def _report(config: Mapping[str, Any], workdir: pathlib.Path, produced: Produced, allow: Sequence[str]) -> None:
+    """Writes what follows from the score tables, and prints the report."""
     report = write.write(
         workdir,
         model_from_config.make_evaluator(config, allow),
@@ -135,8 +132,8 @@ def _report(config: Mapping[str, Any], workdir: pathlib.Path, produced: _Produce
         title=workdir.name,
         log=metrics_log.read(workdir / "metrics.jsonl"),
         best_step=produced.best_step,
-        figures=figures,
-        others=[workdir / "scores"],
+        figures=produced.figures,
+        others=[*produced.others, workdir / "scores"],
     )
     log.info(report)
 

@@ -67,8 +67,17 @@ def make_task(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
     return _as("Task", "task", build(config["task"], allow=allow))
 
 
+def make_producer(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
+    """What makes the run's score tables in place of a model to train: `config.producer`, None without one."""
+    if "producer" not in config:
+        return None
+    return _as("Producer", "producer", build(config["producer"], allow=allow))
+
+
 def make_evaluator(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
-    """What reports on the score tables of the config's task: an Evaluator of experiments/evaluators."""
+    """What reports on the score tables of the config's task or producer: an Evaluator of experiments/evaluators."""
+    if producer := make_producer(config, allow):
+        return _as("Evaluator", "producer", build(producer.evaluator(config), allow=allow))
     return _as("Evaluator", "task", build(make_task(config, allow).evaluator, allow=allow))
 
 

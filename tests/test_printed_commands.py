@@ -57,9 +57,11 @@ FUSED = {
     "data.streams": {"image": {"frames": 1, "size": 32}, "audio": {}},
     "model.width": 24,
 }
+OF_CROSS = {"scores": "runs/cross_attn/scores"}  # trains no member
 
 MAIN, PREPARE, EVALUATE = (f"python -m experiments.{name}" for name in ("main", "prepare", "evaluate"))
 CROSS = f"{MAIN} --config=configs/cross_attn.py"
+LATE = f"{MAIN} --config=configs/late_fusion.py"
 OPTIONS = '{"compression": "c40", "methods": ["Deepfakes"]}'
 # What is run, in groups that may run at one time: each command with what its placeholders stand for (a folder or file
 # of the copy), and the config keys that make it small beside SMALL. A group's later commands need its earlier ones,
@@ -67,6 +69,7 @@ OPTIONS = '{"compression": "c40", "methods": ["Deepfakes"]}'
 RUN = (
     (
         (CROSS, {}, {**FUSED, "data.options": PEOPLE}),
+        (LATE, {}, {"members": {name: OF_CROSS | {"column": f"score_{name}"} for name in FUSED["data.streams"]}}),
         (f"{EVALUATE} --workdir=runs/cross_attn", {}, {}),
         (f"{EVALUATE} --workdir=runs/cross_attn --data=folder --manifest=clips.csv", {}, {}),
         (
@@ -128,6 +131,7 @@ BUILT = {
     f"{CROSS}:data=fakeavceleb,size=base --config.data.root=DIR": "as image.py at size=base",
     f"{CROSS}:size=base,data=folder --config.data.root=DIR --config.train.steps=5000 --workdir=runs/big": "as above",
     f"{MAIN} --config=configs/image.py:encoder=dinov2,size=base,data=celeb_df --config.data.root=DIR": "as image above",
+    f"{LATE}:data=folder,size=base --config.override.data.root=DIR": "the config of each member is read",
     f"{MAIN} --config=configs/image.py:encoder=convnext": "tests/configs takes steps with every encoder",
     f"{MAIN} --config=configs/audio.py:encoder=spectrogram_cnn": "the cross-validation trains it",
     f"{MAIN} --config=configs/audio.py:encoder=wav2vec2,size=base,data=wavefake --config.data.root=DIR": "as image",
@@ -219,7 +223,8 @@ def typed(command, places, smaller):
         command = command.replace(placeholder, value)
     words = shlex.split(re.sub(r"\[(--.*?)\](?= |$)", r"\1", command))  # what may be left out is given
     if words[2] == "experiments.main":
-        words += [f"--config.{key}={value}" for key, value in {**SMALL, **smaller}.items()]
+        small = {"evaluate.bootstrap": 20} if command == LATE else SMALL  # a fusion has no model and no data
+        words += [f"--config.{key}={value}" for key, value in {**small, **smaller}.items()]
     if words[2] == "experiments.prepare":
         words.append('--crops={"face": "whole", "face_size": 32, "mouth": false}')
     return [sys.executable, *words[1:]]
@@ -268,6 +273,9 @@ def test_the_config_of_the_command_is_built(command, monkeypatch):
     monkeypatch.setattr("sys.argv", words)  # ml_collections looks there for overrides
     values(words)
     config = values.config.to_dict()
+    if producer := model_from_config.make_producer(config):
+        producer.check(config, ())
+        return
     model_from_config.make_model(config)
     model_from_config.make_task(config)
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
+from experiments.evaluators import comparison
 from experiments.figures import confusion, roc, score_distributions
 from experiments.report import terminal
 from experiments.report.terminal import number, with_interval
@@ -48,12 +49,23 @@ class Evaluator:
             raise ValueError(f"the score table has no score of {missing[0]!r}: expected a column `score`, P(fake)")
         return summarise(self._judged(val), self._judged(test), samples=samples)
 
-    def tables(self, test: Sequence[ScoreRow], row: Mapping[str, Any], *, samples: int) -> dict[str, Table]:
-        """Further tables {name of the CSV file: table}: one row per method."""
-        return {"methods": Table(METHOD_COLUMNS, per_method(test, row["Threshold"], samples=samples))}
+    def tables(
+        self, val: Sequence[ScoreRow], test: Sequence[ScoreRow], row: Mapping[str, Any], *, samples: int
+    ) -> dict[str, Table]:
+        """Further tables {name of the CSV file: table}: one row per method; of several streams, what fusion adds."""
+        tables = {"methods": Table(METHOD_COLUMNS, per_method(test, row["Threshold"], samples=samples))}
+        if self.judged_by == "label" and (fusion := comparison.with_own_streams(val, test, samples=samples)):
+            tables["fusion"] = fusion
+        return tables
 
     def figures(
-        self, test: Sequence[ScoreRow], row: Mapping[str, Any], *, title: str, samples: int
+        self,
+        test: Sequence[ScoreRow],
+        row: Mapping[str, Any],
+        tables: Mapping[str, Table],
+        *,
+        title: str,
+        samples: int,
     ) -> dict[str, Figure]:
         """{name of the PNG file: figure}: ROC, confusion, scores per method."""
         judged, threshold = self._judged(test), row["Threshold"]
@@ -73,7 +85,8 @@ class Evaluator:
 
     def text(self, row: Mapping[str, Any], tables: Mapping[str, Table], scored: str) -> list[str]:
         """The lines of the terminal's report; scored: what was scored, for the title."""
-        return [*_overall(row, self.judged_by, scored), "", *_per_method(tables["methods"].rows)]
+        lines = [*_overall(row, self.judged_by, scored), "", *_per_method(tables["methods"].rows)]
+        return [*lines, "", *comparison.lines_of_streams(tables["fusion"].rows)] if "fusion" in tables else lines
 
     def pooled(self, tables: Sequence[Sequence[ScoreRow]]) -> list[ScoreRow]:
         """One table of several folds': scores of different models are not on one scale, so they enter as ranks."""

@@ -50,10 +50,10 @@ def write(
       ValueError: the tables lack what the evaluator needs, or `run` says something unknown.
     """
     row = {**described(run), **evaluator.results(val, test, samples=samples)}
-    tables = evaluator.tables(test, row, samples=samples)
+    tables = evaluator.tables(val, test, row, samples=samples)
     for name, table in tables.items():
         write_csv(folder / f"{name}.csv", table.columns, table.rows)
-    drawn = evaluator.figures(test, row, title=f"{title}: " if title else "", samples=samples)
+    drawn = evaluator.figures(test, row, tables, title=f"{title}: " if title else "", samples=samples)
     if curves := training_curves.curves_of(log):
         drawn["training_curves"] = training_curves.draw(curves, best=best_step, title=f"{title}: training")
     for name, figure in (drawn | dict(figures or {})).items():

@@ -56,15 +56,17 @@ class Scaling:
 
     def __call__(self, scores: ArrayLike) -> np.ndarray:
         """Calibrated probabilities of any shape from scores in [0, 1]."""
-        return _sigmoid(_logit(np.asarray(scores, np.float64)) / self.temperature + self.bias)
+        return sigmoid(logit(np.asarray(scores, np.float64)) / self.temperature + self.bias)
 
 
-def _logit(scores: np.ndarray) -> np.ndarray:
+def logit(scores: np.ndarray) -> np.ndarray:
+    """log(p / (1 - p)), of p at least EPSILON from 0 and 1."""
     scores = np.clip(scores, EPSILON, 1 - EPSILON)
     return np.log(scores) - np.log1p(-scores)
 
 
-def _sigmoid(z: np.ndarray) -> np.ndarray:
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-z)), without overflow."""
     return np.exp(-np.logaddexp(0.0, -z))
 
 
@@ -80,7 +82,7 @@ def fit_scaling(labels: ArrayLike, scores: ArrayLike, *, bias: bool = True) -> S
     if not n1 or not n0:
         raise ValueError(f"calibration needs real and fake clips, found {n0} real and {n1} fake")
     target = np.where(fake, (n1 + 1) / (n1 + 2), 1 / (n0 + 2))
-    design = np.stack([_logit(scores), np.full(len(scores), float(bias))], axis=1)
+    design = np.stack([logit(scores), np.full(len(scores), float(bias))], axis=1)
 
     def loss(weights: np.ndarray) -> float:
         z = design @ weights
@@ -89,7 +91,7 @@ def fit_scaling(labels: ArrayLike, scores: ArrayLike, *, bias: bool = True) -> S
     # Newton with step halving; the problem is convex with two unknowns.
     weights = np.array([1.0, 0.0])
     for _ in range(100):
-        p = _sigmoid(design @ weights)
+        p = sigmoid(design @ weights)
         gradient = design.T @ (p - target) / len(target)
         hessian = (design * (p * (1 - p))[:, None]).T @ design / len(target) + 1e-12 * np.eye(2)
         step = np.linalg.solve(hessian, gradient)

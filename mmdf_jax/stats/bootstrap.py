@@ -48,13 +48,17 @@ def _rarer(labels: np.ndarray, codes: np.ndarray) -> int:
     return min((len(np.unique(codes[labels == one])) for one in np.unique(labels)), default=0)
 
 
+def draws(count: int, samples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each of `count` groups stands in each resample, [count] integers that sum to `count`."""
+    rng = np.random.default_rng(seed)
+    for _ in range(samples if count else 0):
+        yield np.bincount(rng.integers(count, size=count), minlength=count)
+
+
 def _resampled(codes: np.ndarray, samples: int, seed: int) -> Iterator[np.ndarray]:
     """Row indices of each resample, ascending: rows sorted by score stay sorted, and metrics are fast on them."""
-    rng = np.random.default_rng(seed)
-    count = int(codes.max(initial=-1)) + 1
     rows = np.arange(len(codes))
-    for _ in range(samples if count else 0):
-        times = np.bincount(rng.integers(count, size=count), minlength=count)
+    for times in draws(int(codes.max(initial=-1)) + 1, samples, seed):
         yield np.repeat(rows, times[codes])
 
 
@@ -107,6 +111,68 @@ def interval(
         logit = np.log(value) - np.log1p(-value)
         low, high = np.exp(-np.logaddexp(0.0, [reach - logit, -reach - logit]))
     return Interval(value, float(low), float(high), count, failed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """metric(a) - metric(b) on the same clips, its confidence limits, and the two-sided p-value of no difference."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    groups: int
+
+
+def paired_difference(
+    metric: Metric,
+    labels: ArrayLike,
+    scores_a: ArrayLike,
+    scores_b: ArrayLike,
+    groups: Sequence[Hashable],
+    *,
+    samples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Difference:
+    """How much two detectors differ in a metric on the same clips: every resample of people serves both.
+
+    The limits are Student's t around the difference with the bootstrap's standard error and m - 1 degrees of freedom,
+    m the number of groups that hold the rarer class; p < 1 - level exactly where the limits exclude 0. Two detectors
+    that the metric cannot tell apart on any resample differ by 0 with p 1. All but the value is nan where m < 2, or
+    where the metric failed on more than half of the resamples.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, found {level}")
+    sorted_by = [_checked(labels, scores, groups) for scores in (scores_a, scores_b)]
+    codes = sorted_by[0][2]
+    count, m = int(codes.max(initial=-1)) + 1, _rarer(sorted_by[0][0], codes)
+    value, nan = _gap(metric, sorted_by), float("nan")
+    if np.isnan(value) or m < 2:
+        return Difference(value, nan, nan, nan, count)
+    values = np.array([_gap(metric, sorted_by, times) for times in draws(count, samples, seed)])
+    if np.isnan(values).sum() * 2 >= samples:
+        return Difference(value, nan, nan, nan, count)
+    # The variance over resampled groups is (count - 1) / count of the variance wanted.
+    error = float(np.nanstd(values) * np.sqrt(count / (count - 1)))
+    if error == 0:
+        return Difference(value, value, value, float(value == 0), count)
+    reach = -float(stdtrit(m - 1, (1 - level) / 2)) * error
+    p = 2 * float(stdtr(m - 1, -abs(value) / error))
+    return Difference(value, value - reach, value + reach, p, count)
+
+
+def _gap(
+    metric: Metric, sorted_by: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], times: np.ndarray | None = None
+) -> float:
+    """The difference of the metric between two detectors, each group taken as often as `times` says (once)."""
+    a, b = (
+        metric(labels, scores) if times is None else metric(*(np.repeat(x, times[codes]) for x in (labels, scores)))
+        for labels, scores, codes in sorted_by
+    )
+    return float(a - b)
 
 
 class Band(NamedTuple):

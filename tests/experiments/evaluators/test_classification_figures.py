@@ -48,7 +48,7 @@ HOSTILE = {
 @pytest.mark.parametrize("case", HOSTILE)
 def test_every_table_gives_pictures(tmp_path, case):
     rows, threshold = HOSTILE[case]
-    figures = Evaluator().figures(rows, {"Threshold": threshold}, title="cross_attn: ", samples=20)
+    figures = Evaluator().figures(rows, {"Threshold": threshold}, {}, title="cross_attn: ", samples=20)
     assert list(figures) == ["roc", "confusion", "score_distributions"]
     for name, figure in figures.items():
         style.save(figure, tmp_path / f"{name}.png")

@@ -32,7 +32,7 @@ def table(methods=("face_swap", "voice_clone"), people=8):
 def text(test, run=None):
     evaluator = Evaluator()
     row = {**write.described(run or {}), **evaluator.results(test, test, samples=50)}
-    return "\n".join(evaluator.text(row, evaluator.tables(test, row, samples=50), "test split")), row
+    return "\n".join(evaluator.text(row, evaluator.tables(test, test, row, samples=50), "test split")), row
 
 
 def test_it_says_the_numbers():

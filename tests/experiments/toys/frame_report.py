@@ -23,10 +23,10 @@ class Evaluator:
         mae = interval(lambda _, e: e.mean(), np.zeros(len(errors), int), errors, groups, samples=samples)
         return {"MAE": mae.value, "MAE low": mae.low, "MAE high": mae.high, "Clips": len(errors)}
 
-    def tables(self, test, row, *, samples):
+    def tables(self, val, test, row, *, samples):
         return {"clips": Table(("clip", "error"), [{"clip": r.clip_id, "error": error(r)} for r in test if r.ok])}
 
-    def figures(self, test, row, *, title, samples):
+    def figures(self, test, row, tables, *, title, samples):
         return {}
 
     def text(self, row, tables, scored):

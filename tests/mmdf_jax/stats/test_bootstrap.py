@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from mmdf_jax.metrics.classification import auc, confusion, roc_curve
-from mmdf_jax.stats.bootstrap import interval, roc_band
+from mmdf_jax.stats.bootstrap import interval, paired_difference, roc_band
 
 
 def study(people, clips, seed, shift=2.0, spread=0.7):
@@ -123,3 +123,47 @@ def test_band_without_a_class_or_a_second_person_is_nan():
     assert np.isnan(roc_band([1, 1], [0.1, 0.2], ["a", "b"]).tpr).all()
     alone = roc_band([0, 1], [0.1, 0.2], ["a", "a"])
     assert (alone.tpr == 1).all() and np.isnan(alone.low).all()
+
+
+def paired_study(people, seed, edge=0.0):
+    """Two detectors that share a person's offset and noise; the first is better by `edge` standard deviations."""
+    labels, common, groups = study(people, 6, seed, shift=0.0)
+    rng = np.random.default_rng(seed + 1000)
+    a, b = (common + (1 + gain) * labels + rng.normal(size=len(labels)) for gain in (edge, 0.0))
+    return labels, a, b, groups
+
+
+def test_equally_good_detectors_differ_seldom_and_better_ones_are_found():
+    apart = [paired_difference(auc, *paired_study(12, seed), samples=120, seed=seed).p < 0.05 for seed in range(150)]
+    assert 1 <= sum(apart) <= 15  # nominal 7.5; the upper limit is three standard errors above
+    better = paired_difference(auc, *paired_study(40, 0, edge=1.5), samples=400)
+    assert 0 < better.low < better.value < better.high and better.p < 0.01
+
+
+def test_independent_rows_agree_with_delong_of_pairs():
+    from mmdf_jax.stats.delong import paired_test
+
+    labels, a, b, _ = paired_study(100, 3, edge=0.4)
+    found = paired_difference(auc, labels, a, b, range(len(labels)))
+    reference = paired_test(labels, a, b)
+    np.testing.assert_allclose(found.value, reference.difference)
+    np.testing.assert_allclose(found.high - found.low, 2 * 1.96 * reference.standard_error, rtol=0.08)
+
+
+def test_a_paired_difference_turns_its_sign_and_keeps_its_p():
+    labels, a, b, groups = paired_study(15, 0, edge=0.5)
+    found = paired_difference(auc, labels, a, b, groups, samples=200)
+    turned = paired_difference(auc, labels, b, a, groups, samples=200)
+    np.testing.assert_allclose([turned.value, turned.low, turned.high], [-found.value, -found.high, -found.low])
+    assert turned.p == pytest.approx(found.p)
+    assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
+    same = paired_difference(auc, labels, a, np.exp(a), groups, samples=50)
+    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+
+
+def test_a_paired_difference_of_one_person_or_class_has_no_limits():
+    assert math.isnan(paired_difference(auc, [0, 0], [0.1, 0.2], [0.2, 0.1], ["a", "b"]).value)
+    alone = paired_difference(auc, [0, 1], [0.1, 0.2], [0.2, 0.1], ["a", "a"])
+    assert alone.value == 1 and math.isnan(alone.low) and math.isnan(alone.p)
+    with pytest.raises(ValueError, match="one length"):
+        paired_difference(auc, [0, 1], [0.1, 0.2], [0.1], ["a", "b"])

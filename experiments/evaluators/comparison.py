@@ -1,0 +1,139 @@
+"""Detectors compared on the same clips: differences in AUC, paired over identities and corrected for their number."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.report import terminal
+from experiments.report.terminal import number, with_interval
+from experiments.score_table import ScoreRow, Table
+from mmdf_jax.fusion import late
+from mmdf_jax.metrics import classification
+from mmdf_jax.stats.bootstrap import interval, paired_difference
+from mmdf_jax.stats.corrections import holm
+from mmdf_jax.stats.delong import paired_test
+from mmdf_jax.tasks.detection import STREAM_LABELS
+
+AUC = ("AUC", "AUC low", "AUC high")
+# p and its correction are of the paired bootstrap; DeLong's takes clips of one person as independent.
+DIFFERENCE = ("Difference", "Difference low", "Difference high", "p", "Holm p", "DeLong p")
+STREAMS_COLUMNS = ("Rival", "Clips", *AUC, *DIFFERENCE)
+_NAME = 34  # columns of the page for a rival's name
+
+
+def scores(rows: Sequence[ScoreRow], column: str) -> np.ndarray:
+    """A column of scores [n], nan where it is empty."""
+    return np.array([row.score if column == "score" else row.extra.get(column, math.nan) for row in rows], float)
+
+
+def auc_of(rows: Sequence[ScoreRow], values: np.ndarray, *, samples: int) -> dict[str, float]:
+    """AUC of scores [n] by the clips' labels, with its interval; clips without a score are left out."""
+    known = ~np.isnan(values)
+    labels, groups = _labels(rows, known), _groups(rows, known)
+    found = interval(classification.auc, labels, values[known], groups, samples=samples)
+    return dict(zip(AUC, (found.value, found.low, found.high), strict=True))
+
+
+def differences(
+    rows: Sequence[ScoreRow], pairs: Sequence[tuple[np.ndarray, np.ndarray]], *, samples: int
+) -> list[dict[str, float]]:
+    """DIFFERENCE of each pair (a, b) of scores [n]: AUC of a - AUC of b, on the clips that both have scored.
+
+    Holm's correction is over all pairs.
+    """
+    found = []
+    for a, b in pairs:
+        both = ~np.isnan(a) & ~np.isnan(b)
+        labels, groups = _labels(rows, both), _groups(rows, both)
+        gap = paired_difference(classification.auc, labels, a[both], b[both], groups, samples=samples)
+        delong = paired_test(labels, a[both], b[both]).p
+        found.append(dict(zip(DIFFERENCE, (gap.value, gap.low, gap.high, gap.p, math.nan, delong), strict=True)))
+    for row, adjusted in zip(found, holm([row["p"] for row in found]).tolist(), strict=True):
+        row["Holm p"] = adjusted
+    return found
+
+
+def best_on(val: Sequence[ScoreRow], columns: Sequence[str]) -> str:
+    """The column of the highest AUC by the clip's label on validation, "" if none is known."""
+    found = {}
+    for column in columns:
+        values = scores(val, column)
+        known = ~np.isnan(values)
+        auc = classification.auc(_labels(val, known), values[known])
+        if not math.isnan(auc):
+            found[column] = auc
+    return max(found, key=found.__getitem__, default="")
+
+
+def stream_columns(rows: Sequence[ScoreRow]) -> list[str]:
+    """The columns that hold the score of one stream: `score_<stream>` of a stream that a single detector can read.
+
+    A score that compares streams (`score_sync`) is none of them: it is part of what a joint model adds.
+    """
+    names = dict.fromkeys(name for row in rows for name in row.extra)
+    return [name for name in names if name.removeprefix("score_") in STREAM_LABELS and name.startswith("score_")]
+
+
+def with_own_streams(val: Sequence[ScoreRow], test: Sequence[ScoreRow], *, samples: int) -> Table | None:
+    """The joint score against what its own streams' scores reach without it, all by the clip's label.
+
+    The rivals: the best single stream (chosen on validation), mean, maximum and noisy-or of the streams' scores. None
+    if the run has fewer than two streams, or no validation to choose on.
+    """
+    columns = stream_columns(test)
+    best = best_on(val, columns)
+    if len(columns) < 2 or not best:
+        return None
+    streams = np.stack([scores(test, column) for column in columns], axis=1)
+    rules: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "mean": late.mean,
+        "maximum": late.maximum,
+        "noisy-or": late.noisy_or,
+    }
+    rivals = {f"best single stream ({best.removeprefix('score_')})": scores(test, best)}
+    rivals |= {f"{name} of the streams": rule(streams) for name, rule in rules.items()}
+    joint = scores(test, "score")
+    gaps = differences(test, [(joint, rival) for rival in rivals.values()], samples=samples)
+    return Table(
+        STREAMS_COLUMNS,
+        [
+            {
+                "Rival": name,
+                "Clips": int((~np.isnan(rival) & ~np.isnan(joint)).sum()),
+                **auc_of(test, rival, samples=samples),
+                **gap,
+            }
+            for (name, rival), gap in zip(rivals.items(), gaps, strict=True)
+        ],
+    )
+
+
+def lines_of_streams(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The table `with_own_streams` on the terminal."""
+    lines = [
+        f"{'without fusion, by the clip’s label':<{_NAME}}  {'AUC [95 %]':<22}{'joint score minus it':<26}{'Holm p':>7}"
+    ]
+    for row in rows:
+        lines.append(
+            f"{terminal.fit(row['Rival'], _NAME):<{_NAME}}  "
+            f"{with_interval(*(row[name] for name in AUC)):<22}{gap(row):<26}{number(row['Holm p']):>7}"
+        )
+    return lines
+
+
+def gap(row: Mapping[str, Any]) -> str:
+    """`+0.031 [+0.004, +0.058]`, or a dash."""
+    value, low, high = (row[name] for name in DIFFERENCE[:3])
+    if math.isnan(value):
+        return terminal.ABSENT
+    return f"{value:+.3f}" + ("" if math.isnan(low) else f" [{low:+.3f}, {high:+.3f}]")
+
+
+def _labels(rows: Sequence[ScoreRow], known: np.ndarray) -> np.ndarray:
+    return np.array([row.label for row in rows], int)[known]
+
+
+def _groups(rows: Sequence[ScoreRow], known: np.ndarray) -> list[tuple[str, str]]:
+    return [row.group for row, has in zip(rows, known, strict=True) if has]
