@@ -133,9 +133,10 @@ def _report(config: Mapping[str, Any], workdir: pathlib.Path, produced: _Produce
 
 
 def _short_name(model: Mapping[str, Any]) -> str:
-    """The model's name in tables: its encoder's where it has one, else its fusion's."""
+    """The model's name in tables: what stands in the place that its kind leaves open, else its own."""
     encoders = list(model["encoders"].values())
-    return (encoders[0] if len(encoders) == 1 else model["fusion"])["name"].rpartition(".")[2]
+    open_places = {"mmdf_jax.models.unimodal": encoders[0], "mmdf_jax.models.multimodal": model.get("fusion")}
+    return open_places.get(model["name"], model)["name"].rpartition(".")[2]
 
 
 def open_splits(config: Mapping[str, Any], folder: pathlib.Path) -> dict[str, Any]:

@@ -52,7 +52,10 @@ class Fusion(Protocol):
     def __call__(
         self, tokens: dict[str, Array], present: dict[str, Array], *, train: bool = False, capture: Sequence[str] = ()
     ) -> Outputs:
-        """tokens: {stream: [b n d]}; present: {stream: [b] bool}. Returns at least `fused [b d]`."""
+        """tokens: {stream: [b t … d]}, t equal steps of the window; present: {stream: [b] bool}.
+
+        Returns at least `fused [b d]`.
+        """
 
 
 class Model(Protocol):
@@ -78,6 +81,8 @@ class Task(Protocol):
 
     evaluator: Mapping[str, Any]  # what reports it: the spec of a file in experiments/evaluators
     directions: Mapping[str, Literal["max", "min"]]  # validation metrics, and which way each is better
+    # May be left out; True where the loss compares the rows of a batch, which gradient accumulation would part:
+    # compares_rows: bool
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[Array, dict[str, Array]]:
         """The scalar to minimise, and scalars worth logging."""

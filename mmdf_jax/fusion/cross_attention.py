@@ -36,13 +36,14 @@ class CrossBlock(nn.Module):
 class Model(nn.Module):
     """Fuses token sequences of any number of streams into one vector.
 
-    tokens: {stream: [b n d]}, all of one width d, already carrying time and modality embeddings.
+    tokens: {stream: [b t … d]}, all of one width d, already carrying time and modality embeddings.
     present: {stream: [b] bool}; no token looks at an absent stream, and its own tokens do not count.
     Returns
       `fused [b d]`, and where `capture` names them
-      `attention`: {stream: [b n]}, how much the reading query looks at each token, mean over heads; the sum over
+      `attention`: {stream: [b t …]}, how much the reading query looks at each token, mean over heads; the sum over
         all streams is 1;
-      `cross_attention`: {stream: tuple per layer of [b heads n m]}, m runs over the other streams' tokens in order.
+      `cross_attention`: {stream: tuple per layer of [b heads n m]}, n runs over the stream's tokens, m over the other
+        streams' in order.
     """
 
     depth: int = 2
@@ -56,7 +57,9 @@ class Model(nn.Module):
         self, tokens: dict[str, Array], present: dict[str, Array], *, train: bool = False, capture: Sequence[str] = ()
     ) -> Outputs:
         streams = sorted(tokens)
-        width = tokens[streams[0]].shape[-1]
+        grids = {stream: tokens[stream].shape[:-1] for stream in streams}
+        b, width = tokens[streams[0]].shape[0], tokens[streams[0]].shape[-1]
+        tokens = {stream: tokens[stream].reshape(b, -1, width) for stream in streams}
         masks = {stream: jnp.broadcast_to(present[stream][:, None], tokens[stream].shape[:2]) for stream in streams}
         cross_attention: dict[str, list[Array]] = {stream: [] for stream in streams}
         for layer in range(self.depth if len(streams) > 1 else 0):
@@ -91,7 +94,7 @@ class Model(nn.Module):
             splits = jnp.split(
                 jnp.mean(weights, axis=1)[:, 0], _offsets([tokens[stream].shape[1] for stream in streams]), axis=1
             )
-            out["attention"] = dict(zip(streams, splits, strict=True))
+            out["attention"] = {s: part.reshape(grids[s]) for s, part in zip(streams, splits, strict=True)}
         if "cross_attention" in capture:
             out["cross_attention"] = {stream: tuple(weights) for stream, weights in cross_attention.items()}
         return out

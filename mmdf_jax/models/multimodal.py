@@ -15,7 +15,7 @@ class Model(nn.Module):
     """A detector over several streams of one clip.
 
     encoders: {stream: encoder}, streams among image, video, mouth, audio (DESIGN: the batch).
-    fusion: {stream: [b n d]}, {stream: [b] bool} -> {"fused": [b d], "attention": …}.
+    fusion: {stream: [b t … d]}, {stream: [b] bool} -> {"fused": [b d], "attention": …}.
     width: common width d of the tokens that the fusion sees.
     dropout: on the fused and the pooled vectors before their heads.
     modality_dropout: in training, the chance that a stream is hidden from the fusion; a sample always keeps one.
@@ -54,13 +54,15 @@ class Model(nn.Module):
         embed_time = TimeEmbedding(self.width, dtype=self.dtype, name="time")
         tokens = {}
         for stream, grid in grids.items():
-            b, t = grid.shape[:2]
+            t = grid.shape[1]
             x = nn.Dense(self.width, dtype=self.dtype, name=f"project_{stream}")(grid)
             modality = self.param(f"modality_{stream}", nn.initializers.normal(0.02), (self.width,))
-            x = x + embed_time(t).reshape(1, t, *[1] * (x.ndim - 3), self.width) + modality.astype(x.dtype)
-            tokens[stream] = x.reshape(b, -1, self.width)
+            time = embed_time(t).reshape(1, t, *[1] * (x.ndim - 3), self.width)
+            tokens[stream] = x + time + modality.astype(x.dtype)
 
-        keep = self._keep(present, train)
+        keep = present
+        if train and self.modality_dropout:
+            keep = hide_streams(self.make_rng("dropout"), present, self.modality_dropout)
         fused = self.fusion(tokens, keep, train=train, capture=capture)
         dropout = nn.Dropout(self.dropout, deterministic=not train)
 
@@ -68,10 +70,6 @@ class Model(nn.Module):
             return nn.Dense(1, dtype=jnp.float32, name=name)(dropout(x).astype(jnp.float32))[:, 0]
 
         captured = {name: fused[name] for name in ("attention", "cross_attention") if name in fused}
-        if "attention" in captured:
-            captured["attention"] = {
-                stream: weights.reshape(grids[stream].shape[:-1]) for stream, weights in fused["attention"].items()
-            }
         return {
             "logits": head("head", fused["fused"]),
             "stream_logits": {stream: head(f"head_{stream}", pooled[stream]) for stream in streams},
@@ -81,15 +79,14 @@ class Model(nn.Module):
             **captured,
         }
 
-    def _keep(self, present: dict[str, Array], train: bool) -> dict[str, Array]:
-        """Modality dropout: hides streams from the fusion, never the last one of a sample."""
-        if not train or not self.modality_dropout:
-            return present
-        streams = sorted(present)
-        have = jnp.stack([present[stream] for stream in streams], axis=1)
-        keep = have & jax.random.bernoulli(self.make_rng("dropout"), 1 - self.modality_dropout, have.shape)
-        keep = jnp.where(keep.any(axis=1, keepdims=True), keep, have)
-        return {stream: keep[:, i] for i, stream in enumerate(streams)}
+
+def hide_streams(key: Array, present: dict[str, Array], rate: float) -> dict[str, Array]:
+    """Modality dropout: {stream: [b] bool}, each hidden with the chance `rate`, but never all that a sample has."""
+    streams = sorted(present)
+    have = jnp.stack([present[stream] for stream in streams], axis=1)
+    keep = have & jax.random.bernoulli(key, 1 - rate, have.shape)
+    keep = jnp.where(keep.any(axis=1, keepdims=True), keep, have)
+    return {stream: keep[:, i] for i, stream in enumerate(streams)}
 
 
 class TimeEmbedding(nn.Module):

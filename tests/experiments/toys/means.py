@@ -5,11 +5,14 @@ from flax import linen as nn
 
 
 class Model(nn.Module):
-    """{stream: [b n d]}, {stream: [b]} -> fused [b d]."""
+    """{stream: [b t … d]}, {stream: [b]} -> fused [b d]."""
 
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, tokens, present, *, train=False, capture=()):
-        means = [tokens[stream].mean(1) * present[stream][:, None] for stream in sorted(tokens)]
+        means = [
+            x.reshape(x.shape[0], -1, x.shape[-1]).mean(1) * present[stream][:, None]
+            for stream, x in sorted(tokens.items())
+        ]
         return {"fused": nn.Dense(8, dtype=self.dtype)(jnp.concatenate(means, axis=1))}
