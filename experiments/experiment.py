@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from data_pipelines.clip import SPLITS, Clip
 from data_pipelines.fakes import pseudo_fakes
 from data_pipelines.prepare import folds
@@ -23,8 +25,6 @@ from experiments import (
     train,
 )
 from experiments.evaluators import scoring
-from experiments.figures import attention
-from experiments.figures.attention import AttentionMaps
 from experiments.report import write
 from experiments.run_directory import log
 from experiments.termination import Termination
@@ -83,7 +83,7 @@ class _Produced:
 
     run: Mapping[str, Any]  # what the run says of itself, see report.write.RUN_COLUMNS
     best_step: int
-    attention: Sequence[AttentionMaps]
+    figures: Mapping[str, Figure]  # those that need the model
 
 
 def _produce(
@@ -107,16 +107,12 @@ def _produce(
         "inference_ms": scores.ms_per_window * config["evaluate"]["windows"],  # of the test split, scored last
         "peak_memory_gb": training["peak_memory_gb"],
     }
-    maps = best_model.attention_maps(best, splits["test"], rows) if distributed.is_primary() else []
-    return _Produced(run, best.step, maps)
+    figures = best_model.figures(best, splits["test"], rows, workdir.name) if distributed.is_primary() else {}
+    return _Produced(run, best.step, figures)
 
 
 def _report(config: Mapping[str, Any], workdir: pathlib.Path, produced: _Produced, allow: Sequence[str]) -> None:
     """Writes what follows from the score tables, and prints the report."""
-    figures = {}
-    if produced.attention:
-        title = f"{workdir.name}: where the fused decision looks"
-        figures["attention"] = attention.draw(produced.attention, title=title)
     report = write.write(
         workdir,
         model_from_config.make_evaluator(config, allow),
@@ -126,7 +122,7 @@ def _report(config: Mapping[str, Any], workdir: pathlib.Path, produced: _Produce
         title=workdir.name,
         log=metrics_log.read(workdir / "metrics.jsonl"),
         best_step=produced.best_step,
-        figures=figures,
+        figures=produced.figures,
         others=[workdir / "scores"],
     )
     log.info(report)

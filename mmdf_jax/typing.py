@@ -62,7 +62,11 @@ class Model(Protocol):
     """A whole detector: a file in `mmdf_jax/models`."""
 
     def __call__(self, batch: Batch, *, train: bool = False, capture: Sequence[str] = ()) -> Outputs:
-        """Named outputs: `logits [b]`, `embeddings`, `encoders` (all that each encoder returns), `present`, …"""
+        """Named outputs: `logits [b]`, `embeddings`, `encoders` (all that each encoder returns), `present`, …
+
+        Two are drawn if `capture` names them: `attention` {stream: weights over its tokens}, and `similarity [b t s]`,
+        of each step of one stream with each of another, by a model whose field `pair` names the two.
+        """
 
 
 class Row(Protocol):
