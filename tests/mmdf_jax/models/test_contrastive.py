@@ -108,7 +108,5 @@ def test_retrieval_counts_steps_that_find_their_own():
 def test_a_pair_without_an_encoder_is_refused(setup):
     _, _, batch, _ = setup
     model = contrastive.Model({"mouth": Steps()}, pooled.Model(hidden=8))
-    with pytest.raises(
-        ValueError, match=r"config.model.pair=mouth,audio: there is no encoder of 'audio'; .* has mouth"
-    ):
+    with pytest.raises(ValueError, match=r"config.model.pair=mouth,audio: there is no encoder of 'audio'"):
         model.init(jax.random.key(0), batch)

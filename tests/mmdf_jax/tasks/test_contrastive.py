@@ -88,7 +88,7 @@ def test_rows_that_are_padding_do_not_count(setup):
 
 def test_a_batch_that_says_nothing_of_sync_is_refused(setup):
     outputs, batch = setup
-    with pytest.raises(ValueError, match="set config.data.targets.frame_labels"):
+    with pytest.raises(ValueError, match=r"set config\.data\.targets\.frame_labels"):
         Task(Detection()).loss(outputs, {k: v for k, v in batch.items() if k != "frame_labels_sync"})
     with pytest.raises(ValueError, match="compares 6 steps a window, but frame labels come in 3"):
         Task(Detection()).loss(outputs, {**batch, "frame_labels_sync": batch["frame_labels_sync"][:, :3]})
