@@ -11,8 +11,5 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, tokens, present, *, train=False, capture=()):
-        means = [
-            x.reshape(x.shape[0], -1, x.shape[-1]).mean(1) * present[stream][:, None]
-            for stream, x in sorted(tokens.items())
-        ]
+        means = [x.mean(range(1, x.ndim - 1)) * present[stream][:, None] for stream, x in sorted(tokens.items())]
         return {"fused": nn.Dense(8, dtype=self.dtype)(jnp.concatenate(means, axis=1))}
