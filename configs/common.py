@@ -29,11 +29,11 @@ def parse_args(arg: str | None, **defaults: str | int | float | bool) -> ConfigD
         values[key] = _convert(key, text, defaults[key])
     merged = ConfigDict({**defaults, **values})
     if "size" in defaults and "encoder" not in defaults:
-        _one_of("size", merged.size, SIZES)
+        one_of("size", merged.size, SIZES)
     return merged
 
 
-def _one_of(key: str, value: str, known: Iterable[str]) -> None:
+def one_of(key: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
         raise ValueError(f"config argument {key}={value!r} is not one of {', '.join(known)}")
 
@@ -44,8 +44,8 @@ def choose(encoders: Mapping[str, Mapping[str, tuple[str, str]]], args: ConfigDi
     Raises:
       ValueError: `args.encoder` or `args.size` is not in the table.
     """
-    _one_of("encoder", args.encoder, encoders)
-    _one_of("size", args.size, encoders[args.encoder])
+    one_of("encoder", args.encoder, encoders)
+    one_of("size", args.size, encoders[args.encoder])
     return encoders[args.encoder][args.size]
 
 

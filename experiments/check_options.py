@@ -86,7 +86,12 @@ def check(config: Mapping[str, Any], allow: Sequence[str] = ()) -> None:
     for name in ("data.batch_size", "evaluate.batch_size"):
         if options[name] % jax.device_count():
             raise _refusal(name, options[name], f"a multiple of the {jax.device_count()} devices")
-    known = model_from_config.make_task(config, allow).directions
+    task = model_from_config.make_task(config, allow)
+    if accumulate > 1 and getattr(task, "compares_rows", False):
+        raise _refusal(
+            "train.accumulate", accumulate, "1: the loss compares the rows of a batch, and micro-batches have fewer"
+        )
+    known = task.directions
     if options["train.select"] not in known:
         raise _refusal("train.select", options["train.select"], f"a metric that the task validates: {', '.join(known)}")
 

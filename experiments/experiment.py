@@ -18,6 +18,7 @@ from experiments import (
     distributed,
     files,
     metrics_log,
+    model_figures,
     model_from_config,
     prepare,
     run_directory,
@@ -25,7 +26,6 @@ from experiments import (
     train,
 )
 from experiments.evaluators import scoring
-from experiments.figures import attention
 from experiments.report import write
 from experiments.run_directory import log
 from experiments.termination import Termination
@@ -115,9 +115,7 @@ def _train(
         "inference_ms": scores.ms_per_window * config["evaluate"]["windows"],  # of the test split, scored last
         "peak_memory_gb": training["peak_memory_gb"],
     }
-    figures = {}
-    if distributed.is_primary() and (maps := best_model.attention_maps(best, splits["test"], rows)):
-        figures["attention"] = attention.draw(maps, title=f"{workdir.name}: where the fused decision looks")
+    figures = model_figures.draw(best, splits["test"], scores.rows, workdir.name) if distributed.is_primary() else {}
     return Produced(run, best.step, figures)
 
 
@@ -139,9 +137,10 @@ def _report(config: Mapping[str, Any], workdir: pathlib.Path, produced: Produced
 
 
 def _short_name(model: Mapping[str, Any]) -> str:
-    """The model's name in tables: its encoder's where it has one, else its fusion's."""
+    """The model's name in tables: what stands in the place that its kind leaves open, else its own."""
     encoders = list(model["encoders"].values())
-    return (encoders[0] if len(encoders) == 1 else model["fusion"])["name"].rpartition(".")[2]
+    open_places = {"mmdf_jax.models.unimodal": encoders[0], "mmdf_jax.models.multimodal": model.get("fusion")}
+    return open_places.get(model["name"], model)["name"].rpartition(".")[2]
 
 
 def open_splits(config: Mapping[str, Any], folder: pathlib.Path) -> dict[str, Any]:

@@ -56,6 +56,15 @@ def pooled_matching(x: Array, y: Array, rows: Array, scale: Array | float) -> Ar
     return _matching(logits[None], rows[None], rows[None])
 
 
+def mismatch_hinge(cosines: Array, mismatched: Array, margin: float) -> Array:
+    """How far the mean cosine of what does not belong together lies above `margin`, at least 0, mean over the clips.
+
+    cosines: [b t]; mismatched: [b t] bool, steps that are known not to match. A clip without one does not count.
+    """
+    mean = jnp.where(mismatched, cosines, 0).sum(1) / jnp.maximum(mismatched.sum(1), 1)
+    return masked_mean(jnp.maximum(mean - margin, 0), mismatched.any(1))
+
+
 def _matching(logits: Array, counted: Array, candidates: Array) -> Array:
     """Symmetric cross-entropy of the diagonal of logits [b t t] among candidates [b t], where counted [b t]."""
     forward = jnp.where(candidates[:, None, :], logits, -1e9)

@@ -52,7 +52,7 @@ class Fusion(Protocol):
     def __call__(
         self, tokens: dict[str, Array], present: dict[str, Array], *, train: bool = False, capture: Sequence[str] = ()
     ) -> Outputs:
-        """tokens: {stream: [b t … d]}, t equal steps of one time window; present: {stream: [b] bool}.
+        """tokens: {stream: [b t … d]}, t equal steps of the window; present: {stream: [b] bool}.
 
         Returns at least `fused [b d]`.
         """
@@ -62,7 +62,11 @@ class Model(Protocol):
     """A whole detector: a file in `mmdf_jax/models`."""
 
     def __call__(self, batch: Batch, *, train: bool = False, capture: Sequence[str] = ()) -> Outputs:
-        """Named outputs: `logits [b]`, `embeddings`, `encoders` (all that each encoder returns), `present`, …"""
+        """Named outputs: `logits [b]`, `embeddings`, `encoders` (all that each encoder returns), `present`, …
+
+        Two are drawn if `capture` names them: `attention` {stream: weights over its tokens}, and `similarity [b t s]`,
+        of each step of one stream with each of another, by a model whose field `pair` names the two.
+        """
 
 
 class Row(Protocol):
@@ -81,6 +85,8 @@ class Task(Protocol):
 
     evaluator: Mapping[str, Any]  # what reports it: the spec of a file in experiments/evaluators
     directions: Mapping[str, Literal["max", "min"]]  # validation metrics, and which way each is better
+    # May be left out; True where the loss compares the rows of a batch, which gradient accumulation would part:
+    # compares_rows: bool
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[Array, dict[str, Array]]:
         """The scalar to minimise, and scalars worth logging."""

@@ -245,12 +245,14 @@ def _method_row(
     }
 
 
-def ranked(tables: Sequence[Sequence[ScoreRow]]) -> list[ScoreRow]:
-    """The rows of all tables, their scores (also the streams') replaced by ranks in (0, 1) within their table."""
+def ranked(tables: Sequence[Sequence[ScoreRow]], columns: Sequence[str] = ()) -> list[ScoreRow]:
+    """The rows of all tables, their scores replaced by ranks in (0, 1) within their table: also the streams', and those
+    in `columns`."""
     rows = []
     for table in tables:
         table = list(table)
-        for name in ("score", *dict.fromkeys(key for row in table for key in row.extra if key.startswith("score_"))):
+        ranks = [name for name in _columns(table) if name.startswith("score_") or name in columns]
+        for name in ("score", *ranks):
             values = np.array([row.score if name == "score" else row.extra.get(name, math.nan) for row in table])
             known = ~np.isnan(values)
             values[known] = rankdata(values[known]) / (known.sum() + 1)

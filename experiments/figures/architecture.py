@@ -20,7 +20,7 @@ COLUMNS = (
             ("wav2vec 2.0, HuBERT,", "spectrogram CNN"),
         ),
     ),
-    ("fusion", "mmdf_jax/fusion/", (("cross-modal attention", "{stream: [b n d]} → [b d]"),)),
+    ("fusion", "mmdf_jax/fusion/", (("cross-modal attention", "{stream: [b t … d]} → [b d]"),)),
     ("task", "mmdf_jax/tasks/", (("detection", "loss · scores · metrics"),)),
     ("table", "experiments/", (("score table", "one row per clip"),)),
     ("report", "experiments/", (("results, figures,", "text: from the table"),)),

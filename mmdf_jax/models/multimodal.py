@@ -56,7 +56,9 @@ class Model(nn.Module):
         }
         grids = {stream: out["tokens"] for stream, out in encoded.items()}
         pooled = {stream: out["pooled"] for stream, out in encoded.items()}
-        keep, alignment = self._keep(present, train), {}
+        keep, alignment = dict(present), {}
+        if train and self.modality_dropout:
+            keep = hide_streams(self.make_rng("dropout"), present, self.modality_dropout)
         if self.compare:
             alignment = self._compare(batch, encoded)
             grids["sync"], pooled["sync"] = alignment["tokens"], alignment["pooled"]
@@ -103,15 +105,14 @@ class Model(nn.Module):
         ]
         return Comparison(self.width, dtype=self.dtype, name="comparison")(*tokens, *valid)
 
-    def _keep(self, present: dict[str, Array], train: bool) -> dict[str, Array]:
-        """Modality dropout: hides streams from the fusion, never the last one of a sample."""
-        if not train or not self.modality_dropout:
-            return dict(present)
-        streams = sorted(present)
-        have = jnp.stack([present[stream] for stream in streams], axis=1)
-        keep = have & jax.random.bernoulli(self.make_rng("dropout"), 1 - self.modality_dropout, have.shape)
-        keep = jnp.where(keep.any(axis=1, keepdims=True), keep, have)
-        return {stream: keep[:, i] for i, stream in enumerate(streams)}
+
+def hide_streams(key: Array, present: dict[str, Array], rate: float) -> dict[str, Array]:
+    """Modality dropout: {stream: [b] bool}, each hidden with the chance `rate`, but never all that a sample has."""
+    streams = sorted(present)
+    have = jnp.stack([present[stream] for stream in streams], axis=1)
+    keep = have & jax.random.bernoulli(key, 1 - rate, have.shape)
+    keep = jnp.where(keep.any(axis=1, keepdims=True), keep, have)
+    return {stream: keep[:, i] for i, stream in enumerate(streams)}
 
 
 class TimeEmbedding(nn.Module):

@@ -103,6 +103,18 @@ def test_the_full_size_config_has_the_right_shapes(name, arg):
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) > 4e6
 
 
+@pytest.mark.parametrize("size", common.SIZES)
+def test_fusions_are_compared_at_equal_parameters(size):
+    def count(name, arg=""):
+        config = get(name, f"size={size}{arg}")
+        init = functools.partial(model_from_config.init, model_from_config.make_model(config), config)
+        return model_from_config.count_parameters(jax.eval_shape(init, jax.random.key(0))["params"]["fusion"])
+
+    attention = count("cross_attn")
+    for fusion in ("early", "pooled"):
+        assert count("early_fusion", f",fusion={fusion}") == pytest.approx(attention, rel=0.03)
+
+
 @pytest.mark.parametrize(("name", "arg"), [case for case in CASES if case[1]])
 def test_a_shallow_one_of_full_width_takes_a_step(name, arg):
     config = get(name, f"{arg},size=base")
@@ -129,6 +141,8 @@ def test_an_unknown_argument_lists_the_known_ones(name):
 def test_arguments_are_typed():
     args = common.parse_args("a=3,b=x,c=false", a=1, b="", c=True, d=0.5)
     assert args.to_dict() == {"a": 3, "b": "x", "c": False, "d": 0.5, "pseudo_fakes": False}
+    with pytest.raises(ValueError, match="argument fusion='late' is not one of early, pooled"):
+        get("early_fusion", "fusion=late")
     for arg, message in (
         ("a=x", "expected a value of type int"),
         ("c=2", "of type bool"),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from configs import contrastive
 from experiments import check_options
 from tests.experiments import micro
 
@@ -34,4 +35,12 @@ def test_an_option_out_of_range_is_refused(name, value, expected):
     section, _, key = name.rpartition(".")
     (config[section] if section else config)[key] = value
     with pytest.raises(ValueError, match=f"^config.{name}={value}: expected {expected}"):
+        check_options.check(config)
+
+
+def test_a_loss_that_compares_rows_refuses_micro_batches():
+    config = contrastive.get_config().to_dict()
+    check_options.check(config)
+    config["train"]["accumulate"] = 2
+    with pytest.raises(ValueError, match=r"^config.train.accumulate=2: expected 1: the loss compares the rows"):
         check_options.check(config)

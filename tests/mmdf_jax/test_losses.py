@@ -73,3 +73,13 @@ def test_pooled_matching_is_clips_loss_over_the_rows_that_count():
     changed[~rows] = -y[~rows]
     again = losses.pooled_matching(x, changed, rows, 3.0)
     np.testing.assert_array_equal(again, losses.pooled_matching(x, y, rows, 3.0))
+
+
+def test_the_hinge_looks_at_known_mismatches_alone():
+    cosines = np.array([[0.9, 0.5, -1.0], [0.1, 0.1, 0.1], [0.9, 0.9, 0.9]], np.float32)
+    mismatched = np.array([[True, True, False], [True, True, True], [False] * 3])
+    found = losses.mismatch_hinge(cosines, mismatched, 0.2)
+    np.testing.assert_allclose(found, (0.7 - 0.2 + 0) / 2, rtol=1e-6)
+    changed = np.where(mismatched, cosines, 0.3)
+    np.testing.assert_array_equal(losses.mismatch_hinge(changed, mismatched, 0.2), found)
+    assert losses.mismatch_hinge(cosines, np.zeros_like(mismatched), 0.2) == 0

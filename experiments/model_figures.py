@@ -1,0 +1,147 @@
+"""The figures that need the model, not score tables alone: attention, attention in the fake spans, similarity."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from data_pipelines import batch as batch_lib
+from data_pipelines.clip import Clip
+from data_pipelines.prepare.records import Selection
+from data_pipelines.source import Source
+from experiments import model_from_config
+from experiments.best_model import BestModel
+from experiments.figures import attention, attention_spans, similarity
+from experiments.score_table import ScoreRow
+
+EXAMPLES = 6  # clips in the figure of attention
+
+
+def draw(run: BestModel, records: Source, scores: Sequence[ScoreRow], name: str) -> dict[str, Figure]:
+    """{name of the PNG file: figure}, of those for which the model has the output; `name`, the run's, for their titles.
+
+    `attention` gives the figures `attention`, over the first real clips and one of each manipulation method, and
+    `attention_spans`, over all partial fakes; `similarity` one of a real clip, one whose streams disagree, and one in
+    part of which they do (mmdf_jax.typing.Model). Runs on this process's first device alone.
+    """
+    usable = [row for row, score in enumerate(scores) if score.ok]
+    drawn = {}
+    if forward := _forward(run, "attention"):
+        if rows := _one_of_each_method(scores, usable):
+            drawn["attention"] = _attention(run, records, scores, rows, forward, name)
+        if windows := span_attention(run, records, scores, forward):
+            drawn["attention_spans"] = attention_spans.draw(
+                windows, title=f"{name}: attention in the fake spans of partial fakes"
+            )
+    if (forward := _forward(run, "similarity")) and (rows := _in_step_and_out(scores, usable)):
+        drawn["similarity"] = _similarity(run, records, scores, rows, forward, name)
+    return drawn
+
+
+def _forward(run: BestModel, output: str) -> Callable[[Mapping[str, Any]], Any] | None:
+    """The compiled model as a function of a batch to one of its outputs; None if it has no such."""
+    apply = functools.partial(model_from_config.apply, run.model, capture=(output,))
+    if output not in jax.eval_shape(apply, run.variables, batch_lib.zeros(run.config["data"], 2)):
+        return None
+    compiled = jax.jit(lambda variables, batch: apply(variables, batch)[output])
+    variables = jax.device_get(run.variables)
+    return lambda batch: jax.device_get(compiled(variables, batch))
+
+
+def _middle_windows(run: BestModel, records: Source, rows: Sequence[int]) -> dict[str, np.ndarray]:
+    """A batch of the middle window of each of these rows."""
+    data = {**run.config["data"], "batch_size": len(rows), "workers": 0}
+    with contextlib.closing(Selection(records, rows).eval_batches(data, windows=1)) as batches:
+        return next(batches)
+
+
+def _one_of_each_method(scores: Sequence[ScoreRow], usable: Sequence[int]) -> list[int]:
+    """The first real clips, and the first of each manipulation method."""
+    first_of = {scores[row].method: row for row in reversed(usable) if scores[row].label == 1}
+    fakes = [first_of[method] for method in sorted(first_of)][: EXAMPLES - 1]
+    return [*[row for row in usable if scores[row].label == 0][: max(1, EXAMPLES - len(fakes))], *fakes]
+
+
+def _attention(
+    run: BestModel, records: Source, scores: Sequence[ScoreRow], rows: Sequence[int], forward: Callable, name: str
+) -> Figure:
+    batch = _middle_windows(run, records, rows)
+    weights = forward(batch)
+    maps = [
+        attention.of_batch(
+            batch,
+            weights,
+            i,
+            title=f"{scores[row].method} · {scores[row].clip_id}",
+            window=run.config["data"]["window"],
+            scores={"score": scores[row].score} if scores[row].scored else {},
+            spans=fake_spans(records.index[row].clip),
+        )
+        for i, row in enumerate(rows)
+    ]
+    return attention.draw(maps, title=f"{name}: where the fused decision looks")
+
+
+def fake_spans(clip: Clip) -> list[tuple[float, float]]:
+    """The spans in which a clip is fake, seconds from its beginning; none where it is so throughout, or real."""
+    return sorted({*clip.video_segments, *clip.audio_segments})
+
+
+def span_attention(
+    run: BestModel, records: Source, scores: Sequence[ScoreRow], forward: Callable
+) -> list[attention_spans.SpanAttention]:
+    """How much attention lies in the true spans of the partial fakes, over the windows that evaluation takes.
+
+    forward: a batch to the reading query's attention {stream: [b t …]}. Empty if no clip that was scored is fake in
+    spans alone.
+    """
+    spans = [fake_spans(entry.clip) for entry in records.index]
+    rows = [row for row, score in enumerate(scores) if score.ok and spans[row]]
+    if not rows:
+        return []
+    data = {**run.config["data"], "batch_size": run.config["evaluate"]["batch_size"], "workers": 0}
+    chosen, found = Selection(records, rows), []
+    with contextlib.closing(chosen.eval_batches(data, windows=run.config["evaluate"]["windows"])) as batches:
+        for batch in batches:
+            weights = forward(batch)
+            for i in np.flatnonzero(batch["mask"]):
+                row, start = rows[batch["clip_index"][i]], float(batch["window_start"][i])
+                for stream, ratio in attention_spans.ratios(
+                    {stream: of[i] for stream, of in weights.items()}, start, data["window"], spans[row]
+                ).items():
+                    found.append(attention_spans.SpanAttention(scores[row].clip_id, scores[row].method, stream, ratio))
+    return found
+
+
+def _in_step_and_out(scores: Sequence[ScoreRow], usable: Sequence[int]) -> list[int]:
+    """The first real clip, the first whose streams disagree throughout, and the first in part of which they do."""
+    dubbed = [
+        row for row in usable if scores[row].label == 1 and scores[row].video_label == scores[row].audio_label == 0
+    ]
+    partial = [row for row in dubbed if scores[row].extra.get("partial") == 1]
+    whole = [row for row in dubbed if row not in partial]
+    return [some[0] for some in ([row for row in usable if scores[row].label == 0], whole, partial) if some]
+
+
+def _similarity(
+    run: BestModel, records: Source, scores: Sequence[ScoreRow], rows: Sequence[int], forward: Callable, name: str
+) -> Figure:
+    batch = _middle_windows(run, records, rows)
+    matrices = forward(batch)
+    clips = [
+        similarity.Similarity(
+            title=f"{'partial ' if scores[row].extra.get('partial') == 1 else ''}{scores[row].method} · "
+            f"{scores[row].identity}",
+            matrix=matrices[i],
+            seconds=run.config["data"]["window"],
+            start=float(batch["window_start"][i]),
+            label=scores[row].label,
+            spans=fake_spans(records.index[row].clip),
+        )
+        for i, row in enumerate(rows)
+    ]
+    return similarity.draw(clips, title=f"{name}: which times of mouth and sound match")
