@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.io.wavfile
 
-from data_pipelines.audit import shortcuts
+from data_pipelines.audit import shortcuts, simple_statistics
 from data_pipelines.clip import Clip, read_manifest, write_manifest
 from data_pipelines.datasets import talking_heads
 from data_pipelines.prepare import records
@@ -49,6 +49,68 @@ def test_probes_of_the_talking_heads_stay_at_chance(heads_audit):
     for shortcut in probed.values():
         assert shortcut.verdict != "SHORTCUT" and shortcut.auc.value < 0.7, str(shortcut)
         assert shortcut.clips == 32
+
+
+def test_simple_statistics_do_not_give_the_talking_heads_away(heads_audit):
+    """Of so few clips the figures are rough: what must not exceed the bound is the lower end of the interval."""
+    assert {s.method for s in heads_audit.separations} >= {"face_swap", "voice_clone", "lip_reenactment"}
+    for separation in heads_audit.separations:
+        assert separation.verdict != "PLAIN", str(separation)
+        assert separation.statistic in simple_statistics.NAMES
+
+
+def measured(value, clips=60):
+    """What `statistics` says of clips of ten people, half of them swaps; `value` is a function of (label, i)."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(clips):
+        label = i % 2
+        clip = Clip(str(i), "", label, method="swap" if label else "real", identity=f"p{i // 6}", dataset="d")
+        table = rng.normal(size=30)
+        table[7] = value(label, i)
+        rows.append((records.IndexRow(clip, "ok", 50, 2.0, 32000), table))
+    return rows
+
+
+@pytest.mark.parametrize(("sign", "verdict"), [(1.0, "PLAIN"), (-1.0, "PLAIN"), (0.0, "hidden")])
+def test_a_statistic_that_tells_is_found_whichever_way_it_points(monkeypatch, sign, verdict):
+    rows = measured(lambda label, i: sign * label + 0.1 * (i % 5))
+    monkeypatch.setattr(audit.simple_statistics, "statistics", lambda folder: rows)
+    (separation,) = audit.separations("")
+    assert (separation.method, separation.clips, separation.verdict) == ("swap", 30, verdict), str(separation)
+    if sign:
+        assert separation.statistic == simple_statistics.NAMES[7] and separation.single.value == 1.0
+        assert "given away by simple statistics" in str(separation) and separation.together.value > 0.9
+
+
+def test_statistics_without_a_value_are_no_evidence(monkeypatch):
+    rows = measured(lambda label, i: np.nan if label else 0.0)
+    monkeypatch.setattr(audit.simple_statistics, "statistics", lambda folder: rows)
+    (separation,) = audit.separations("")
+    assert separation.statistic != simple_statistics.NAMES[7] and separation.verdict == "hidden"
+
+
+def test_simple_statistics_measure_what_they_say():
+    frames = np.full((10, 64, 64, 3), 100, np.uint8)
+    frames[5] += 20  # one jump up, one down
+    frames[..., 0] += 30
+    values = dict(zip(simple_statistics.NAMES, simple_statistics.of_pictures(frames, 0.3), strict=False))
+    for region in simple_statistics.REGIONS:
+        assert values[f"largest brightness step of the {region}"] == pytest.approx(20, abs=0.5)
+        assert values[f"brightness steps of the {region}"] == pytest.approx(40 / 9, abs=0.2)
+        assert values[f"Laplacian of the {region}"] == 0
+    assert values["warmth of the crop"] == pytest.approx(30) and values["blockiness of the crop"] == 0
+    frames[:, 30:34, 30:34] = 255  # in the middle of the face alone
+    values = dict(zip(simple_statistics.NAMES, simple_statistics.of_pictures(frames, 0.3), strict=False))
+    assert values["Laplacian of the border"] == 0 < values["Laplacian of the inner face"]
+
+    time = np.arange(16000) / 16000
+    tone = 8000 * np.sin(2 * np.pi * 1000 * time) * (time < 0.5)
+    values = dict(zip(simple_statistics.NAMES[20:], simple_statistics.of_sound(tone), strict=True))
+    assert values["spectral centroid of the sound"] == pytest.approx(1000, rel=0.03)
+    assert values["crest of the sound"] == pytest.approx(2.0, rel=0.01)
+    assert values["SNR of the sound"] > 60 and values["high band of the sound"] < -40
+    assert values["zero crossings of the sound"] == pytest.approx(1000 / 16000, rel=0.02)
 
 
 def row_of(probe, **fields):
