@@ -79,7 +79,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         {
             "name": "mmdf_jax.tasks.detection",
             "target": "label",
-            "stream_weight": 3.0,
+            "stream_weight": 5.0,  # one for each of the five heads
             "smoothing": 0.05,
             "alignment_weight": 0.5,
             "pooled_weight": 0.1,

@@ -1,6 +1,7 @@
 """The row of results.csv and the rows per method, against scikit-learn and by hand."""
 
 import csv
+import dataclasses
 import math
 
 import numpy as np
@@ -132,6 +133,16 @@ def test_streams_answer_to_their_own_labels():
     kept = [r for r in test if r.method in ("real", "voice_clone")]
     expected = reference.roc_auc_score([r.audio_label for r in kept], [r.extra["score_audio"] for r in kept])
     np.testing.assert_allclose(rows["voice_clone", "score_audio"]["AUC"], expected)
+
+
+def test_the_comparison_of_streams_is_judged_where_it_is_known():
+    test = [
+        dataclasses.replace(row, extra={**row.extra, "score_sync": float(row.method == "dubbing")}) for row in table(1)
+    ]
+    rows = {row["Method"]: row for row in per_method(test, 0.5, samples=20) if row["Score"] == "score_sync"}
+    # Whether the streams of a swapped face or a cloned voice disagree is unknown: neither fake nor real.
+    assert set(rows) == {"all fakes", "dubbing", "partial fakes"}
+    assert (rows["all fakes"]["AUC"], rows["all fakes"]["Fakes"], rows["all fakes"]["Reals"]) == (1, 12, 36)
 
 
 def test_a_bare_table_has_methods_too():
