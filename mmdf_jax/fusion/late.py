@@ -29,8 +29,9 @@ class Data:
     """What n clips are and what m detectors say of them.
 
     names: of the detectors. scores [n m] in [0, 1], nan where missing. own [n m]: the label that each detector answers
-    for, 0 or 1, or -1 where the clip says nothing about it. labels [n]: the clip's, 0 or 1. groups [n]: identities, which cross-fitting holds out whole.
-    compares: of each detector, whether it compares streams (lip-sync) and is thus no detector of a single one.
+    for, 0 or 1, or -1 where the clip says nothing about it. labels [n]: the clip's, 0 or 1. groups [n]: identities,
+    which cross-fitting holds out whole. compares: of each detector, whether it compares streams (lip-sync) and is thus
+    no detector of a single one.
     """
 
     names: tuple[str, ...]
