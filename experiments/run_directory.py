@@ -16,7 +16,10 @@ from absl import logging as absl_logging
 from experiments import files
 
 # Settings that change how fast a run goes, never what comes out: a resumed run may change them.
-FREE = ("data.workers", "data.threads", "data.prefetch", "data.root", "data.manifest", "data.out", "train.log_steps")
+FREE = (
+    *("data.workers", "data.threads", "data.prefetch", "data.root", "data.manifest", "data.out", "train.log_steps"),
+    *("override.data.root", "override.data.manifest", "override.data.out"),  # of a fusion's members
+)
 
 log = logging.getLogger("mmdf_jax")
 

@@ -96,8 +96,10 @@ class Evaluator(classification.Evaluator):
         for name, kind in kinds.items():
             detector = self.fusion if name == "score" else name.removeprefix("score_").removeprefix("fused_")
             values, held_out = comparison.scores(test, name), comparison.scores(val, name)
-            on_val = _rates(val, held_out, math.nan)
-            threshold = 0.5 if kind == FUSION and detector in late.VOTES else on_val["Threshold"]
+            known = ~np.isnan(held_out)
+            on_val = np.array([r.label for r in val], int)[known], held_out[known]
+            votes = kind == FUSION and detector in late.VOTES
+            threshold = 0.5 if votes else metrics.threshold_for(*on_val)
             row = {
                 **dict.fromkeys(COLUMNS, math.nan),
                 "Detector": detector,
@@ -105,7 +107,8 @@ class Evaluator(classification.Evaluator):
                 "Clips": int((~np.isnan(values)).sum()),
                 "Abstained": int(np.isnan(values).sum()),
                 **comparison.auc_of(test, values, samples=samples),
-                "Validation AUC": on_val["AUC"],
+                "Validation AUC": metrics.auc(*on_val),
+                "Threshold": threshold,
                 **{key: value for key, value in _rates(test, values, threshold).items() if key != "AUC"},
                 **gaps.get(name, {}),
             }
@@ -124,17 +127,15 @@ def _columns(rows: Sequence[ScoreRow]) -> list[str]:
 
 
 def _rates(rows: Sequence[ScoreRow], values: np.ndarray, threshold: float) -> dict[str, float]:
-    """AUC, the threshold (fitted on these rows if it is nan), and the rates there, over the clips that have a score."""
+    """AUC, and the rates at the threshold (nan without one), over the clips that have a score."""
     known = ~np.isnan(values)
     labels, values = np.array([row.label for row in rows], int)[known], values[known]
     found = {"AUC": metrics.auc(labels, values)}
     if math.isnan(threshold):
-        threshold = metrics.threshold_for(labels, values)
-    if math.isnan(threshold):
-        return found | dict.fromkeys(("Threshold", "Accuracy", "Recall", "Specificity"), math.nan)
+        return found | dict.fromkeys(("Accuracy", "Recall", "Specificity"), math.nan)
     counts = metrics.confusion(labels, values, threshold)
     rates = {"Accuracy": counts.accuracy, "Recall": counts.recall, "Specificity": counts.specificity}
-    return found | {"Threshold": threshold} | rates
+    return found | rates
 
 
 def _compared(rows: Sequence[Mapping[str, Any]]) -> list[str]:

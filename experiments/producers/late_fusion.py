@@ -215,11 +215,21 @@ def _data(members: Sequence[Member], rows: Sequence[tuple[ScoreRow, list[ScoreRo
     return late.Data(
         tuple(member.name for member in members),
         np.array([[nan if row is None else row.score for row in own] for _, own in rows]),
-        np.array([[judged_label(row, member.label) for member in members] for row, _ in rows]),
+        np.array([[_own_label(row, member) for member in members] for row, _ in rows]),
         np.array([row.label for row, _ in rows]),
         np.array([names[row.group] for row, _ in rows]),
         tuple(member.compares for member in members),
     )
+
+
+def _own_label(row: ScoreRow, member: Member) -> int:
+    """The label that a member answers for; -1 where the clip says nothing about the member.
+
+    A comparison of streams answers for clips whose streams are real and disagree. Other fakes may be in step or not.
+    """
+    if member.compares and row.label == 1 and row.video_label >= 0 and row.audio_label >= 0:
+        return 1 if row.video_label == row.audio_label == 0 else -1
+    return judged_label(row, member.label)
 
 
 def _refuse_or_warn(val: late.Data) -> None:
@@ -227,7 +237,7 @@ def _refuse_or_warn(val: late.Data) -> None:
         kind = "fake" if 1 in kinds else "real"
         raise ValueError(f"late fusion is fitted on validation, which has {len(val.labels)} {kind} clips and no other")
     for i, name in enumerate(val.names):
-        known = ~np.isnan(val.scores[:, i])
+        known = ~np.isnan(val.scores[:, i]) & (val.own[:, i] >= 0)
         if not auc(val.own[known, i], val.scores[known, i]) > 0.5:
             log.warning("%s: on validation its fakes do not score higher than its reals", name)
 

@@ -29,8 +29,9 @@ class Data:
     """What n clips are and what m detectors say of them.
 
     names: of the detectors. scores [n m] in [0, 1], nan where missing. own [n m]: the label that each detector answers
-    for, 0 or 1. labels [n]: the clip's, 0 or 1. groups [n]: identities, which cross-fitting holds out whole.
-    compares: of each detector, whether it compares streams (lip-sync) and is thus no detector of a single one.
+    for, 0 or 1, or -1 where the clip says nothing about it. labels [n]: the clip's, 0 or 1. groups [n]: identities,
+    which cross-fitting holds out whole. compares: of each detector, whether it compares streams (lip-sync) and is thus
+    no detector of a single one.
     """
 
     names: tuple[str, ...]
@@ -191,7 +192,7 @@ def calibrations(data: Data) -> list[Scaling]:
     """
     scalings = []
     for scores, own in zip(data.scores.T, data.own.T, strict=True):
-        known = ~np.isnan(scores)
+        known = ~np.isnan(scores) & (own >= 0)
         try:
             scalings.append(fit_scaling(own[known], scores[known]))
         except ValueError:
@@ -217,7 +218,7 @@ def _any_of(data: Data, penalty: float) -> Fusion:
 def _vote(data: Data, decide: Callable[[np.ndarray], np.ndarray]) -> Fusion:
     thresholds = np.full(len(data.names), np.inf)  # a detector that knows one class only never calls a clip fake
     for i, (scores, own) in enumerate(zip(data.scores.T, data.own.T, strict=True)):
-        known = ~np.isnan(scores)
+        known = ~np.isnan(scores) & (own >= 0)
         thresholds[i] = np.nan_to_num(threshold_for(own[known], scores[known]), nan=np.inf)
 
     def apply(scores: np.ndarray) -> np.ndarray:

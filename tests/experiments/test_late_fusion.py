@@ -97,7 +97,10 @@ def test_the_report_fits_and_says_what_is_compared(finished):
     page = (finished[1] / "report.txt").read_text()
     shown = page[: page.index("Files:")].splitlines()
     assert max(map(len, shown)) <= WIDTH and "best single stream" in page and "Holm p" in page
-    assert any(line.startswith("majority") and line.split()[-3:] for line in shown) and "nan" not in "\n".join(shown)
+    (compared, recalls) = (line.split() for line in shown if line.startswith("majority"))
+    (row,) = (row for row in table(finished[1] / "fusion_comparison.csv") if row["Detector"] == "majority")
+    assert compared[1] == f"{float(row['AUC']):.3f}" and recalls[3] == f"{float(row['Recall voice_clone']):.3f}"
+    assert "nan" not in "\n".join(shown)
 
 
 def test_a_finished_fusion_cannot_be_evaluated_as_a_model(finished):
