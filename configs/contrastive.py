@@ -17,8 +17,8 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-# Methods that change a stream and keep it in time with the other, as the embedded dataset and FakeAVCeleb name them. The
-# voices that FakeAVCeleb clones (rtvc) are read from a text, and are not.
+# Methods that change a stream and keep it in time with the other, as the embedded dataset and FakeAVCeleb name them.
+# Voices that FakeAVCeleb clones (rtvc) are read from a text, and are not.
 IN_SYNC = ("face_swap", "lip_reenactment", "voice_clone", "face_swap_voice_clone", "faceswap", "fsgan")
 
 
