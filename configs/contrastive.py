@@ -18,10 +18,8 @@ from ml_collections import ConfigDict
 from configs import common
 
 # Methods that change a stream and keep it in time with the other, as the embedded dataset and FakeAVCeleb name them.
-IN_SYNC = (
-    *("face_swap", "lip_reenactment", "voice_clone", "face_swap_voice_clone"),
-    *("faceswap", "fsgan", "rtvc"),
-)
+# Voices that FakeAVCeleb clones (rtvc) are read from a text, and are not.
+IN_SYNC = ("face_swap", "lip_reenactment", "voice_clone", "face_swap_voice_clone", "faceswap", "fsgan")
 
 
 def get_config(arg: str | None = None) -> ConfigDict:

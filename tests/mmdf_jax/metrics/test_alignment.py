@@ -27,9 +27,9 @@ def test_uniformity_is_wang_and_isolas():
 
 
 def test_retrieval_within_a_group_and_among_others():
-    x, y = on_circle(0, 40, 100, 200), on_circle(35, 30, 100, 200)
+    x, y = on_circle(0, 30, 100, 200), on_circle(35, 30, 100, 200)
     groups = ["a", "a", "b", "c"]
-    # The first is nearer to the second's (30 degrees) than to its own (35); neither of b and c has company.
+    # The first is nearer to the second (30 degrees) than to its own (35); b and c have no company.
     assert alignment.retrieval(x, y, groups, same=True) == (0.5, 0.5)
     found, chance = alignment.retrieval(x, y, groups, same=False)
     assert found == 1 and chance == pytest.approx((1 / 3 + 1 / 3 + 1 / 4 + 1 / 4) / 4)

@@ -121,39 +121,42 @@ def test_validation_ranks_the_dubbed_by_their_consistency():
 
 
 ON_DEVICES = """
-import json, sys
+import json
 import jax, numpy as np
-sys.path.insert(0, {folder!r})
 from jax.sharding import NamedSharding, PartitionSpec
-from mmdf_jax import losses
+from experiments import distributed
+from mmdf_jax.tasks.contrastive import Task
+from mmdf_jax.tasks.detection import Task as Detection
 
 def unit(*shape):
     x = np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
-inputs = {{"x": unit(16, 10, 8), "y": unit(16, 10, 9)[..., :8], "p": unit(16, 8), "q": unit(16, 9)[:, :8],
-          "rows": np.arange(16) % 3 > 0, "valid": np.arange(160).reshape(16, 10) % 7 > 0}}
+free = {"x": unit(16, 10, 8), "y": unit(16, 10, 9)[..., :8], "p": unit(16, 8), "q": unit(16, 9)[:, :8], "z": unit(16)}
+label = (np.arange(16) % 3 == 0).astype(np.int32)
+batch = dict.fromkeys(("label", "video_label", "audio_label"), label)
+batch |= {"valid": np.arange(160).reshape(16, 10) % 7 > 0, "mask": np.ones(16, bool)}
+batch["frame_labels_sync"] = np.repeat(label[:, None], 10, 1).astype(np.float32)
 
-def loss(float_inputs, rows, valid):
-    x, y, p, q = (float_inputs[name] for name in "xypq")
-    cosines = (x * y).sum(-1)
-    return (losses.time_matching(x, y, valid, rows, 9.0) + losses.pooled_matching(p, q, rows, 9.0)
-            + losses.mismatch_hinge(cosines, valid & ~rows[:, None], -1.0))
+def loss(free, batch):
+    x, y, p, q = (free[name] for name in "xypq")
+    alignment = {"steps": {"mouth": x, "audio": y}, "pooled": {"mouth": p, "audio": q}, "scale": 9.0}
+    alignment |= {"cosines": (x * y).sum(-1), "valid": batch["valid"]}
+    outputs = {"logits": free["z"], "stream_logits": {}, "present": {"mouth": batch["mask"]}, "alignment": alignment}
+    return Task(Detection(), margin=-1.0).loss(outputs, batch)[0]
 
-mesh = jax.make_mesh((8,), ("data",))
 found = []
-for place in (jax.devices()[0], NamedSharding(mesh, PartitionSpec("data"))):
-    put = {{name: jax.device_put(value, place) for name, value in inputs.items()}}
-    rows, valid = put.pop("rows"), put.pop("valid")
-    assert len(put["x"].sharding.device_set) == (8 if found else 1)
-    value, gradient = jax.jit(jax.value_and_grad(loss))(put, rows, valid)
-    found.append([float(value), *(np.asarray(gradient[name]).ravel().tolist() for name in "xypq")])
+for place in (jax.devices()[0], NamedSharding(distributed.make_mesh(), PartitionSpec("data"))):
+    placed = jax.device_put((free, batch), place)
+    assert len(placed[0]["x"].sharding.device_set) == (8 if found else 1)
+    value, gradient = jax.jit(jax.value_and_grad(loss))(*placed)
+    found.append([float(value), *(np.asarray(gradient[name]).ravel().tolist() for name in "xypqz")])
 print(json.dumps(found))
 """
 
 
 def test_eight_devices_see_all_negatives():
-    root = str(pathlib.Path(__file__).parents[3])
+    root = pathlib.Path(__file__).parents[3]
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
