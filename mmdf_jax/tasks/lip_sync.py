@@ -153,7 +153,7 @@ def _clips(lips: Array, sound: Array, valid: Array, rows: Array, scale: Array, m
 
 
 def _margin(lips: Array, sound: Array, valid: Array, rows: Array, scale: Array, margin: float) -> Array:
-    """Half of d^2 where in step, half of max(margin - d, 0)^2 at all other shifts, each kind's mean; d of unit vectors."""
+    """Half of d^2 where in step, half of max(margin - d, 0)^2 at all other shifts, each kind's mean."""
     del scale
     distance = jnp.sqrt(jnp.maximum(2 - 2 * jnp.einsum("btd,bsd->bts", lips, sound), 1e-9))
     return _both_kinds(distance**2 / 2, jnp.maximum(margin - distance, 0) ** 2 / 2, valid, rows)
