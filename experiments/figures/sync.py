@@ -87,3 +87,24 @@ def matrices(clips: Sequence[tuple[str, np.ndarray]], *, title: str) -> Figure:
         if len(clips):
             figure.colorbar(shown, ax=list(panels), label="cosine")
         return figure
+
+
+def of_file(
+    curve: np.ndarray, timeline: np.ndarray, windows: Sequence[tuple[float, float, float]], *, title: str
+) -> Figure:
+    """A file's similarity over shifts [k] and over time [t], and each window's offset at its start, s."""
+    with style.look():
+        figure = style.new_figure(8.4, 4.2)
+        grid = figure.add_gridspec(2, 2, width_ratios=(1, 2))
+        figure.suptitle(style.shorten(title, 110), x=0.02, ha="left", fontweight="bold", fontsize=9)
+        left = figure.add_subplot(grid[:, 0])
+        left.plot(np.arange(len(curve)) - len(curve) // 2, curve, color=style.REAL)
+        left.set(xlabel="shift of the sound, frames of 40 ms", ylabel="mean cosine")
+        above, below = figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, 1])
+        above.plot((np.arange(len(timeline)) + 0.5) * FRAME, timeline, color=style.REAL)
+        above.set(ylabel="cosine at shift 0", ylim=(-1.02, 1.02))
+        starts, found, confidence = zip(*windows, strict=True) if windows else ((), (), ())
+        below.scatter(starts, found, c=confidence, cmap="viridis", s=18)
+        below.set(xlabel="time, s", ylabel="offset of each window", ylim=(-16, 16))
+        below.sharex(above)
+        return figure
