@@ -2,11 +2,11 @@
 
     python -m experiments.main --config=configs/lip_sync.py
     python -m experiments.main --config=configs/lip_sync.py:data=fakeavceleb,size=base --config.data.root=DIR
-    python -m experiments.sync FILE… --model=runs/lip_sync
 
 The first prints how often the offset of real clips is found to within a frame, from one window of 0.2 s, from several
 and from whole clips, as they are and with noise added (evaluate.conditions), beside two classic methods; and the AUC
-per manipulation method of a score made of similarity, confidence and offset.
+per manipulation method of a score made of similarity, confidence and offset. Then experiments/sync.py measures any
+video with it.
 
 Arguments: criterion=matching|clips|margin|cosine, see mmdf_jax/tasks/lip_sync.py; audio=spectrogram_cnn|hubert (base);
 data=talking_heads|folder|<reader>; size=tiny (a laptop's CPU, minutes) | base (the paper's size).
