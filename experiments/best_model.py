@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from flax import linen as nn
 
+from data_pipelines import batch as batch_lib
 from data_pipelines.prepare.records import Selection
 from data_pipelines.source import Source
 from experiments import checkpoints, distributed, model_from_config
@@ -66,6 +68,37 @@ def load(workdir: pathlib.Path, config: Mapping[str, Any], allow: Sequence[str] 
     return BestModel(config, mesh, model, task, scoring.make_predict(model, task, mesh), variables, info["best_step"])
 
 
+def _forward(run: BestModel, name: str) -> Callable[[Any], Any] | None:
+    """The compiled model as a function of a batch to its output `name`; None if it has none."""
+
+    def apply(variables: Any, batch: Any) -> Any:
+        return model_from_config.apply(run.model, variables, batch, capture=(name,)).get(name)
+
+    variables = jax.device_get(run.variables)
+    if jax.eval_shape(apply, variables, batch_lib.zeros(run.config["data"], 2)) is None:
+        return None
+    return functools.partial(jax.jit(apply), variables)
+
+
+def similarity_matrices(run: BestModel, records: Source, scores: Sequence[ScoreRow]) -> list[tuple[str, np.ndarray]]:
+    """[(title, cosines [t t] of lips and sound)] over the middle window of a real clip, and of fakes out of step.
+
+    Of these, one that is so throughout and one in spans. Empty if the model's outputs have no `steps`.
+    """
+    kinds: dict[str, int] = {}
+    for row, score in enumerate(scores):
+        if score.ok and not (score.label == 1 and 1 in (score.video_label, score.audio_label)):
+            kinds.setdefault(f"{score.method}{' in spans' if score.extra.get('partial') else ''}", row)
+    forward = _forward(run, "steps")
+    if forward is None or not kinds:
+        return []
+    chosen = Selection(records, list(kinds.values()))
+    data = {**run.config["data"], "batch_size": len(chosen), "workers": 0}
+    with chosen.eval_batches(data, windows=1) as batches:
+        steps = jax.device_get(forward(next(batches)))
+    return list(zip(kinds, np.einsum("btd,bsd->bts", steps["mouth"], steps["audio"]), strict=True))
+
+
 def attention_maps(
     run: BestModel, records: Source, scores: Sequence[ScoreRow], examples: int = 6
 ) -> list[AttentionMaps]:
@@ -73,6 +106,9 @@ def attention_maps(
 
     Empty if the model's outputs have no `attention`. Runs on this process's first device alone.
     """
+    forward = _forward(run, "attention")
+    if forward is None:
+        return []
     usable = [row for row, score in enumerate(scores) if score.ok]
     first_of = {scores[row].method: row for row in reversed(usable) if scores[row].label == 1}
     fakes = [first_of[method] for method in sorted(first_of)][: examples - 1]
@@ -80,12 +116,7 @@ def attention_maps(
     chosen = Selection(records, [*real, *fakes])
     with chosen.eval_batches({**run.config["data"], "batch_size": len(chosen), "workers": 0}, windows=1) as batches:
         batch = next(batches)
-    outputs = jax.jit(functools.partial(model_from_config.apply, run.model, capture=("attention",)))(
-        jax.device_get(run.variables), batch
-    )
-    if "attention" not in outputs:
-        return []
-    attention = jax.device_get(outputs["attention"])
+    attention = jax.device_get(forward(batch))
     return [
         attention_figure.of_batch(
             batch,

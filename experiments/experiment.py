@@ -24,6 +24,7 @@ from experiments import (
 )
 from experiments.evaluators import scoring
 from experiments.figures import attention
+from experiments.figures import sync as sync_figures
 from experiments.figures.attention import AttentionMaps
 from experiments.report import write
 from experiments.run_directory import log
@@ -84,6 +85,7 @@ class _Produced:
     run: Mapping[str, Any]  # what the run says of itself, see report.write.RUN_COLUMNS
     best_step: int
     attention: Sequence[AttentionMaps]
+    matrices: Sequence[tuple[str, Any]] = ()  # see best_model.similarity_matrices
 
 
 def _produce(
@@ -113,7 +115,8 @@ def _produce(
         "peak_memory_gb": training["peak_memory_gb"],
     }
     maps = best_model.attention_maps(best, splits["test"], rows) if distributed.is_primary() else []
-    return _Produced(run, best.step, maps)
+    matrices = best_model.similarity_matrices(best, splits["test"], rows) if distributed.is_primary() else []
+    return _Produced(run, best.step, maps, matrices)
 
 
 def _report(config: Mapping[str, Any], workdir: pathlib.Path, produced: _Produced, allow: Sequence[str]) -> None:
@@ -122,6 +125,9 @@ def _report(config: Mapping[str, Any], workdir: pathlib.Path, produced: _Produce
     if produced.attention:
         title = f"{workdir.name}: where the fused decision looks"
         figures["attention"] = attention.draw(produced.attention, title=title)
+    if produced.matrices:
+        title = f"{workdir.name}: which lips fit which sound"
+        figures["similarity_matrices"] = sync_figures.matrices(produced.matrices, title=title)
     report = write.write(
         workdir,
         model_from_config.make_evaluator(config, allow),

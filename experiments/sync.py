@@ -174,7 +174,7 @@ def _measure(run: Any, records: Any, path: str) -> Found:
     count = 1 + max(0, math.ceil((frames / 25 - window) / HOP))
     data = {**run.config["data"], "batch_size": run.config["evaluate"]["batch_size"], "workers": 0}
     with contextlib.closing(records.eval_batches(data, windows=count)) as batches:
-        parts = [jax.device_get(run.predict(run.variables, _arrays(batch))) for batch in batches]
+        parts = [jax.device_get(run.predict(run.variables, batch)) for batch in batches]
     out = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     out = {name: values[out["mask"]] for name, values in out.items()}
     heard = ~np.isnan(out["sync_sum"]).any(1)
@@ -200,10 +200,6 @@ def _measure(run: Any, records: Any, path: str) -> Found:
         timeline=timeline,
         windows=[(float(start), one.offset, one.confidence) for start, one in zip(starts[heard], each, strict=True)],
     )
-
-
-def _arrays(batch: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in batch.items() if isinstance(value, np.ndarray)}
 
 
 def _write(found: Sequence[Found]) -> None:
