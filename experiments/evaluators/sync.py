@@ -296,6 +296,8 @@ def _offsets(test: Sequence[ScoreRow], samples: int) -> list[dict[str, Any]]:
 
 
 def _auc(fakes: Sequence[ScoreRow], reals: Sequence[ScoreRow], weights: Sequence[float], samples: int) -> Interval:
+    if not fakes or not reals:
+        return Interval(math.nan, math.nan, math.nan, 0, 0)
     labels = [1] * len(fakes) + [0] * len(reals)
     scores = [score(row, weights) for row in (*fakes, *reals)]
     known = [i for i, value in enumerate(scores) if not math.isnan(value)]

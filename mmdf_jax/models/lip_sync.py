@@ -4,6 +4,7 @@ The networks of SyncNet (Chung and Zisserman 2016) with a softmax's learned scal
 sound never meet before the cosine, so that every shift of one against the other costs a product.
 """
 
+import math
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -58,8 +59,8 @@ class Model(nn.Module):
             steps[stream] = unit(x.astype(jnp.float32))
         present = {stream: batch[f"{stream}_mask"] for stream in encoded}
         both = present["mouth"] & present["audio"]
-        log_scale = self.param("log_scale", nn.initializers.constant(jnp.log(self.scale)), (), jnp.float32)
-        named = sync_baselines.Baselines(name="baselines")(batch, train=train) if self.baselines else {}
+        log_scale = self.param("log_scale", nn.initializers.constant(math.log(self.scale)), (), jnp.float32)
+        named = sync_baselines.Baselines(name="classic")(batch, train=train) if self.baselines else {}
         return {
             "steps": steps,
             "valid": both[:, None] & valid_steps(batch, t),

@@ -76,8 +76,8 @@ def test_covariances_are_gathered_in_training_alone(fitted, batch):
     model, variables = fitted
     out, updated = jax.jit(lambda v, b: model.apply(v, b, train=True, mutable=["batch_stats"]))(variables, batch)
     assert out["baselines"] == {}
-    assert not np.any(variables["batch_stats"]["baselines"]["xx"])
-    assert np.trace(updated["batch_stats"]["baselines"]["xx"]) > 0
+    assert not np.any(variables["batch_stats"]["classic"]["xx"])
+    assert np.trace(updated["batch_stats"]["classic"]["xx"]) > 0
 
 
 def test_it_wants_a_mouth_and_a_sound(batch):
