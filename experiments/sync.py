@@ -28,12 +28,6 @@ from absl import app, flags
 
 from experiments import command_line
 
-_MODEL = flags.DEFINE_string("model", "runs/lip_sync", "A trained run of configs/lip_sync.py.")
-_JSON = flags.DEFINE_string("json", "", "Where all that is known of each file goes, as JSON.")
-_FIX = flags.DEFINE_string("fix", "", "Where a manifest of the files with their offsets goes.")
-_FIGURES = flags.DEFINE_string("figures", "sync_figures", 'Folder of the figures; "" for none.')
-_ALLOW = flags.DEFINE_list("allow", [], "Packages outside the project that names in the run's config may lie in.")
-
 HOP = 0.4  # s between two windows
 SHORTEST = 23  # frames: below, a shift by 15 leaves less than a third of them
 TRAIN = "python -m experiments.main --config=configs/lip_sync.py"
@@ -98,10 +92,11 @@ def main(argv: list[str]) -> None:
     if len(argv) < 2:
         raise app.UsageError("expected one file or more")
     with command_line.errors():
-        found = of_files(argv[1:], pathlib.Path(_MODEL.value), tuple(_ALLOW.value))
+        given = flags.FLAGS
+        found = of_files(argv[1:], pathlib.Path(given.model), tuple(given.allow))
         for one in found:
             print(one.line())
-        _write(found)
+        write(found, table=given.json, manifest=given.fix, figures=given.figures)
     if any(one.problem for one in found):
         sys.exit(1)
 
@@ -202,28 +197,38 @@ def _measure(run: Any, records: Any, path: str) -> Found:
     )
 
 
-def _write(found: Sequence[Found]) -> None:
-    """JSON, figures and manifest, as the flags ask for them."""
+def write(found: Sequence[Found], *, table: str, manifest: str, figures: str) -> None:
+    """JSON, manifest and a figure for each file, each where it is named."""
     from data_pipelines import clip
     from experiments import files
     from experiments.figures import style
     from experiments.figures import sync as sync_figures
 
     known = [one for one in found if not one.problem]
-    if _JSON.value:
-        files.write_text(pathlib.Path(_JSON.value), json.dumps([one.as_json() for one in found], indent=1) + "\n")
-    if _FIX.value and known:
+    if table:
+        files.write_text(pathlib.Path(table), json.dumps([one.as_json() for one in found], indent=1) + "\n")
+    if manifest and known:
         clips = [clip.Clip(one.path, one.path, 0, audio_offset=one.seconds) for one in known]
-        clip.write_manifest(_FIX.value, clips)
-        print(f"{_FIX.value}: {len(known)} files with their offsets, all labelled 0 (real); set the labels that differ")
-    if _FIGURES.value:
+        clip.write_manifest(manifest, clips)
+        print(f"{manifest}: {len(known)} files with their offsets, all labelled 0 (real); set the labels that differ")
+    if figures:
         for place, one in enumerate(found):
             if one.problem:
                 continue
-            path = pathlib.Path(_FIGURES.value) / f"{place:03d}-{pathlib.Path(one.path).stem}.png"
+            path = pathlib.Path(figures) / f"{place:03d}-{pathlib.Path(one.path).stem}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             style.save(sync_figures.of_file(one.curve, one.timeline, one.windows, title=one.line()), path)
 
 
+def define_flags() -> None:
+    """The command's flags; apart, so that this module can be imported beside other commands."""
+    flags.DEFINE_string("model", "runs/lip_sync", "A trained run of configs/lip_sync.py.")
+    flags.DEFINE_string("json", "", "Where all that is known of each file goes, as JSON.")
+    flags.DEFINE_string("fix", "", "Where a manifest of the files with their offsets goes.")
+    flags.DEFINE_string("figures", "sync_figures", 'Folder of the figures; "" for none.')
+    flags.DEFINE_list("allow", [], "Packages outside the project that names in the run's config may lie in.")
+
+
 if __name__ == "__main__":
+    define_flags()
     app.run(main, flags_parser=command_line.parse_flags)

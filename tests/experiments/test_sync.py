@@ -89,6 +89,18 @@ def test_the_offset_is_positive_where_the_sound_is_late(late, word):
     assert json.loads(json.dumps(found.as_json()))["offset_frames"] == late
 
 
+def test_what_is_written_can_be_read_again(tmp_path):
+    known = dataclasses.replace(sync._measure(oracle(), Spoken(late=3), "a.mp4"), path=str(tmp_path / "a.mp4"))
+    outputs = {"table": tmp_path / "t.json", "manifest": tmp_path / "m.csv", "figures": tmp_path / "f"}
+    sync.write([known, sync.Found("b.mp4", "no face")], **{name: str(path) for name, path in outputs.items()})
+    (one, other) = json.loads(outputs["table"].read_text())
+    assert one["offset_seconds"] == pytest.approx(0.12) and other == {"path": "b.mp4", "problem": "no face"}
+    (clip,) = read_manifest(outputs["manifest"])
+    assert (clip.path, clip.audio_offset) == (str(tmp_path / "a.mp4"), 0.12)
+    (figure,) = outputs["figures"].iterdir()
+    assert figure.name == "000-a.png" and figure.stat().st_size > 10_000
+
+
 def test_what_cannot_be_measured_is_told():
     run = oracle()
     assert sync._measure(run, Spoken(gain=0.0), "a").line() == "a: no voice: silence"
