@@ -72,6 +72,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.train.checkpoint_steps = config.train.eval_steps
     # The test split is scored once more under each: {name: transforms of every window}.
     config.evaluate.conditions = ConfigDict(
-        {"snr_minus_10dB": ({"name": f"{TRANSFORMS}.AudioNoise", "p": 1.0, "snr": (-10.0, -10.0)},)}
+        {
+            "snr_minus_10dB": (
+                {"name": f"{TRANSFORMS}.AudioNoise", "p": 1.0, "snr": (-10.0, -10.0), "slope": (0.0, 0.0)},
+            )
+        }
     )
     return config
