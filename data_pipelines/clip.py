@@ -38,6 +38,7 @@ class Clip:
     compression: str = ""
     original: str = ""  # clip_id of the real clip that this one was made from; a manifest may give its path
     fps: float = 25.0  # pictures a second where `path` is a folder of frames; a file tells its own
+    audio_offset: float = 0.0  # s by which the sound comes late (early: negative), which the record makes good
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Clip))
@@ -69,6 +70,8 @@ def from_row(row: dict[str, str]) -> Clip:
             values[name] = tuple(_segment(name, item) for item in _list(name, cell))
         elif name == "fps":
             values[name] = frames_a_second(cell)
+        elif name == "audio_offset":
+            values[name] = _seconds(name, cell)
         elif name == "split" and cell not in SPLITS:
             raise ValueError(f"split is {cell!r}, expected one of {', '.join(SPLITS)} or an empty cell")
         else:
@@ -166,6 +169,15 @@ def _label(name: str, cell: str) -> int:
         allowed = " or ".join(map(str, _LABELS[name]))
         raise ValueError(f"{name} is {cell!r}, expected {allowed} (1 fake, 0 real)")
     return int(value)
+
+
+def _seconds(name: str, cell: str) -> float:
+    try:
+        if -60 <= (seconds := float(cell)) <= 60:
+            return seconds
+    except ValueError:
+        pass
+    raise ValueError(f"{name} is {cell!r}, expected seconds from -60 to 60 (positive: the sound is late)")
 
 
 def frames_a_second(value: float | str) -> float:

@@ -2,10 +2,14 @@
 
     python -m experiments.evaluate --workdir=runs/cross_attn
     python -m experiments.evaluate --workdir=runs/cross_attn --data=folder --manifest=clips.csv --split=test
+    python -m experiments.evaluate --workdir=runs/lip_sync --degrade='[{"name":
+        "data_pipelines.loading.transforms.AudioNoise", "p": 1, "snr": [-10, -10]}]'
 
 The threshold stays the one that the run's own validation split fixed.
 """
 
+import dataclasses
+import json
 import pathlib
 
 from absl import app, flags
@@ -17,6 +21,9 @@ _DATA = flags.DEFINE_string("data", "", "Another dataset: a reader in data_pipel
 _ROOT = flags.DEFINE_string("root", "", "Where that dataset's files are.")
 _MANIFEST = flags.DEFINE_string("manifest", "", "With --data=folder: a CSV with path,label.")
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "val", "test"], "Which split.")
+_DEGRADE = flags.DEFINE_string(
+    "degrade", "", "Transforms of data_pipelines/loading/transforms that every window passes first, as a JSON list."
+)
 _ALLOW = flags.DEFINE_list("allow", [], "Packages outside the project that names in the run's config may lie in.")
 
 
@@ -60,6 +67,9 @@ def evaluate_run(workdir: pathlib.Path) -> None:
         folder = experiment.prepare_records(config, workdir, allow)
         records = experiment.open_splits(config, folder)[_SPLIT.value]
         missing = experiment.without_record(config, folder, _SPLIT.value)
+    if _DEGRADE.value:
+        name = f"{name}-degraded"
+        best = dataclasses.replace(best, config={**config, "data": {**config["data"], "degrade": _degrade()}})
     with Termination() as termination:
         rows = best.score(records, f"scoring {name}", termination).rows + scoring.without_score(missing, best.task)
     table = workdir / "scores" / f"{name}.csv"
@@ -76,6 +86,16 @@ def evaluate_run(workdir: pathlib.Path) -> None:
         others=[table],
     )
     run_directory.log.info(report)
+
+
+def _degrade() -> list[dict]:
+    try:
+        specs = json.loads(_DEGRADE.value)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--degrade={_DEGRADE.value!r} is not JSON ({error})") from None
+    if not isinstance(specs, list) or not all(isinstance(spec, dict) for spec in specs):
+        raise ValueError(f"--degrade={_DEGRADE.value!r}: expected a list of objects, each with a name and its fields")
+    return specs
 
 
 if __name__ == "__main__":

@@ -107,6 +107,11 @@ def _train(
         rows = scores.rows + scoring.without_score(without_record(config, folder, split), best.task)
         if distributed.is_primary():
             score_table.write(workdir / "scores" / f"{split}.csv", rows)
+    for name, degrade in _conditions(config).items():
+        under = dataclasses.replace(best, config={**config, "data": {**config["data"], "degrade": degrade}})
+        noisy = under.score(splits["test"], f"scoring test, {name}", termination).rows
+        if distributed.is_primary():
+            score_table.write(workdir / "scores" / f"test-{name}.csv", noisy)
     run = {
         "model": _short_name(config["model"]),
         "modality": " + ".join(sorted(config["data"]["streams"])),
@@ -134,6 +139,25 @@ def _report(config: Mapping[str, Any], workdir: pathlib.Path, produced: Produced
         others=[*produced.others, workdir / "scores"],
     )
     log.info(report)
+    for name in _conditions(config):
+        table = workdir / "scores" / f"test-{name}.csv"
+        report = write.write(
+            workdir / "evaluations" / name,
+            model_from_config.make_evaluator(config, allow),
+            score_table.read(workdir / "scores" / "val.csv"),
+            score_table.read(table),
+            {key: produced.run[key] for key in ("model", "modality")},
+            samples=config["evaluate"]["bootstrap"],
+            scored=f"test split, {name}",
+            title=f"{workdir.name}, {name}",
+            others=[table],
+        )
+        log.info(report)
+
+
+def _conditions(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """{name: transforms} under which the test split is scored once more; a config may have none."""
+    return config["evaluate"].get("conditions", {})
 
 
 def _short_name(model: Mapping[str, Any]) -> str:

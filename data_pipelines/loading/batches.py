@@ -110,13 +110,7 @@ class TrainingBatches:
         decoded: dict[int, np.ndarray] = {}
         for stream, stored in visit.stored.items():
             self.window.fill(example, stream, stored, decoded)
-        augmented = example
-        for part, augment in enumerate(self.augment, start=1):
-            rng = sampling.example_rng(self.order.seed, visit.number, part, visit.attempt)
-            augmented = augment(augmented, rng)
-        for name, array in augmented.items():
-            if array is not example[name]:
-                example[name][...] = array
+        _change(example, self.augment, self.order.seed, visit.number, visit.attempt)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +122,7 @@ class EvaluationBatches:
     share: Share
     windows: int
     steps: int
+    degrade: Sequence[transforms.Transform] = ()
 
     def __len__(self) -> int:
         return self.steps
@@ -165,8 +160,21 @@ class EvaluationBatches:
             except BadRecord as error:
                 problems.append(f"{index} {error}")
                 self.window.fill(example, piece, (), decoded)
+        _change(example, self.degrade, 0, index * self.windows + place)
         _fill_place(example, index, start, mask=any(example[f"{stream}_mask"] for stream in self.window.streams))
         return problems
+
+
+def _change(
+    example: Example, changes: Sequence[transforms.Transform], seed: int, number: int, attempt: int = 0
+) -> None:
+    """Writes into the example what the transforms, one after the other, make of it."""
+    changed = example
+    for part, change in enumerate(changes, start=1):
+        changed = change(changed, sampling.example_rng(seed, number, part, attempt))
+    for name, array in changed.items():
+        if array is not example[name]:
+            example[name][...] = array
 
 
 def _fill_place(example: Example, index: int, start: float, *, mask: bool) -> None:

@@ -36,6 +36,7 @@ class Settings:
     augment: Sequence[
         Mapping[str, Any]
     ] = ()  # training only: {'name': 'data_pipelines.loading.transforms....', field: value}
+    degrade: Sequence[Mapping[str, Any]] = ()  # evaluation only, alike: how a detector bears noise, say
     trim_silence: float = 0.0  # dB of full scale: clips begin where their sound first passes it; 0: at their start
     targets: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)  # see batch.py
     workers: int = 0  # loader processes; 0: threads of this process
@@ -55,7 +56,7 @@ class Settings:
         values = {f.name: config[f.name] for f in dataclasses.fields(cls) if f.name in config}
         values["streams"] = {name: dict(options) for name, options in config["streams"].items()}
         values["targets"] = {name: dict(options) for name, options in config.get("targets", {}).items()}
-        values["augment"] = tuple(dict(spec) for spec in values.get("augment", ()))
+        values |= {name: tuple(dict(spec) for spec in config.get(name, ())) for name in ("augment", "degrade")}
         return cls(**values)
 
     def cut(self) -> Window:
@@ -119,7 +120,9 @@ class Loaded:
         rows = settings.local_rows(process_index, process_count)
         steps = self.eval_steps(data, windows=windows)
         share = Share(settings.batch_size, rows, process_index * rows)
-        batches = EvaluationBatches(self, settings.cut(), share, windows, steps)
+        batches = EvaluationBatches(
+            self, settings.cut(), share, windows, steps, tuple(build(spec) for spec in settings.degrade)
+        )
         settings = dataclasses.replace(settings, workers=min(settings.workers, steps))
         return Batches(batches, self, settings)
 

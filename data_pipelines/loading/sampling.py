@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-BALANCES = ("none", "label", "method")
+BALANCES = ("none", "label", "method", "real")
 _PERMUTATION, _EXAMPLE = 0, 1  # what a random stream is for: part of its key
 
 
@@ -81,7 +81,7 @@ def training_order(clips: Sequence[Any], rows: Sequence[int], *, balance: str, s
       clips: a Clip per record.
       rows: the records to train on (indices into clips).
       balance: `none`: as they come. `label`: half real, half fake. `method`: half real, the fakes evenly over
-        their methods. With the last two, clips of unknown label are left out.
+        their methods. With these two, clips of unknown label are left out. `real`: real clips alone.
       seed: an integer in [0, 2**64).
 
     Raises:
@@ -99,6 +99,10 @@ def training_order(clips: Sequence[Any], rows: Sequence[int], *, balance: str, s
     if balance == "none":
         return Order(seed, (np.asarray(rows),))
     real = [r for r in rows if clips[r].label == 0]
+    if balance == "real":
+        if not real:
+            raise ValueError(f"data.balance=real: expected real clips, found none among {len(rows)} records")
+        return Order(seed, (np.asarray(real),))
     fakes: dict[str, list[int]] = {}
     for r in rows:
         if clips[r].label == 1:

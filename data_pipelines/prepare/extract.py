@@ -257,8 +257,9 @@ def _outcome(
     """Puts record, status and reason together. `first`: the read that looked at all streams."""
     crops = job.crops
     audio = np.zeros(0, np.int16) if sound.audio is None else sound.audio
+    audio = _moved(audio, job.clip.audio_offset)
     count = len(cutter.frames) if cutter else 0
-    if cutter and job.clip.audio_path:
+    if cutter and (job.clip.audio_path or job.clip.audio_offset):
         audio = audio[: count * media.SAMPLE_RATE // media.FPS]
     boxes, found = np.zeros((0, 4), np.float32), np.zeros(0, np.uint8)
     times = np.zeros(0, np.float32)
@@ -319,6 +320,12 @@ def _outcome(
         "info": json.dumps(info).encode(),
     }
     return dataclasses.replace(outcome, record=record)
+
+
+def _moved(audio: np.ndarray, late: float) -> np.ndarray:
+    """Samples [s] played `late` s earlier: the first are dropped, or silence comes before them."""
+    samples = round(late * media.SAMPLE_RATE)
+    return np.concatenate([np.zeros(max(0, -samples), audio.dtype), audio[max(0, samples) :]]) if len(audio) else audio
 
 
 def _detector(job: Job) -> str:

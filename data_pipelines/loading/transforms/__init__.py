@@ -2,8 +2,8 @@
 
 Each is a frozen dataclass called with an example and a generator. What is drawn holds for all frames of the window and
 alike for all of its picture streams, in proportion to their sizes, so that streams still show one and the same take;
-none moves a stream against another. Only noise differs from frame to frame, as a camera's does. Absent streams stay
-zero.
+none moves a stream against another but Late, which puts a detector to the test. Only noise differs from frame to frame,
+as a camera's does. Absent streams stay zero.
 """
 
 from data_pipelines.loading.transforms.base import Example as Example
@@ -25,4 +25,5 @@ from data_pipelines.loading.transforms.sounds import BandLimit as BandLimit
 from data_pipelines.loading.transforms.sounds import Gain as Gain
 from data_pipelines.loading.transforms.sounds import Pitch as Pitch
 from data_pipelines.loading.transforms.sounds import Reverb as Reverb
+from data_pipelines.loading.transforms.timing import Late as Late
 from data_pipelines.loading.transforms.timing import Speed as Speed

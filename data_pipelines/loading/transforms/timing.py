@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from data_pipelines.batch import FPS, SAMPLE_RATE
 from data_pipelines.loading.transforms.base import Example, Range, Transform
 
 
@@ -37,6 +38,33 @@ class Speed(Transform):
             out["audio_valid"] = _slowed(example["audio_valid"], rate)
             out["audio"] = _stretched(example["audio"], rate)
         return out
+
+
+@dataclasses.dataclass(frozen=True)
+class Late(Transform):
+    """Sound that comes `seconds` late, early where they are negative, in whole steps of 40 ms: streams out of step.
+
+    What the window lacks then is no sound, and not valid.
+    """
+
+    seconds: Range = (-0.6, 0.6)
+
+    changes_time: ClassVar[bool] = True
+
+    def apply(self, example: Example, rng: np.random.Generator) -> Example:
+        steps = round(rng.uniform(*self.seconds) * FPS)
+        if "audio" not in example or not example["audio_mask"] or not steps:
+            return {}
+        samples = round(steps * SAMPLE_RATE / FPS)
+        return {"audio": _later(example["audio"], samples), "audio_valid": _later(example["audio_valid"], steps)}
+
+
+def _later(values: np.ndarray, by: int) -> np.ndarray:
+    """values [n] moved back by so many places, or forward; zeros where there are none."""
+    out = np.zeros_like(values)
+    n = len(values)
+    out[max(0, by) : n + min(0, by)] = values[max(0, -by) : n - max(0, by)]
+    return out
 
 
 def _slowed(steps: np.ndarray, rate: float) -> np.ndarray:

@@ -62,6 +62,14 @@ def test_evaluation_gives_every_process_as_many_batches():
     assert_equal(joined, whole)
 
 
+def test_evaluation_may_degrade_what_it_reads_always_alike():
+    noise = {"name": "data_pipelines.loading.transforms.AudioNoise", "p": 1.0, "snr": (-10.0, -10.0)}
+    plain, *noisy = (list(RECORDS.eval_batches(CONFIG | {"degrade": d}, windows=2)) for d in ((), (noise,), (noise,)))
+    assert_equal(noisy[0], noisy[1])
+    for one, other in zip(plain, noisy[0], strict=True):
+        assert {name for name in one if not np.array_equal(one[name], other[name])} == {"audio"}
+
+
 def test_nothing_is_left_of_what_was_in_memory(monkeypatch):
     """Batches are not cleared before: streams that are absent, too short or unreadable must write zeros."""
     config = CONFIG | {"threads": 0, "max_bad": 1.0, "balance": "none"}

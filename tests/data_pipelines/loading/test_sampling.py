@@ -74,6 +74,11 @@ def test_every_record_of_a_class_once_before_one_repeats(balance):
         assert len({tuple(epoch) for epoch in epochs.tolist()}) > 1
 
 
+def test_reals_alone_each_once_before_one_repeats():
+    rows = np.reshape(visited("real", 70), (10, 7))
+    assert (np.sort(rows, axis=1) == np.arange(7)).all()
+
+
 def test_skipping_stays_in_the_class():
     drawn = order("method")
     for i in range(40):
@@ -104,8 +109,9 @@ def test_streams_of_neighbours_are_unrelated():
     [
         ([0, 1], "label", 0, "found no fake one among 2 records. Use data.balance=none"),
         ([8, 9], "method", 0, "found no real one"),
+        ([8, 9], "real", 0, "balance=real: expected real clips, found none among 2 records"),
         ([], "none", 0, "no record to train on"),
-        ([0], "all", 0, "data.balance: expected one of none, label, method, found 'all'"),
+        ([0], "all", 0, "data.balance: expected one of none, label, method, real, found 'all'"),
         ([0], "none", -1, "seed: expected an integer from 0"),
     ],
 )

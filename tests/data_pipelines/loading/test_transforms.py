@@ -322,3 +322,14 @@ def test_every_transform_is_tested():
     public = {k for n, k in vars(t).items() if isinstance(k, type) and issubclass(k, t.Transform) and n[0] != "_"}
     assert public - {t.Transform} == {*PICTURES, *SOUNDS, t.Speed}
     assert all(dataclasses.is_dataclass(k) and k.__doc__ for k in public)
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0.12, 3), (-0.2, -5), (0.0, 0)])
+def test_late_moves_the_sound_alone_and_says_what_is_missing(seconds, steps):
+    before = example()
+    after = t.Late(1.0, seconds=(seconds, seconds))(before, RNG(0))
+    moved, valid = np.roll(before["audio"], 640 * steps), np.ones(25, bool)
+    lost = slice(0, steps) if steps >= 0 else slice(25 + steps, 25)
+    valid[lost] = False
+    moved.reshape(25, 640)[lost] = 0
+    assert_same(after, before | {"audio": moved, "audio_valid": valid})

@@ -1,0 +1,93 @@
+"""Two streams, mouth and sound, embedded step by step in one space, where what belongs together lies together.
+
+The networks of SyncNet (Chung and Zisserman 2016) with a softmax's learned scale (Chung, Chung and Kang 2019). Lips and
+sound never meet before the cosine, so that every shift of one against the other costs a product.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from mmdf_jax.layers.time_steps import to_steps
+from mmdf_jax.models import sync_baselines
+from mmdf_jax.models.encode import encode
+from mmdf_jax.typing import Array, Batch, Dtype, Outputs
+
+MAX_SCALE = 100.0
+
+
+class Model(nn.Module):
+    """Unit vectors of lips and of sound for each 40 ms step.
+
+    encoders: {"mouth": encoder, "audio": encoder}; tokens of another rate than the mouth's are brought to its steps.
+    width: d of the common space. scale: of the cosines at the start, an inverse temperature; it is learned.
+    baselines: also embeds both streams as the two classic methods do, for comparison (models.sync_baselines).
+    frozen: the encoders always run as in evaluation.
+    """
+
+    encoders: dict[str, nn.Module]
+    width: int = 64
+    scale: float = 10.0
+    baselines: bool = True
+    frozen: bool = False
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, batch: Batch, *, train: bool = False, capture: Sequence[str] = ()) -> Outputs:
+        """Batch -> named outputs.
+
+        Returns
+          `steps {"mouth", "audio": [b t d]}` float32, L2-normalised; `valid [b t]` bool, steps that both streams have;
+          `scale []`, at most MAX_SCALE; `baselines {name: (lips [b t d'], sound [b t d'])}`, L2-normalised;
+          `embeddings {stream: [b d]}`; `encoders {stream: all that the encoder returns}`; `present {stream: [b] bool}`;
+          `similarity [b t t]`, where `capture` names it: cosines of every step of the mouth with every one of the sound.
+        """
+        if set(self.encoders) != {"mouth", "audio"}:
+            raise ValueError(
+                f"lip_sync: expected encoders of mouth and audio, found {', '.join(sorted(self.encoders))}"
+            )
+        encoded = {
+            stream: encode(encoder, stream, batch, train=train and not self.frozen, capture=capture)
+            for stream, encoder in sorted(self.encoders.items())
+        }
+        t = encoded["mouth"]["tokens"].shape[1]
+        steps = {}
+        for stream, out in encoded.items():
+            x = to_steps(out["tokens"].reshape(*out["tokens"].shape[:2], -1), t)
+            x = nn.Dense(self.width, dtype=self.dtype, name=f"project_{stream}")(x)
+            steps[stream] = unit(x.astype(jnp.float32))
+        present = {stream: batch[f"{stream}_mask"] for stream in encoded}
+        both = present["mouth"] & present["audio"]
+        log_scale = self.param("log_scale", nn.initializers.constant(math.log(self.scale)), (), jnp.float32)
+        named = sync_baselines.Baselines(name="classic")(batch, train=train) if self.baselines else {}
+        captured = {}
+        if "similarity" in capture:
+            captured["similarity"] = jnp.einsum("btd,bsd->bts", steps["mouth"], steps["audio"])
+        return {
+            "steps": steps,
+            "valid": both[:, None] & valid_steps(batch, t),
+            "scale": jnp.minimum(jnp.exp(log_scale), MAX_SCALE),
+            "baselines": named,
+            "embeddings": {stream: out["pooled"] for stream, out in encoded.items()},
+            "encoders": encoded,
+            "present": present,
+            **captured,
+        }
+
+
+def valid_steps(batch: Batch, t: int) -> Array:
+    """Which of t steps of the window both streams have: [b t] bool."""
+    return nearest(batch["mouth_valid"], t) & nearest(batch["audio_valid"], t)
+
+
+def nearest(valid: Array, t: int) -> Array:
+    """valid [b s], said of s equal steps, said of t steps by their middles."""
+    s = valid.shape[1]
+    return valid if s == t else valid[:, [int((i + 0.5) * s / t) for i in range(t)]]
+
+
+def unit(x: Array) -> Array:
+    """x [… d] with Euclidean length 1; zero stays zero, and has a gradient."""
+    return x / jnp.sqrt(jnp.maximum(jnp.sum(x**2, -1, keepdims=True), 1e-12))
