@@ -42,7 +42,7 @@ class Model(nn.Module):
           `steps {"mouth", "audio": [b t d]}` float32, L2-normalised; `valid [b t]` bool, steps that both streams have;
           `scale []`, at most MAX_SCALE; `baselines {name: (lips [b t d'], sound [b t d'])}`, L2-normalised;
           `embeddings {stream: [b d]}`; `encoders {stream: all that the encoder returns}`; `present {stream: [b] bool}`;
-          `similarity [b t t]`, where `capture` names it: cosines of every step of the mouth with every one of the sound.
+          `similarity [b t t]`, where `capture` names it: cosines of each step of the mouth with each of the sound.
         """
         if set(self.encoders) != {"mouth", "audio"}:
             raise ValueError(
