@@ -1,4 +1,5 @@
-"""04 Early fusion: one network over all streams' features. Streams, encoders and training are those of 06.
+"""04 Early fusion: one network over all streams' features. Streams, encoders and training are those of 06, but for its
+explicit comparison of mouth and sound: what that finds the joint network must find by itself.
 
     python -m experiments.main --config=configs/early_fusion.py
     python -m experiments.main --config=configs/early_fusion.py:fusion=pooled
@@ -17,10 +18,10 @@ from configs import common, cross_attn
 
 # (size, fusion): fields of mmdf_jax/fusion/<fusion>.py
 FUSIONS = {
-    ("tiny", "early"): {"steps": 8, "depth": 2, "heads": 4, "mlp_ratio": 2.5},
-    ("tiny", "pooled"): {"hidden": 675},
-    ("base", "early"): {"steps": 16, "depth": 8, "heads": 8, "mlp_ratio": 3.625},
-    ("base", "pooled"): {"hidden": 12800},
+    ("tiny", "early"): {"steps": 8, "depth": 4, "heads": 4, "mlp_ratio": 2.75},
+    ("tiny", "pooled"): {"hidden": 960},
+    ("base", "early"): {"steps": 16, "depth": 14, "heads": 8, "mlp_ratio": 3.5},
+    ("base", "pooled"): {"hidden": 17000},
 }
 
 
@@ -29,6 +30,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     args = common.parse_args(arg, fusion="early", data="talking_heads", size="tiny")
     common.one_of("fusion", args.fusion, sorted({fusion for _, fusion in FUSIONS}))
     config = cross_attn.get_config(f"data={args.data},size={args.size},pseudo_fakes={args.pseudo_fakes}")
+    config.model.compare, config.task.alignment_weight, config.task.pooled_weight = (), 0.0, 0.0
     fields = FUSIONS[args.size, args.fusion]
     config.model.fusion = ConfigDict({"name": f"mmdf_jax.fusion.{args.fusion}", **fields, "dropout": 0.1})
     return config

@@ -162,13 +162,8 @@ def test_eight_devices_see_all_negatives():
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
     }
-    done = subprocess.run(
-        [sys.executable, "-c", ON_DEVICES.format(folder=root)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    command = [sys.executable, "-c", ON_DEVICES]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     alone, spread = json.loads(done.stdout.splitlines()[-1])
     assert alone[0] == pytest.approx(spread[0], rel=1e-5)
