@@ -11,8 +11,8 @@ from data_pipelines.talking_heads.camera import wander
 
 METHODS = ("face_swap", "lip_reenactment", "voice_clone", "face_swap_voice_clone", "dubbing", "dubbing_other_voice")
 # How plain the traces are: ranges of what is drawn, so that detectors can be ranked.
-RESOLUTION, CHECKER = (30, 41), (0.05, 0.10)  # pixels of a swapped face, and relative gains
-DETAIL, MOUTH_CHECKER = (0.32, 0.42), (0.07, 0.13)  # of a re-enacted mouth; of the frame's resolution
+RESOLUTION, CHECKER = (30, 41), (0.09, 0.14)  # pixels of a swapped face, and relative gains
+DETAIL, MOUTH_CHECKER = (0.32, 0.42), (0.11, 0.18)  # of a re-enacted mouth; of the frame's resolution
 NOISE = (0.5, 0.95)  # how much of the sensor's noise is put on what was generated
 BANDS, ITERATIONS = (56, 81), 3  # of a cloned voice
 _INNER = [*range(0, 17), *range(26, 16, -1)]  # hull of jaw and brows

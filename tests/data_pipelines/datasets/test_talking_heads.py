@@ -14,6 +14,9 @@ from sklearn.preprocessing import StandardScaler
 
 from data_pipelines.clip import Clip
 from data_pipelines.datasets import talking_heads
+from data_pipelines.prepare import records
+from data_pipelines.talking_heads import manipulations
+from experiments.report import audit
 
 SIZES = {"seed": 5, "train": 9, "val": 2, "test": 2, "train_clips": 10, "eval_clips": 2}
 
@@ -44,9 +47,13 @@ def _read(clip):
 
 
 @pytest.fixture(scope="module")
-def media(tmp_path_factory):
-    root = tmp_path_factory.mktemp("talking_heads")
-    return [_read(clip) for clip in talking_heads.read(str(root), **SIZES)]
+def clips(tmp_path_factory):
+    return talking_heads.read(str(tmp_path_factory.mktemp("talking_heads")), **SIZES)
+
+
+@pytest.fixture(scope="module")
+def media(clips):
+    return [_read(clip) for clip in clips]
 
 
 def _probe(features, fake, groups):
@@ -104,6 +111,17 @@ def test_cheap_cues_tell_nothing(media):
     assert 0.4 <= _probe(cues, fake, people) <= 0.6
     for column in cues.T:
         assert 0.4 <= roc_auc_score(fake, column) <= 0.6
+
+
+def test_no_simple_statistic_gives_a_method_away(clips, tmp_path):
+    """Nor do all thirty together. Of so few clips the figures are rough: what is judged is the lower end of their 95 %
+    intervals over people. `python -m experiments.prepare --dataset=talking_heads --audit` does it at full size."""
+    folder = records.prepare(clips, tmp_path / "records", crops=records.Crops(mouth=False), workers=2)
+    separations = audit.separations(folder)
+    assert [s.method for s in separations] == sorted(manipulations.METHODS)
+    for separation in separations:
+        assert separation.single.low <= audit.PLAIN and separation.together.low <= audit.PLAIN_TOGETHER, str(separation)
+        assert separation.verdict == "hidden" and separation.single.value < 0.95
 
 
 def _texture(m, spans):
@@ -190,4 +208,4 @@ def test_partial_fakes_lie_in_their_span(media):
             inside = (times > start + 0.05) & (times < end - 0.05)
             outside = (times < start - 0.05) | (times > end + 0.05)
             alike = [abs(np.corrcoef(m.sound[part], other[part])[0, 1]) for part in (inside, outside)]
-            assert alike[0] < 0.5 < 0.9 < alike[1]
+            assert alike[0] < 0.5 < 0.8 < alike[1]

@@ -1,6 +1,7 @@
 """Camera and encoder: the file has the format, keeps picture and sound in step, and does not depend on the run."""
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -45,7 +46,8 @@ def test_same_input_same_bytes(tmp_path):
 
 def test_an_earlier_pass_leaves_its_trace_and_no_delay(tmp_path):
     rng = np.random.default_rng(2)
-    frames = np.repeat(rng.integers(0, 255, (1, 160, 160, 3), np.uint8), 12, 0)
+    picture = cv2.resize(rng.integers(0, 255, (20, 20, 1), np.uint8), (160, 160), interpolation=cv2.INTER_CUBIC)
+    frames = np.repeat(np.repeat(picture[None, ..., None], 3, -1), 12, 0)
     frames[6:] = frames[6:][:, ::-1]
     sound = 0.1 * rng.standard_normal(7680).astype(np.float32)
     files = []
@@ -54,7 +56,7 @@ def test_an_earlier_pass_leaves_its_trace_and_no_delay(tmp_path):
         camera.write(path, frames, sound, camera.Encoder("superfast", 10**7, 96000, 25, crf, rate))
         files.append(_decode(path))
     (once, heard, _), (twice, heard_twice, _) = files
-    assert np.abs(twice.astype(int) - frames).mean() > 2 * np.abs(once.astype(int) - frames).mean()
+    assert np.abs(twice.astype(int) - frames).mean() > 1.3 * np.abs(once.astype(int) - frames).mean()
     assert np.argmax(np.abs(np.diff(twice.astype(int), axis=0)).mean((1, 2, 3))) == 5
     echo = np.correlate(heard_twice[2000:6000], heard[2000:6000], "full")
     assert abs(int(np.argmax(echo)) - 3999) <= 1

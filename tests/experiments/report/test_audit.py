@@ -51,16 +51,8 @@ def test_probes_of_the_talking_heads_stay_at_chance(heads_audit):
         assert shortcut.clips == 32
 
 
-def test_simple_statistics_do_not_give_the_talking_heads_away(heads_audit):
-    """Of so few clips the figures are rough: what must not exceed the bound is the lower end of the interval."""
-    assert {s.method for s in heads_audit.separations} >= {"face_swap", "voice_clone", "lip_reenactment"}
-    for separation in heads_audit.separations:
-        assert separation.verdict != "PLAIN", str(separation)
-        assert separation.statistic in simple_statistics.NAMES
-
-
-def measured(value, clips=60):
-    """What `statistics` says of clips of ten people, half of them swaps; `value` is a function of (label, i)."""
+def measured(value, clips=180):
+    """What `statistics` says of clips of thirty people, half of them swaps; `value` is a function of (label, i)."""
     rng = np.random.default_rng(0)
     rows = []
     for i in range(clips):
@@ -77,7 +69,7 @@ def test_a_statistic_that_tells_is_found_whichever_way_it_points(monkeypatch, si
     rows = measured(lambda label, i: sign * label + 0.1 * (i % 5))
     monkeypatch.setattr(audit.simple_statistics, "statistics", lambda folder: rows)
     (separation,) = audit.separations("")
-    assert (separation.method, separation.clips, separation.verdict) == ("swap", 30, verdict), str(separation)
+    assert (separation.method, separation.clips, separation.verdict) == ("swap", 90, verdict), str(separation)
     if sign:
         assert separation.statistic == simple_statistics.NAMES[7] and separation.single.value == 1.0
         assert "given away by simple statistics" in str(separation) and separation.together.value > 0.9
@@ -208,7 +200,8 @@ def test_the_command_audits_records(heads):
     assert "Donor: none is shared across splits." in done.stdout and "LEAK" not in done.stdout
     with open(heads / "audit.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 6 + 10
+    methods = {row["check"].partition(",")[0] for row in rows if row["audit"] == "statistics"}
+    assert len(rows) == 6 + 10 + 2 * len(methods) and "face_swap" in methods
     assert {row["verdict"] for row in rows if row["audit"] == "leak"} == {"none"}
 
 
