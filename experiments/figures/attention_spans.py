@@ -80,9 +80,10 @@ def draw(windows: Sequence[SpanAttention], *, title: str = "") -> Figure:
                 colour = LINES.get(stream, {"color": style.MUTED})["color"]
                 spread = place + 0.28 * np.linspace(-1, 1, len(values) + 2)[1:-1]
                 axes.plot(np.clip(values, LOW, HIGH), spread, "o", color=colour, markersize=2.5, alpha=0.5, mew=0)
+                said = f"{middle[method, stream]:.2g}" if middle[method, stream] <= HIGH else f"> {HIGH:g}"
                 median = np.clip(middle[method, stream], LOW, HIGH)
                 axes.plot([median, median], [place - 0.36, place + 0.36], color=style.INK, linewidth=1.8)
-                axes.text(HIGH, place, f"{middle[method, stream]:.2g}", ha="right", va="center", fontsize=8)
+                axes.text(HIGH, place, said, ha="right", va="center", fontsize=8)
             axes.axvline(1, color=style.MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
             axes.set_xscale("log")
             axes.set_xlim(LOW, HIGH)
