@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.evaluators import classification, comparison
-from experiments.evaluators.comparison import AUC, DIFFERENCE
+from experiments.evaluators.comparison import AUC, DIFFERENCE, p_value
 from experiments.figures import fusion_comparison, score_scatter
 from experiments.figures.style import shorten
 from experiments.report import terminal
@@ -147,7 +147,7 @@ def _compared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         difference = "best single stream" if row["Detector"] == best else comparison.gap(row)
         lines.append(
             f"{terminal.fit(row['Detector'], _NAME - 1):<{_NAME}}{with_interval(*(row[name] for name in AUC)):<22}"
-            f"{difference:<26}{comparison.p_value(row['Holm p']):>7}{comparison.p_value(row['DeLong p']):>10}{number(row['Accuracy']):>10}"
+            f"{difference:<26}{p_value(row['Holm p']):>7}{p_value(row['DeLong p']):>10}{number(row['Accuracy']):>10}"
         )
     return [
         *lines,
