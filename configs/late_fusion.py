@@ -40,7 +40,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.override = ConfigDict({"seed": 0, "data": {"root": "", "manifest": "", "out": ""}})
 
     # The run's own score: one of mmdf_jax/fusion/late.py. A clip is fake if any stream is, so noisy-or is the default;
-    # it was chosen for that reason, on validation, before test was looked at.
+    # that was decided before test was looked at.
     config.fusion = "noisy_or"
     config.evaluate = ConfigDict({"bootstrap": 2_000})
     return config

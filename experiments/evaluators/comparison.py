@@ -118,9 +118,14 @@ def lines_of_streams(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         lines.append(
             f"{terminal.fit(row['Rival'], _NAME):<{_NAME}}  "
-            f"{with_interval(*(row[name] for name in AUC)):<22}{gap(row):<26}{number(row['Holm p']):>7}"
+            f"{with_interval(*(row[name] for name in AUC)):<22}{gap(row):<26}{p_value(row['Holm p']):>7}"
         )
     return lines
+
+
+def p_value(p: float) -> str:
+    """Three digits, `<0.001` below them, or a dash."""
+    return "<0.001" if p < 0.0005 else number(p)
 
 
 def gap(row: Mapping[str, Any]) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.evaluators import classification, comparison
-from experiments.evaluators.comparison import AUC, DIFFERENCE
+from experiments.evaluators.comparison import AUC, DIFFERENCE, p_value
 from experiments.figures import fusion_comparison, score_scatter
+from experiments.figures.style import shorten
 from experiments.report import terminal
 from experiments.report.terminal import number, with_interval
 from experiments.score_table import ScoreRow, Table
@@ -22,7 +23,7 @@ COLUMNS = (
     *("Detector", "Kind", "Clips", "Abstained", *AUC, "Validation AUC"),
     *("Threshold", "Accuracy", "Recall", "Specificity", *DIFFERENCE),
 )
-_NAME, _CELL = 16, 9  # columns of the page for a detector's name and for one number per method
+_NAME, _CELL = 16, 12  # columns of the page for a detector's name and for one number per method
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _compared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         difference = "best single stream" if row["Detector"] == best else comparison.gap(row)
         lines.append(
             f"{terminal.fit(row['Detector'], _NAME - 1):<{_NAME}}{with_interval(*(row[name] for name in AUC)):<22}"
-            f"{difference:<26}{number(row['Holm p']):>7}{number(row['DeLong p']):>10}{number(row['Accuracy']):>10}"
+            f"{difference:<26}{p_value(row['Holm p']):>7}{p_value(row['DeLong p']):>10}{number(row['Accuracy']):>10}"
         )
     return [
         *lines,
@@ -158,11 +159,9 @@ def _compared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _recalls(table: Table) -> list[str]:
     """The share of each method's fakes that each detector finds, and of the reals that it calls real."""
     columns = [name for name in table.columns if name.startswith("Recall ")]
-    columns = columns[: (terminal.WIDTH - _NAME) // _CELL - 2]  # what the page is wide enough for; the CSV has all
+    columns = columns[: (terminal.WIDTH - _NAME) // _CELL - 1]  # what the page is wide enough for; the CSV has all
     names = [name.removeprefix("Recall ") for name in columns]
-    lines = [
-        f"{'recall of':<{_NAME}}" + "".join(f"{terminal.fit(name, _CELL - 1):>{_CELL}}" for name in [*names, "reals"])
-    ]
+    lines = [f"{'recall of':<{_NAME}}" + "".join(f"{shorten(name, _CELL - 1):>{_CELL}}" for name in [*names, "reals"])]
     for row in table.rows:
         cells = [row[name] for name in [*columns, "Specificity"]]
         lines.append(

@@ -12,11 +12,11 @@ from experiments.figures import style
 def draw(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Figure:
     """rows: of fusion_comparison.csv; a detector's Kind, AUC and Difference with their limits, Holm p."""
     with style.look():
-        figure = style.new_figure(8.4, 1.4 + 0.3 * max(len(rows), 3))
+        figure = style.new_figure(9.2, 1.4 + 0.3 * max(len(rows), 3))
         left, right = figure.subplots(1, 2, sharey=True)
         figure.suptitle(title or "Fusions", x=0.01, ha="left", fontweight="bold", fontsize=10)
         left.set(xlabel="test AUC, 95 % over identities")
-        right.set(xlabel="AUC minus that of the best single stream, paired; filled: Holm p < .05")
+        right.set(xlabel="minus the best single stream, paired (filled: Holm p < .05)")
         left.set_yticks(range(len(rows)), [style.shorten(row["Detector"], 22) for row in rows])
         left.set_ylim(len(rows) - 0.5, -0.5)
         right.axvline(0, color=style.MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
@@ -26,7 +26,7 @@ def draw(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Figure:
             values = [row[name] for name in ("Difference", "Difference low", "Difference high")]
             _point(right, place, values, colour, filled=row["Holm p"] < 0.05)
             if row["Kind"].endswith("validation"):
-                right.text(0, place, " the best single stream, chosen on validation", va="center", fontsize=8)
+                right.text(0, place, " best on validation", va="center", fontsize=8)
         for axes in (left, right):
             axes.grid(axis="y", visible=False)
     return figure

@@ -27,8 +27,9 @@ def draw(
         figure = style.new_figure(2.1 * wide + 0.6, 2.2 * high + 0.5)
         figure.suptitle(title or "Scores", x=0.01, ha="left", fontweight="bold", fontsize=10)
         panels = figure.subplots(high, wide, sharex=True, sharey=True, squeeze=False)
-        for axes in panels.flat[len(shown) :]:
+        for place, axes in enumerate(panels.flat[len(shown) :], len(shown)):
             axes.set_visible(False)
+            panels.flat[place - wide].tick_params(labelbottom=True)
         for axes, name in zip(panels.flat, shown, strict=False):
             fakes = (of == name) & (labels == 1)
             axes.scatter(x[labels == 0], y[labels == 0], s=8, color=style.REAL, alpha=0.35, linewidths=0, label="real")

@@ -30,7 +30,7 @@ from mmdf_jax.tasks.detection import STREAM_LABELS, TARGETS, judged_label
 TRAINED, TABLES = ("config", "compares"), ("scores", "column", "label", "compares")
 WEIGHT_COLUMNS = ("Fusion", "Weight", "Value", "Low", "High")
 WEIGHTED = ("weighted", "noisy_or", "noisy_or_sync", "logistic", "logistic_sync")
-RESAMPLES = 200  # of the fits; their percentiles are for a figure
+RESAMPLES = 200  # of the fits, at most; their percentiles are for a figure
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -108,7 +108,7 @@ class Producer:
             columns = {name: both[i] for name, both in fused.items()}
             table = _fused_rows(members, rows[split], columns, config["fusion"])
             score_table.write(workdir / "scores" / f"{split}.csv", table)
-        weights = _weights(val)
+        weights = _weights(val, min(RESAMPLES, config["evaluate"]["bootstrap"]))
         score_table.write_csv(workdir / "fusion_weights.csv", WEIGHT_COLUMNS, weights)
         figures = {"fusion_weights": fusion_weights.draw(weights, title=f"{workdir.name}: what each fusion weighs")}
         run = {
@@ -260,11 +260,11 @@ def _fused_rows(
     return table
 
 
-def _weights(val: late.Data) -> list[dict[str, Any]]:
+def _weights(val: late.Data, resamples: int) -> list[dict[str, Any]]:
     """What each fusion has fitted, with the 2.5 and 97.5 percentiles of fits to resampled identities."""
     people = [np.flatnonzero(val.groups == group) for group in np.unique(val.groups)]
     samples = []
-    for times in draws(len(people), RESAMPLES, seed=0):
+    for times in draws(len(people), resamples, seed=0):
         resample = val.take(np.concatenate([np.tile(rows, n) for rows, n in zip(people, times, strict=True)]))
         if len(set(resample.labels.tolist())) == 2:
             samples.append(resample)

@@ -126,7 +126,7 @@ def fit(name: str, data: Data, penalty: float | None = None) -> Fusion:
       ValueError: an unknown name, or clips of one class only.
     """
     fit_one, columns, chosen = _chosen(name, data)
-    fitted = fit_one(chosen, _penalty(fit_one, chosen) if penalty is None else penalty)
+    fitted = fit_one(chosen, calibrations(chosen), _penalty(fit_one, chosen) if penalty is None else penalty)
     return dataclasses.replace(fitted, apply=lambda scores: fitted.apply(scores[:, columns]))
 
 
@@ -179,8 +179,9 @@ def _penalty(fit_one: "_Fit", data: Data) -> float:
     losses = np.zeros(len(PENALTIES))
     for held_out in folds(data.groups):
         inside = data.take(~held_out)
+        scalings = calibrations(inside)
         for i, penalty in enumerate(PENALTIES):
-            fused = fit_one(inside, penalty).apply(data.scores[held_out])
+            fused = fit_one(inside, scalings, penalty).apply(data.scores[held_out])
             losses[i] += _cross_entropy(data.labels[held_out], fused).sum()
     return PENALTIES[int(np.argmin(losses))]
 
@@ -202,15 +203,19 @@ def calibrations(data: Data) -> list[Scaling]:
 
 
 def _calibrated(scalings: Sequence[Scaling], scores: np.ndarray) -> np.ndarray:
-    return np.stack([scaling(column) for scaling, column in zip(scalings, scores.T, strict=True)], axis=1)
+    calibrated = np.full(scores.shape, np.nan)
+    for i, scaling in enumerate(scalings):
+        known = ~np.isnan(scores[:, i])
+        calibrated[known, i] = scaling(scores[known, i])
+    return calibrated
 
 
-def _majority(data: Data, penalty: float) -> Fusion:
+def _majority(data: Data, scalings: Sequence[Scaling], penalty: float) -> Fusion:
     """More than half of the detectors that scored the clip call it fake, each at its own threshold."""
     return _vote(data, lambda share: share > 0.5)
 
 
-def _any_of(data: Data, penalty: float) -> Fusion:
+def _any_of(data: Data, scalings: Sequence[Scaling], penalty: float) -> Fusion:
     """At least one detector calls the clip fake, each at its own threshold."""
     return _vote(data, lambda share: share > 0)
 
@@ -228,21 +233,19 @@ def _vote(data: Data, decide: Callable[[np.ndarray], np.ndarray]) -> Fusion:
     return Fusion(apply, dict(zip(data.names, thresholds.tolist(), strict=True)))
 
 
-def _soft(data: Data, penalty: float) -> Fusion:
+def _soft(data: Data, scalings: Sequence[Scaling], penalty: float) -> Fusion:
     """The mean of the calibrated scores."""
-    scalings = calibrations(data)
     return Fusion(lambda scores: mean(_calibrated(scalings, scores)))
 
 
-def _maximum(data: Data, penalty: float) -> Fusion:
+def _maximum(data: Data, scalings: Sequence[Scaling], penalty: float) -> Fusion:
     """The highest calibrated score."""
-    scalings = calibrations(data)
     return Fusion(lambda scores: maximum(_calibrated(scalings, scores)))
 
 
-def _weighted(data: Data, penalty: float) -> Fusion:
+def _weighted(data: Data, scalings: Sequence[Scaling], penalty: float) -> Fusion:
     """The mean of the calibrated scores with weights on the simplex; the penalty draws them to equal ones."""
-    scalings, m = calibrations(data), len(data.names)
+    m = len(data.names)
     scores = _calibrated(scalings, data.scores)
     present, scores = ~np.isnan(scores), np.nan_to_num(scores)
 
@@ -254,13 +257,12 @@ def _weighted(data: Data, penalty: float) -> Fusion:
         gradient = (slope / total) @ (present * (scores - fused[:, None])) + 2 * penalty * (weights - 1 / m)
         return value + penalty * ((weights - 1 / m) ** 2).sum(), weights * (gradient - weights @ gradient)
 
-    weights = _softmax(_minimum(loss, np.zeros(m), [(-6.0, 6.0)] * m))
+    weights = _softmax(_minimum(loss, np.zeros(m), -6.0, 6.0))
     return Fusion(lambda scores: mean(_calibrated(scalings, scores), weights), _named(data.names, weights))
 
 
-def _noisy_or(data: Data, penalty: float) -> Fusion:
+def _noisy_or(data: Data, scalings: Sequence[Scaling], penalty: float) -> Fusion:
     """`noisy_or` of the calibrated scores with weights in [0, 1]; the penalty draws them to 1."""
-    scalings = calibrations(data)
     scores = np.nan_to_num(_calibrated(scalings, data.scores))
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
@@ -270,16 +272,16 @@ def _noisy_or(data: Data, penalty: float) -> Fusion:
         gradient = (slope * none) @ (scores / factors) + 2 * penalty * (weights - 1)
         return value + penalty * ((weights - 1) ** 2).sum(), gradient
 
-    weights = _minimum(loss, np.ones(len(data.names)), [(0.0, 1.0)] * len(data.names))
+    weights = _minimum(loss, np.ones(len(data.names)), 0.0, 1.0)
     return Fusion(lambda scores: noisy_or(_calibrated(scalings, scores), weights), _named(data.names, weights))
 
 
-def _logistic(data: Data, penalty: float) -> Fusion:
+def _logistic(data: Data, scalings: Sequence[Scaling], penalty: float) -> Fusion:
     """A logistic regression on the calibrated logits, 0 for a missing one, and on whether one is missing.
 
     The flag has a parameter only where validation has clips with a missing score, and one of MAX_PARAMETERS is left.
     """
-    scalings, m = calibrations(data), len(data.names)
+    m = len(data.names)
     flag = np.isnan(data.scores).any() and m + 2 <= MAX_PARAMETERS
 
     def design(scores: np.ndarray) -> np.ndarray:
@@ -294,12 +296,12 @@ def _logistic(data: Data, penalty: float) -> Fusion:
         value = np.mean(np.logaddexp(0.0, z) - data.labels * z) + penalty * (penalised * weights**2).sum()
         return value, x.T @ (sigmoid(z) - data.labels) / len(z) + 2 * penalty * penalised * weights
 
-    weights = _minimum(loss, np.zeros(x.shape[1]), [(None, None)] * x.shape[1])
+    weights = _minimum(loss, np.zeros(x.shape[1]))
     names = [*data.names, "offset", *(["missing"] if flag else [])]
     return Fusion(lambda scores: _where_any(scores, sigmoid(design(scores) @ weights)), _named(names, weights))
 
 
-_Fit = Callable[[Data, float], Fusion]
+_Fit = Callable[[Data, Sequence[Scaling], float], Fusion]
 _FITS: dict[str, _Fit] = {
     "majority": _majority,
     "any_of": _any_of,
@@ -335,8 +337,25 @@ def _loss(labels: np.ndarray, fused: np.ndarray) -> tuple[float, np.ndarray]:
 def _minimum(
     loss: Callable[[np.ndarray], tuple[float, np.ndarray]],
     start: np.ndarray,
-    bounds: Sequence[tuple[float | None, float | None]],
+    low: float = -np.inf,
+    high: float = np.inf,
 ) -> np.ndarray:
-    from scipy.optimize import minimize
-
-    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 200}).x
+    """Newton's method within bounds; `loss` returns its gradient too, whose differences are the Hessian."""
+    weights, tiny = start, 1e-5
+    value, gradient = loss(weights)
+    for _ in range(100):
+        # A weight at its bound, which the gradient holds there, stays.
+        free = ~((weights <= low) & (gradient > 0) | (weights >= high) & (gradient < 0))
+        if np.abs(gradient[free]).max(initial=0) < 1e-7:
+            break
+        hessian = np.stack([(loss(weights + tiny * axis)[1] - gradient) / tiny for axis in np.eye(len(weights))[free]])
+        curvature, axes = np.linalg.eigh((hessian[:, free] + hessian[:, free].T) / 2)
+        step = np.zeros(len(weights))
+        step[free] = axes @ (axes.T @ gradient[free] / np.maximum(np.abs(curvature), 1e-4))
+        scale = 1.0
+        while (there := loss(moved := np.clip(weights - scale * step, low, high)))[0] >= value and scale > 1e-6:
+            scale /= 2
+        if there[0] >= value:
+            break
+        weights, (value, gradient) = moved, there
+    return weights
