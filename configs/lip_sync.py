@@ -54,6 +54,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.model.width = 64 if tiny else 256
     config.model.scale = 10.0
     config.model.baselines = True
+    config.model.border = 3  # steps of 40 ms: what the tiny encoders see to each side
     config.pretrained.mouth = common.weights("")
     config.pretrained.audio = common.weights("facebook/hubert-base-ls960" if hubert and not tiny else "")
 

@@ -29,7 +29,7 @@ from absl import app, flags
 from experiments import command_line
 
 HOP = 0.4  # s between two windows
-SHORTEST = 23  # frames: below, a shift by 15 leaves less than a third of them
+SHORTEST = 29  # frames: below, a shift by 15 leaves less than a third of those inside the model's border
 TRAIN = "python -m experiments.main --config=configs/lip_sync.py"
 
 

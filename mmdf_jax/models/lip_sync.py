@@ -24,6 +24,8 @@ class Model(nn.Module):
     encoders: {"mouth": encoder, "audio": encoder}; tokens of another rate than the mouth's are brought to its steps.
     width: d of the common space. scale: of the cosines at the start, an inverse temperature; it is learned.
     baselines: also embeds both streams as the two classic methods do, for comparison (models.sync_baselines).
+    border: steps at both ends of the window that count nowhere. What encoders see there is padding, in both streams at
+      the same steps: a network would match by place what it cannot match by speech, and call all windows in step.
     frozen: the encoders always run as in evaluation.
     """
 
@@ -31,6 +33,7 @@ class Model(nn.Module):
     width: int = 64
     scale: float = 10.0
     baselines: bool = True
+    border: int = 3
     frozen: bool = False
     dtype: Dtype = jnp.float32
 
@@ -67,7 +70,7 @@ class Model(nn.Module):
             captured["similarity"] = jnp.einsum("btd,bsd->bts", steps["mouth"], steps["audio"])
         return {
             "steps": steps,
-            "valid": both[:, None] & valid_steps(batch, t),
+            "valid": both[:, None] & valid_steps(batch, t) & _inner(t, self.border),
             "scale": jnp.minimum(jnp.exp(log_scale), MAX_SCALE),
             "baselines": named,
             "embeddings": {stream: out["pooled"] for stream, out in encoded.items()},
@@ -75,6 +78,11 @@ class Model(nn.Module):
             "present": present,
             **captured,
         }
+
+
+def _inner(t: int, border: int) -> Array:
+    """Which of t steps lie at least `border` steps from both ends: [t] bool."""
+    return (jnp.arange(t) >= border) & (jnp.arange(t) < t - border)
 
 
 def valid_steps(batch: Batch, t: int) -> Array:

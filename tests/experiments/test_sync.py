@@ -104,7 +104,7 @@ def test_what_is_written_can_be_read_again(tmp_path):
 def test_what_cannot_be_measured_is_told():
     run = oracle()
     assert sync._measure(run, Spoken(gain=0.0), "a").line() == "a: no voice: silence"
-    assert sync._measure(run, Spoken(frames=8), "a").problem == "too short: 0.32 s of face and sound, 0.92 s are needed"
+    assert sync._measure(run, Spoken(frames=8), "a").problem == "too short: 0.32 s of face and sound, 1.16 s are needed"
     still = Spoken()
     still.record["mouth"] = still.record["mouth"][:1] * 100
     assert sync._measure(run, still, "a").problem == "the mouth does not move with a voice"

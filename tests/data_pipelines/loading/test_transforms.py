@@ -320,7 +320,7 @@ def test_wrong_fields_are_told(kind, fields, message):
 
 def test_every_transform_is_tested():
     public = {k for n, k in vars(t).items() if isinstance(k, type) and issubclass(k, t.Transform) and n[0] != "_"}
-    assert public - {t.Transform} == {*PICTURES, *SOUNDS, t.Speed}
+    assert public - {t.Transform} == {*PICTURES, *SOUNDS, t.Late, t.Speed}
     assert all(dataclasses.is_dataclass(k) and k.__doc__ for k in public)
 
 
