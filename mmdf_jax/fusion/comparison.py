@@ -6,12 +6,12 @@ sum over features is their cosine, the measure of SyncNet (Chung and Zisserman 2
 
 import math
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from mmdf_jax.layers.pool import max_over
-from mmdf_jax.layers.time_steps import to_steps
+from mmdf_jax.layers.time_steps import to_steps, valid_steps
+from mmdf_jax.layers.unit import unit
 from mmdf_jax.typing import Array, Dtype, Outputs
 
 LARGEST_SCALE = 100.0  # of the cosines, as in CLIP (Radford et al. 2021)
@@ -37,7 +37,7 @@ class Comparison(nn.Module):
     @nn.compact
     def __call__(self, x: Array, y: Array, x_valid: Array, y_valid: Array) -> Outputs:
         steps = min(x.shape[1], y.shape[1])
-        valid = self._covered(x_valid, steps) & self._covered(y_valid, steps)
+        valid = valid_steps(x_valid, steps) & valid_steps(y_valid, steps)
         x, y = (self._features(name, tokens, steps) for name, tokens in (("x", x), ("y", y)))
         # Unit vectors of many features have small ones: their products are brought back to about 1.
         products = jnp.where(valid[..., None], x * y * self.features, 0).astype(self.dtype)
@@ -57,10 +57,4 @@ class Comparison(nn.Module):
     def _features(self, name: str, tokens: Array, steps: int) -> Array:
         b, t, *_, c = tokens.shape
         mean = tokens.reshape(b, t, -1, c).mean(2, dtype=jnp.float32).astype(self.dtype)
-        features = nn.Dense(self.features, dtype=self.dtype, name=name)(to_steps(mean, steps)).astype(jnp.float32)
-        return features * jax.lax.rsqrt(jnp.square(features).sum(-1, keepdims=True) + 1e-8)
-
-    @staticmethod
-    def _covered(valid: Array, steps: int) -> Array:
-        """Steps of which more than half is valid."""
-        return to_steps(valid.astype(jnp.float32)[..., None], steps)[..., 0] > 0.5
+        return unit(nn.Dense(self.features, dtype=self.dtype, name=name)(to_steps(mean, steps)))

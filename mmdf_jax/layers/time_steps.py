@@ -17,6 +17,11 @@ def to_steps(x: Array, steps: int) -> Array:
     return jnp.einsum("btd,st->bsd", x, jnp.asarray(_weights(x.shape[1], steps), x.dtype))
 
 
+def valid_steps(valid: Array, steps: int) -> Array:
+    """valid [b t] bool, said of t equal steps of a window, said of `steps` of it: those of which more than half is."""
+    return valid if valid.shape[1] == steps else to_steps(valid.astype(jnp.float32)[..., None], steps)[..., 0] > 0.5
+
+
 def _weights(t: int, steps: int) -> np.ndarray:
     """[steps t], rows sum to 1."""
     if steps < t:

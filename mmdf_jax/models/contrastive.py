@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from mmdf_jax.layers.dense import Dense
 from mmdf_jax.layers.mlp import gelu
 from mmdf_jax.layers.norm import LayerNorm
-from mmdf_jax.layers.time_steps import to_steps
+from mmdf_jax.layers.time_steps import to_steps, valid_steps
+from mmdf_jax.layers.unit import unit
 from mmdf_jax.models.encode import encode
 from mmdf_jax.models.multimodal import hide_streams
 from mmdf_jax.typing import Array, Batch, Dtype, Outputs
@@ -70,7 +70,7 @@ class Model(nn.Module):
             keep = hide_streams(self.make_rng("dropout"), present, self.modality_dropout)
 
         def project(name: str, x: Array) -> Array:
-            return normalize(Dense(self.features, dtype=self.dtype, name=name)(x))
+            return unit(Dense(self.features, dtype=self.dtype, name=name)(x))
 
         t = encoded[self.pair[0]]["tokens"].shape[1]
         steps, valid = {}, jnp.ones((), bool)
@@ -79,8 +79,7 @@ class Model(nn.Module):
             x = to_steps(grid.reshape(*grid.shape[:2], -1, grid.shape[-1]).mean(2), t)
             steps[stream] = project(f"align_{stream}", LayerNorm(dtype=self.dtype, name=f"align_norm_{stream}")(x))
             seen = batch.get(f"{stream}_valid", jnp.ones((len(x), t), bool))
-            seen = to_steps(seen[..., None].astype(jnp.float32), t)[..., 0] > 0.999
-            valid = valid & seen & present[stream][:, None]
+            valid = valid & valid_steps(seen, t) & present[stream][:, None]
         first, second = (steps[stream] for stream in self.pair)
         cosines = jnp.sum(first * second, -1)
         log_scale = self.param("log_scale", nn.initializers.constant(jnp.log(10.0)), ())
@@ -114,12 +113,6 @@ class Model(nn.Module):
         if "similarity" in capture:
             out["similarity"] = jnp.einsum("btk,bsk->bts", first, second)
         return out
-
-
-def normalize(x: Array) -> Array:
-    """x [… k] at length 1, in fp32; a zero vector stays zero."""
-    x = x.astype(jnp.float32)
-    return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), -1, keepdims=True) + 1e-12)
 
 
 def cosine_statistics(cosines: Array, valid: Array) -> Array:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mmdf_jax.layers.time_steps import to_steps
+from mmdf_jax.layers.time_steps import to_steps, valid_steps
+from mmdf_jax.layers.unit import unit
 from mmdf_jax.models import sync_baselines
 from mmdf_jax.models.encode import encode
 from mmdf_jax.typing import Array, Batch, Dtype, Outputs
@@ -60,7 +61,7 @@ class Model(nn.Module):
         for stream, out in encoded.items():
             x = to_steps(out["tokens"].reshape(*out["tokens"].shape[:2], -1), t)
             x = nn.Dense(self.width, dtype=self.dtype, name=f"project_{stream}")(x)
-            steps[stream] = unit(x.astype(jnp.float32))
+            steps[stream] = unit(x)
         present = {stream: batch[f"{stream}_mask"] for stream in encoded}
         both = present["mouth"] & present["audio"]
         log_scale = self.param("log_scale", nn.initializers.constant(math.log(self.scale)), (), jnp.float32)
@@ -70,7 +71,10 @@ class Model(nn.Module):
             captured["similarity"] = jnp.einsum("btd,bsd->bts", steps["mouth"], steps["audio"])
         return {
             "steps": steps,
-            "valid": both[:, None] & valid_steps(batch, t) & _inner(t, self.border),
+            "valid": both[:, None]
+            & valid_steps(batch["mouth_valid"], t)
+            & valid_steps(batch["audio_valid"], t)
+            & _inner(t, self.border),
             "scale": jnp.minimum(jnp.exp(log_scale), MAX_SCALE),
             "baselines": named,
             "embeddings": {stream: out["pooled"] for stream, out in encoded.items()},
@@ -83,19 +87,3 @@ class Model(nn.Module):
 def _inner(t: int, border: int) -> Array:
     """Which of t steps lie at least `border` steps from both ends: [t] bool."""
     return (jnp.arange(t) >= border) & (jnp.arange(t) < t - border)
-
-
-def valid_steps(batch: Batch, t: int) -> Array:
-    """Which of t steps of the window both streams have: [b t] bool."""
-    return nearest(batch["mouth_valid"], t) & nearest(batch["audio_valid"], t)
-
-
-def nearest(valid: Array, t: int) -> Array:
-    """valid [b s], said of s equal steps, said of t steps by their middles."""
-    s = valid.shape[1]
-    return valid if s == t else valid[:, [int((i + 0.5) * s / t) for i in range(t)]]
-
-
-def unit(x: Array) -> Array:
-    """x [… d] with Euclidean length 1; zero stays zero, and has a gradient."""
-    return x / jnp.sqrt(jnp.maximum(jnp.sum(x**2, -1, keepdims=True), 1e-12))

@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from mmdf_jax.layers import spectrogram
 from mmdf_jax.layers.time_steps import to_steps
+from mmdf_jax.layers.unit import unit
 from mmdf_jax.typing import Array, Batch
 
 FRAMES = 5  # of 40 ms, SyncNet's unit
@@ -48,10 +49,10 @@ class Baselines(nn.Module):
         lips, sound = canonical(*(covariances[name].value for name in ("xx", "yy", "xy")), self.components)
         return {
             "energy": (
-                _unit(_centred(_around(_opening(mouth)))),
-                _unit(_centred(_around(_energy(audio, mouth.shape[1])))),
+                unit(_centred(_around(_opening(mouth)))),
+                unit(_centred(_around(_energy(audio, mouth.shape[1])))),
             ),
-            "cca": (_unit(_around(x @ lips)), _unit(_around(y @ sound))),
+            "cca": (unit(_around(x @ lips)), unit(_around(y @ sound))),
         }
 
 
@@ -108,7 +109,3 @@ def _around(x: Array) -> Array:
 
 def _centred(x: Array) -> Array:
     return x - x.mean(-1, keepdims=True)
-
-
-def _unit(x: Array) -> Array:
-    return x / jnp.sqrt(jnp.maximum(jnp.sum(x**2, -1, keepdims=True), 1e-12))

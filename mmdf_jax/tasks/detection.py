@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmdf_jax import losses
+from mmdf_jax.layers.unit import unit
 from mmdf_jax.metrics import classification
 from mmdf_jax.typing import Array, Batch, Outputs, Reduction, Row
 
@@ -104,10 +105,7 @@ class Task:
         """Both matching losses, in nats."""
         x, y, valid, scale = (outputs["alignment"][name] for name in ("x", "y", "valid", "scale"))
         rows = batch["mask"] & outputs["present"]["sync"] & (stream_label("sync", batch) == 0)
-        means = []
-        for features in (x, y):
-            mean = jnp.where(valid[..., None], features, 0).sum(1)
-            means.append(mean * jax.lax.rsqrt(jnp.square(mean).sum(-1, keepdims=True) + 1e-8))
+        means = [unit(jnp.where(valid[..., None], features, 0).sum(1)) for features in (x, y)]
         return losses.time_matching(x, y, valid, rows, scale), losses.pooled_matching(*means, rows, scale)
 
     def outputs(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmdf_jax.layers.time_steps import to_steps
+from mmdf_jax.layers.time_steps import to_steps, valid_steps
 
 
 def test_fewer_steps_are_means_by_overlap():
@@ -29,3 +29,10 @@ def test_a_constant_stays_and_a_ramp_stays_a_ramp(t, steps):
     else:  # steps that cut others in two lean to their middles; the mean over the window is kept
         np.testing.assert_allclose(made.mean(), middles.mean(), atol=1e-6)
         assert (np.diff(made) > 0).all()
+
+
+def test_a_step_is_valid_where_more_than_half_of_it_is():
+    valid = np.array([[True, True, False, False, True, False]])
+    np.testing.assert_array_equal(valid_steps(valid, 6), valid)
+    np.testing.assert_array_equal(valid_steps(valid, 3), [[True, False, False]])
+    np.testing.assert_array_equal(valid_steps(valid[:, :3], 6), [[True, True, True, True, False, False]])
