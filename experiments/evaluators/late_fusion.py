@@ -151,8 +151,8 @@ def _compared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         )
     return [
         *lines,
-        "The best single stream is chosen on validation. Differences are paired over identities; accuracy is at the",
-        "threshold of validation, where every clip is scored by a fusion that never saw its identity.",
+        "The best single stream is chosen on validation. Differences are paired over identities. Accuracy",
+        "is at the threshold of validation, where a fusion never saw the identity that it scores.",
     ]
 
 

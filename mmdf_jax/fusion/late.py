@@ -257,7 +257,7 @@ def _weighted(data: Data, scalings: Sequence[Scaling], penalty: float) -> Fusion
         gradient = (slope / total) @ (present * (scores - fused[:, None])) + 2 * penalty * (weights - 1 / m)
         return value + penalty * ((weights - 1 / m) ** 2).sum(), weights * (gradient - weights @ gradient)
 
-    weights = _softmax(_minimum(loss, np.zeros(m), -6.0, 6.0))
+    weights = _softmax(_minimum(loss, np.zeros(m), -4.0, 4.0))
     return Fusion(lambda scores: mean(_calibrated(scalings, scores), weights), _named(data.names, weights))
 
 

@@ -67,7 +67,8 @@ def test_a_fit_is_the_lowest_point_of_its_loss(name):
     data, penalty = dataclasses.replace(data, scores=scores), 0.01
     fitted = late.fit(name, data, penalty)
     weights, scalings = np.array(list(fitted.weights.values())), late.calibrations(data)
-    calibrated = np.stack([scaling(x) for scaling, x in zip(scalings, scores.T, strict=True)], axis=1)
+    calibrated = np.stack([scaling(np.nan_to_num(x)) for scaling, x in zip(scalings, scores.T, strict=True)], axis=1)
+    calibrated[np.isnan(scores)] = NAN
 
     def loss(w):
         if name == "logistic":
