@@ -33,7 +33,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "image": {"config": f"configs/image.py:encoder=efficientnet,{extra}"},
             "audio": {"config": f"configs/audio.py:encoder=spectrogram_cnn,{extra}"},
             "video": {"config": f"configs/video.py:encoder=resnet3d,{extra}"},
-            # "sync": {"config": f"configs/lip_sync.py:{extra}", "compares": True},
+            "sync": {"config": f"configs/lip_sync.py:{extra}", "compares": True},
         }
     )
     # Settings that every member to train has in place of its own.

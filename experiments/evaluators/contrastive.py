@@ -64,25 +64,33 @@ class Evaluator:
             "Pooled consistency AUC on dubbing": pooled["AUC"],
         }
 
-    def tables(self, test: Sequence[ScoreRow], row: Mapping[str, Any], *, samples: int) -> dict[str, Table]:
+    def tables(
+        self, val: Sequence[ScoreRow], test: Sequence[ScoreRow], row: Mapping[str, Any], *, samples: int
+    ) -> dict[str, Table]:
         """The classifier's; `consistency.csv`, each method against all reals by each column; `shared_space.csv`."""
         rows = []
         for column in CONSISTENCY:
             of = classification.per_method(inconsistent(test, column), math.nan, samples=samples)
             rows += [{**entry, "Score": column} for entry in of if entry["Score"] == "score"]
         return {
-            **self.classification.tables(test, row, samples=samples),
+            **self.classification.tables(val, test, row, samples=samples),
             "consistency": Table(classification.METHOD_COLUMNS, rows),
             "shared_space": Table(LEAKAGE_COLUMNS, shared_space(test)),
         }
 
     def figures(
-        self, test: Sequence[ScoreRow], row: Mapping[str, Any], *, title: str, samples: int
+        self,
+        test: Sequence[ScoreRow],
+        row: Mapping[str, Any],
+        tables: Mapping[str, Table],
+        *,
+        title: str,
+        samples: int,
     ) -> dict[str, Figure]:
         """The classifier's, and the consistency per method."""
         seen = [entry for entry in inconsistent(test, "consistency") if entry.scored]
         return {
-            **self.classification.figures(test, row, title=title, samples=samples),
+            **self.classification.figures(test, row, tables, title=title, samples=samples),
             "consistency": score_distributions.draw(
                 [entry.score for entry in seen],
                 [classification.method_of(entry) for entry in seen],

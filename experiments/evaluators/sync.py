@@ -131,7 +131,9 @@ class Evaluator:
             "Identities": len({row.group for row in test if row.ok}),
         }
 
-    def tables(self, test: Sequence[ScoreRow], row: Mapping[str, Any], *, samples: int) -> dict[str, Table]:
+    def tables(
+        self, val: Sequence[ScoreRow], test: Sequence[ScoreRow], row: Mapping[str, Any], *, samples: int
+    ) -> dict[str, Table]:
         """`offsets`: by method and windows averaged; `methods`: detection; `clips`: every clip, a score table too."""
         weights = _weights(row)
         return {
@@ -141,7 +143,13 @@ class Evaluator:
         }
 
     def figures(
-        self, test: Sequence[ScoreRow], row: Mapping[str, Any], *, title: str, samples: int
+        self,
+        test: Sequence[ScoreRow],
+        row: Mapping[str, Any],
+        tables: Mapping[str, Table],
+        *,
+        title: str,
+        samples: int,
     ) -> dict[str, Figure]:
         """Histogram of offsets, accuracy against averaged windows, curves and similarity over time."""
         ok = [one for one in test if one.ok]

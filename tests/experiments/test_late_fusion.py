@@ -223,7 +223,10 @@ def test_bad_tables_are_refused_in_one_line(tmp_path, name, message):
     ("change", "message"),
     [
         ({"fusion": "median"}, "config.fusion=median: with these members expected one of majority, any_of"),
-        ({"fusion": "noisy_or_sync"}, "config.fusion=noisy_or_sync: with these members expected one of"),
+        (
+            {"fusion": "noisy_or_sync", "members": {name: {"scores": "x"} for name in ("image", "audio")}},
+            "config.fusion=noisy_or_sync: with these members expected one of",
+        ),
         ({"members": {"a": {"scores": "x"}}}, "config.members: expected two detectors or more to fuse, found 1"),
         ({"members": {"a": {"scores": "x"}, "b": {}}}, r"config\.members\.b: expected either `config`"),
         ({"members": {"a": {"scores": "x"}, "B/": {"scores": "x"}}}, "config.members.B/: expected a name of small"),

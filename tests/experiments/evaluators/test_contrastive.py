@@ -44,7 +44,7 @@ def test_split():
 def report(test_split):
     evaluator = Evaluator(classification.Evaluator())
     row = {**write.described({}), **evaluator.results(test_split, test_split, samples=20)}
-    return evaluator, row, evaluator.tables(test_split, row, samples=20)
+    return evaluator, row, evaluator.tables(test_split, test_split, row, samples=20)
 
 
 def test_consistency_is_judged_apart_from_the_classifier(report, test_split):
@@ -56,7 +56,7 @@ def test_consistency_is_judged_apart_from_the_classifier(report, test_split):
     assert of["dubbing", "consistency"] == of["dubbing_other_voice", "consistency_p10"] == 1
     assert of["face_swap", "consistency"] == 0.5
     assert ("partial fakes", "retrieval_at_1") in of
-    own = classification.Evaluator().tables(test_split, row, samples=20)["methods"]
+    own = classification.Evaluator().tables(test_split, test_split, row, samples=20)["methods"]
     assert own.rows == tables["methods"].rows
 
 
@@ -79,7 +79,7 @@ def test_the_page_fits_and_names_all(report):
 
 def test_figures(report, test_split):
     evaluator, row, _ = report
-    assert "consistency" in evaluator.figures(test_split, row, title="", samples=5)
+    assert "consistency" in evaluator.figures(test_split, row, {}, title="", samples=5)
 
 
 def test_folds_are_pooled_by_rank_and_without_embeddings(report, test_split):
@@ -101,5 +101,5 @@ def test_clips_that_were_abstained_from_have_no_place_in_the_space(report, test_
         dataclasses.replace(entry, score=float("nan"), status="abstained", extra={"partial": 0.0}) if i < 2 else entry
         for i, entry in enumerate(test_split)
     ]
-    tables = evaluator.tables(gone, row, samples=5)
+    tables = evaluator.tables(gone, gone, row, samples=5)
     assert {entry["Clips"] for entry in tables["shared_space"].rows} == {10}

@@ -87,7 +87,7 @@ def test_fit_is_where_the_penalised_likelihood_has_its_minimum(table):
 def test_tables_have_baselines_with_intervals_and_partners_apart(table):
     evaluator = sync.Evaluator()
     found = evaluator.results(table, table, samples=50)
-    tables = evaluator.tables(table, found, samples=50)
+    tables = evaluator.tables(table, table, found, samples=50)
     energy = {r["Windows"]: r for r in tables["offsets"].rows if r["Method"] == "energy"}
     assert energy[1]["Accuracy"] == 0.25 and energy[1]["Network minus it"] == pytest.approx(0.75)
     assert energy[1]["Difference low"] > 0 and energy[sync.WHOLE]["Accuracy"] == 1
@@ -96,7 +96,7 @@ def test_tables_have_baselines_with_intervals_and_partners_apart(table):
     assert methods["real"]["In step"] == 1 and math.isnan(methods["real"]["AUC"])
     text = "\n".join(evaluator.text({**DESCRIBED, **found}, tables, "test split"))
     assert "network better by 0.750" in text and "dubbing, other person" in text
-    assert set(evaluator.figures(table, found, title="", samples=0)) == {
+    assert set(evaluator.figures(table, found, {}, title="", samples=0)) == {
         "offsets",
         "averaged_windows",
         "sync_over_time",
