@@ -143,6 +143,8 @@ BUILT = {
 # What takes too long for a test, or needs more than a test has. The flags are parsed.
 PARSED = {
     "python -m experiments.benchmark --reference=torch": "half an hour; tests/experiments/benchmark has small ones",
+    "python -m experiments.sync FILE… --model=runs/lip_sync": "tests/experiments/test_sync.py runs it",
+    "python -m experiments.sync FILE… --json=offsets.json --fix=manifest.csv": "as above",
 }
 
 

@@ -54,7 +54,8 @@ def take_steps(config, count):
     rates = model_from_config.learning_rates(config, model, variables["params"])
     optimizer, _ = optim.make(settings, variables["params"], 10, rates)
 
-    @jax.jit
+    # Code that runs four times is compiled quickly.
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": "0"})
     def step(variables, state):
         def loss_fn(params):
             outputs, updated = model.apply(
