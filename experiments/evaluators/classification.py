@@ -290,10 +290,12 @@ def _per_method(methods: Sequence[Mapping[str, Any]]) -> list[str]:
     if not methods:
         return ["No fake clips, hence no table per method."]
     streams = list(dict.fromkeys(row["Score"] for row in methods if row["Score"] != "score"))
-    streams = streams[: (terminal.WIDTH - NAME - 37) // 8]  # what the page is wide enough for; the CSV has all
+    room = terminal.WIDTH - NAME - 37
+    streams = streams[: room // 6]  # what the page is wide enough for; the CSV has all
+    cell = min(8, room // max(len(streams), 1))
     names = [stream.removeprefix("score_") for stream in streams]
     head = f"{'method (against all reals)':<{NAME}}{'fakes':>6}  {'AUC [95 %]':<22}{'recall':>7}"
-    lines = [head + "".join(f"{terminal.fit(name, 7):>8}" for name in names)]
+    lines = [head + "".join(f"{terminal.fit(name, cell - 1):>{cell}}" for name in names)]
     of_stream = {(row["Method"], row["Score"]): row["AUC"] for row in methods}
     for row in methods:
         if row["Score"] != "score":
@@ -301,7 +303,7 @@ def _per_method(methods: Sequence[Mapping[str, Any]]) -> list[str]:
         lines.append(
             f"{terminal.fit(row['Method'], NAME - 1):<{NAME}}{row['Fakes']:>6}  "
             f"{with_interval(row['AUC'], row['AUC low'], row['AUC high']):<22}{number(row['Recall']):>7}"
-            + "".join(f"{number(of_stream.get((row['Method'], stream), math.nan)):>8}" for stream in streams)
+            + "".join(f"{number(of_stream.get((row['Method'], stream), math.nan)):>{cell}}" for stream in streams)
         )
     if streams:
         lines.append(f"{', '.join(names)}: AUC of that stream's own score against that stream's own label.")
