@@ -40,13 +40,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.model = ConfigDict()
     config.model.name = "mmdf_jax.models.multimodal"
     # Mouth and sound are compared every 40 ms. The video of size=base keeps 80 ms.
-    audio = {
-        "name": "mmdf_jax.encoders.spectrogram_cnn",
-        "variant": "tiny",
-        "front_end_options": {"bins": 64, "n_fft": 512, "win_length": 400, "hop": 160, "center": False},
-        "strides": ((2, 2), (1, 1), (2, 2), (1, 2), (1, 2)),
-        "norm": "batch",
-    }
     video = {"variant": "r2plus1d_18", "strides": ((1, 1, 1), (1, 2, 2), (1, 2, 2), (1, 2, 2))}
     config.model.encoders = ConfigDict(
         {
@@ -55,7 +48,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
             else {"name": "mmdf_jax.encoders.clip", "variant": "b16"},
             "video": {"name": "mmdf_jax.encoders.resnet3d", **({"variant": "tiny"} if tiny else video)},
             "mouth": {"name": "mmdf_jax.encoders.lip_resnet", "variant": "tiny" if tiny else "resnet18_temporal"},
-            "audio": audio if tiny else {"name": "mmdf_jax.encoders.wav2vec2", "variant": "base"},
+            "audio": {"name": "mmdf_jax.encoders.spectrogram_cnn", "variant": "tiny_25hz"}
+            if tiny
+            else {"name": "mmdf_jax.encoders.wav2vec2", "variant": "base"},
         }
     )
     config.pretrained.image = common.weights("" if tiny else "openai/clip-vit-base-patch16")

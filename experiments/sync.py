@@ -5,8 +5,10 @@
 
 Offsets are positive where the sound comes late. Each file gets one line: offset in frames of 40 ms and in seconds,
 confidence (peak of the similarity over shifts minus its median, in cosines), and coverage (share of the time that has
-a voice and a moving mouth). Figures of similarity over shifts and over time go to --figures. The exit code is 1 where
-nothing could be said of a file, and that file's line says why.
+a voice and a moving mouth). Where the confidence is lower than that of nearly all real clips of the model's validation,
+no offset is claimed: the pictures are not of the kind that the model has learned, or the streams do not belong
+together. Figures of similarity over shifts and over time go to --figures. The exit code is 1 where nothing could be
+said of a file, and that file's line says why.
 
 --fix writes a manifest with a column audio_offset, which experiments.prepare --dataset=folder --manifest=… applies.
 """
@@ -30,6 +32,7 @@ from experiments import command_line
 
 HOP = 0.4  # s between two windows
 SHORTEST = 29  # frames: below, a shift by 15 leaves less than a third of those inside the model's border
+SELDOM = 0.05  # of real clips have a confidence below which no offset is claimed
 TRAIN = "python -m experiments.main --config=configs/lip_sync.py"
 
 
@@ -37,6 +40,7 @@ TRAIN = "python -m experiments.main --config=configs/lip_sync.py"
 class Found:
     """What was found of a file, or the `problem` for which nothing can be said.
 
+    least: the confidence that an offset needs to be claimed.
     offset: frames; curve [k]: cosines over shifts; timeline [t]: cosine at shift 0, nan where it is unknown; windows:
     (start in s, offset, confidence) of each.
     """
@@ -46,6 +50,7 @@ class Found:
     note: str = ""
     offset: float = math.nan
     confidence: float = math.nan
+    least: float = 0.0
     coverage: float = 0.0
     curve: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     timeline: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
@@ -55,10 +60,20 @@ class Found:
     def seconds(self) -> float:
         return self.offset / 25
 
+    @property
+    def sure(self) -> bool:
+        """Whether there is an offset to claim."""
+        return not self.problem and self.confidence >= self.least
+
     def line(self) -> str:
         """What the terminal says."""
         if self.problem:
             return f"{self.path}: {self.problem}"
+        if not self.sure:
+            return (
+                f"{self.path}: no clear offset: confidence {self.confidence:.3f}, below {self.least:.3f}; "
+                f"best guess {self.offset:+.0f} frames"
+            )
         late = {1: "the sound is late", 0: "in step", -1: "the sound is early"}[int(np.sign(self.offset))]
         note = f" ({self.note})" if self.note else ""
         return (
@@ -75,6 +90,7 @@ class Found:
             "offset_frames": int(self.offset),
             "offset_seconds": self.seconds,
             "confidence": self.confidence,
+            "sure": self.sure,
             "coverage": self.coverage,
             "note": self.note,
             "curve": _plain(self.curve),
@@ -97,7 +113,7 @@ def main(argv: list[str]) -> None:
         for one in found:
             print(one.line())
         write(found, table=given.json, manifest=given.fix, figures=given.figures)
-    if any(one.problem for one in found):
+    if not all(one.sure for one in found):
         sys.exit(1)
 
 
@@ -122,7 +138,7 @@ def of_files(paths: Sequence[str], model: pathlib.Path, allow: Sequence[str] = (
     found = {path: Found(path, "there is no such file") for path in paths}
     if not there:
         return list(found.values())
-    run = best_model.load(model, config, allow)
+    run, least = best_model.load(model, config, allow), least_confidence(model)
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         # The road of every dataset: guarded decoding, the speaker's face, mouth crops, sound on the pictures' clock.
@@ -145,8 +161,19 @@ def of_files(paths: Sequence[str], model: pathlib.Path, allow: Sequence[str] = (
             if not record["audio_present"]:
                 found[path] = Found(path, "no sound")
             elif record["video_present"]:
-                found[path] = _measure(run, records.Selection(prepared, [i]), path)
+                found[path] = _measure(run, records.Selection(prepared, [i]), path, least)
     return list(found.values())
+
+
+def least_confidence(model: pathlib.Path) -> float:
+    """The confidence that all but SELDOM of the real clips of the run's validation pass; 0 where it has none."""
+    from experiments import score_table
+    from experiments.evaluators.sync import Measured
+
+    path = model / "scores" / "val.csv"
+    rows = score_table.read(path) if path.is_file() else []
+    passed = [Measured.of(row).confidence for row in rows if row.ok and row.label == 0]
+    return float(np.quantile(passed, SELDOM)) if passed else 0.0
 
 
 def _nothing(path: str, status: str, reason: str) -> Found:
@@ -154,7 +181,7 @@ def _nothing(path: str, status: str, reason: str) -> Found:
     return Found(path, ": ".join(filter(None, (words.get(status, status), reason))))
 
 
-def _measure(run: Any, records: Any, path: str) -> Found:
+def _measure(run: Any, records: Any, path: str, least: float = 0.0) -> Found:
     """The offset of the one clip of `records`, from windows that overlap."""
     import jax
 
@@ -190,6 +217,7 @@ def _measure(run: Any, records: Any, path: str) -> Found:
         note=note.get(speaker, ""),
         offset=whole.offset,
         confidence=whole.confidence,
+        least=least,
         coverage=float(np.mean(~np.isnan(timeline))),
         curve=curve,
         timeline=timeline,
@@ -204,7 +232,7 @@ def write(found: Sequence[Found], *, table: str, manifest: str, figures: str) ->
     from experiments.figures import style
     from experiments.figures import sync as sync_figures
 
-    known = [one for one in found if not one.problem]
+    known = [one for one in found if one.sure]
     if table:
         files.write_text(pathlib.Path(table), json.dumps([one.as_json() for one in found], indent=1) + "\n")
     if manifest and known:

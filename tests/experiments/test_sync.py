@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import types
@@ -109,6 +110,14 @@ def test_what_cannot_be_measured_is_told():
     still.record["mouth"] = still.record["mouth"][:1] * 100
     assert sync._measure(run, still, "a").problem == "the mouth does not move with a voice"
     assert "of several faces" in sync._measure(run, Spoken(speaker="sound"), "a").line()
+
+
+def test_an_offset_is_claimed_only_with_the_confidence_of_the_models_own_clips(tmp_path):
+    found = sync._measure(oracle(), Spoken(late=3), "a.mp4", least=2.0)
+    assert not found.sure and not found.as_json()["sure"]
+    assert re.fullmatch(r"a\.mp4: no clear offset: confidence .*, below 2\.000; best guess \+3 frames", found.line())
+    sync.write([found], table="", manifest=str(tmp_path / "m.csv"), figures="")
+    assert not (tmp_path / "m.csv").exists()
 
 
 def test_half_a_silence_is_left_out():
