@@ -69,7 +69,14 @@ OPTIONS = '{"compression": "c40", "methods": ["Deepfakes"]}'
 RUN = (
     (
         (CROSS, {}, {**FUSED, "data.options": PEOPLE}),
-        (LATE, {}, {"members": {name: OF_CROSS | {"column": f"score_{name}"} for name in FUSED["data.streams"]}}),
+        (
+            LATE,
+            {},
+            {
+                "members": {name: OF_CROSS | {"column": f"score_{name}"} for name in FUSED["data.streams"]},
+                "fusion": "noisy_or",
+            },
+        ),
         (f"{EVALUATE} --workdir=runs/cross_attn", {}, {}),
         (f"{EVALUATE} --workdir=runs/cross_attn --data=folder --manifest=clips.csv", {}, {}),
         (

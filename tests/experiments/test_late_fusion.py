@@ -37,7 +37,7 @@ def put(folder, val, test):
 
 
 def of(folder, **members):
-    config = late_fusion.get_config().to_dict()
+    config = late_fusion.get_config().to_dict() | {"fusion": "noisy_or"}
     config["members"] = {
         name: {"scores": str(folder), "column": f"score_{name}", **spec}
         for name, spec in (members or {"image": {}, "audio": {}, "video": {}}).items()
@@ -240,7 +240,7 @@ def test_bad_tables_are_refused_in_one_line(tmp_path, name, message):
     ],
 )
 def test_a_wrong_config_is_refused_before_anything_is_trained(change, message):
-    config = late_fusion.get_config().to_dict()
+    config = late_fusion.get_config().to_dict() | {"fusion": "noisy_or"}
     check_options.check(config)
     with pytest.raises((ValueError, OSError), match=message):
         check_options.check(config | change)
