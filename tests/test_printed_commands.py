@@ -56,6 +56,7 @@ FUSED = {
     "model.encoders": {"image": IMAGE, "audio": AUDIO},
     "data.streams": {"image": {"frames": 1, "size": 32}, "audio": {}},
     "model.width": 24,
+    "model.compare": (),
 }
 OF_CROSS = {"scores": "runs/cross_attn/scores"}  # trains no member
 
@@ -85,6 +86,7 @@ RUN = (
             {
                 "data.streams": FUSED["data.streams"],
                 "model.encoders": {"image": {"name": "mine.grid", "cells": 8}, "audio": AUDIO},
+                "model.compare": (),
             },
         ),
         (
