@@ -112,5 +112,5 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 6, 32, 32, 1), jnp.uint8)
-SHALLOW: dict[str, Any] = dict(stage_sizes=(1, 1, 1, 1))
+SHALLOW: dict[str, Any] = dict(stage_sizes=(1, 1), strides=((1, 2, 2), (1, 2, 2)))
 LAST = (r"(positions|temporal\d+)(_norm)?",)

@@ -36,6 +36,7 @@ SMALL = {
     ),
     "cnn_lstm": (dict(hidden=8), (2, 32, 32, 3)),
     "temporal_difference": (dict(width=8, stage_sizes=(1, 1), strides=(2, 2, 1), span=1), (3, 8, 8, 3)),
+    "lip_resnet": (dict(width=8, stage_sizes=(1,), strides=((1, 2, 2),), features=8), (3, 16, 16, 1)),
 }
 
 
@@ -89,7 +90,7 @@ def test_lowered_for_cuda_nothing_is_custom(case):
     # a norm's mean as a product with one column
     assert not re.search(r"dot_general.*-> tensor<(\d+x)+1xf32>", text)
     axes = {axes for axes, _ in convolutions(text)}
-    assert axes and (axes <= {1, 2} or case.name == "resnet3d")
+    assert axes and (axes <= {1, 2} or case.name in ("resnet3d", "lip_resnet"))
 
 
 @pytest.mark.parametrize("kind", ["mc3", "r2plus1d"])
