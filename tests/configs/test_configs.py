@@ -82,7 +82,11 @@ def take_steps(config, count):
 
 @pytest.mark.parametrize(("name", "arg"), CASES)
 def test_the_tiny_config_takes_training_steps_that_lower_the_loss(name, arg):
-    losses = take_steps(get(name, arg), 4)
+    config = get(name, arg)
+    if name == "early_fusion":  # its encoders are those of cross_attn: two of them are enough
+        for stream in ("mouth", "video"):
+            del config["model"]["encoders"][stream], config["data"]["streams"][stream]
+    losses = take_steps(config, 4)
     assert losses[-1] < losses[0]
 
 

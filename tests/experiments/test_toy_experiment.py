@@ -36,7 +36,7 @@ def test_a_regression_per_frame_trains_and_reports(tmp_path):
     out = run("main", f"--config={package / 'config.py'}")
     (row,) = csv.DictReader((tmp_path / "run" / "results.csv").read_text().splitlines())
     assert re.search(r"encoders_video +5 +5 ", out)  # the level of 2 x 2 cells trains
-    assert f"mean absolute error {float(row['MAE']):.3f} [" in out and "step 40: validation mae" in out
+    assert f"mean absolute error {float(row['MAE']):.3f} [" in out and "step 120: validation mae" in out
     assert float(row["MAE"]) < 0.05
     table = list(csv.DictReader((tmp_path / "run" / "scores" / "test.csv").read_text().splitlines()))
     assert {entry["dataset"] for entry in table} == {"toy"}
