@@ -15,6 +15,8 @@ What each part brings, one line each:
     --config.task.pooled_weight=0             no matching of whole windows over the batch
     --config.model.fusion.time_bias=False     attention does not know how near in time two tokens are
     --config.model.modality_dropout=0.0       no stream is ever hidden
+
+experiments/figures/ablation.py draws such runs beside each other.
 """
 
 from ml_collections import ConfigDict

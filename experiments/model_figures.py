@@ -144,4 +144,5 @@ def _similarity(
         )
         for i, row in enumerate(rows)
     ]
-    return similarity.draw(clips, title=f"{name}: which times of mouth and sound match")
+    streams = tuple(run.config["model"].get("pair", ("mouth", "audio")))
+    return similarity.draw(clips, streams=streams, title=f"{name}: which times of the two streams match")

@@ -173,7 +173,7 @@ def least_confidence(model: pathlib.Path) -> float:
     path = model / "scores" / "val.csv"
     rows = score_table.read(path) if path.is_file() else []
     passed = [Measured.of(row).confidence for row in rows if row.ok and row.label == 0]
-    return float(np.quantile(passed, SELDOM)) if passed else 0.0
+    return float(np.nanquantile(passed, SELDOM)) if np.isfinite(passed).any() else 0.0
 
 
 def _nothing(path: str, status: str, reason: str) -> Found:

@@ -6,6 +6,8 @@ import optax
 
 from mmdf_jax.typing import Array
 
+MAX_SCALE = 100.0  # of the cosines in a matching loss, where it is learned, as in CLIP (Radford et al. 2021)
+
 
 def masked_mean(values: Array, mask: Array) -> Array:
     """Mean of `values [b]` where `mask [b]`; 0 where nothing is masked in."""

@@ -65,7 +65,8 @@ class Model(Protocol):
         """Named outputs: `logits [b]`, `embeddings`, `encoders` (all that each encoder returns), `present`, …
 
         Two are drawn if `capture` names them: `attention` {stream: weights over its tokens}, and `similarity [b t s]`,
-        of each step of one stream with each of another, by a model whose field `pair` names the two.
+        of each step of one stream with each of another: of the mouth with the sound, where the model has no field
+        `pair` that names two others.
         """
 
 

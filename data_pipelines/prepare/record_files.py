@@ -33,8 +33,6 @@ def digest(clips: Sequence[Clip | str], crops: Any) -> str:
     sha = hashlib.sha256(json.dumps([VERSION, crops.described()], sort_keys=True).encode())
     for clip in clips:
         what = clip if isinstance(clip, str) else dataclasses.astuple(dataclasses.replace(clip, **placeless(clip)))
-        if isinstance(clip, Clip) and not clip.audio_offset:
-            what = what[:-1]  # as before there was such a field: those records stay as good as they were
         sha.update(json.dumps(what).encode())
     return sha.hexdigest()
 

@@ -19,6 +19,7 @@ from experiments.report.terminal import number, with_interval
 from experiments.score_table import ScoreRow, Table, curve
 from mmdf_jax.metrics import classification
 from mmdf_jax.metrics import sync as measures
+from mmdf_jax.metrics.calibration import sigmoid
 from mmdf_jax.stats.bootstrap import Interval, interval
 from mmdf_jax.tasks.lip_sync import RUNS, TOLERANCE
 
@@ -218,7 +219,7 @@ def fit(val: Sequence[ScoreRow], ridge: float = 0.1, steps: int = 50) -> tuple[f
     penalty = np.diag([1e-6, *[ridge] * len(FEATURES)]) * len(y)
     weights = np.zeros(z.shape[1])
     for _ in range(steps):
-        p = _sigmoid(z @ weights)
+        p = sigmoid(z @ weights)
         gradient = z.T @ (share * (p - y)) + penalty @ weights
         weights -= np.linalg.solve(z.T @ (z * (share * p * (1 - p))[:, None]) + penalty, gradient)
     slopes = weights[1:] / deviation
@@ -228,17 +229,13 @@ def fit(val: Sequence[ScoreRow], ridge: float = 0.1, steps: int = 50) -> tuple[f
 def score(row: ScoreRow, weights: Sequence[float]) -> float:
     """P(the streams disagree) of a clip; nan where nothing was measured."""
     x = np.array(Measured.of(row).features)
-    return float(_sigmoid(weights[0] + x @ np.array(weights[1:])))
+    return float(sigmoid(weights[0] + x @ np.array(weights[1:])))
 
 
 def spans_of(row: ScoreRow) -> list[tuple[float, float]]:
     """The fake spans of a clip, s, as its column `spans` says them."""
     flat = str(row.extra.get("spans") or "").translate(str.maketrans("[]", "  ")).replace(",", " ").split()
     return list(zip(map(float, flat[::2]), map(float, flat[1::2]), strict=True))
-
-
-def _sigmoid(z: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(z, -60, 60)))
 
 
 def _weights(row: Mapping[str, Any]) -> tuple[float, ...]:

@@ -1,10 +1,18 @@
-"""Ablation bars: what a detector loses, method by method, without each of its parts."""
+"""Ablation bars: what a detector loses, method by method, without each of its parts.
 
+    python -m experiments.figures.ablation whole=runs/cross_attn no_comparison=runs/no_comparison --out=ablation.png
+
+Each NAME=RUN is a finished run, the whole detector first; a name that comes again is another seed of the same variant.
+"""
+
+import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from absl import app, flags
 from matplotlib.figure import Figure
 
+from experiments import command_line, score_table
 from experiments.evaluators.classification import per_method
 from experiments.figures import style
 from experiments.score_table import ScoreRow
@@ -60,9 +68,37 @@ def draw(
         axes.axhline(0.5, color=style.MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
         axes.set_ylim(0.4, 1.01)  # what is below chance by more is cut
         axes.set_ylabel("AUC against all reals")
-        axes.set_xticks(range(len(methods)), [method.replace("_", " ") for method in methods])
+        axes.set_xticks(range(len(methods)), [method.replace("_", "\n").replace(" ", "\n") for method in methods])
         axes.grid(axis="x", visible=False)
         figure.legend(loc="outside lower left", ncols=3)
         if title:
             axes.set_title(title)
     return figure
+
+
+def of_runs(items: Sequence[str]) -> dict[str, list[list[ScoreRow]]]:
+    """{variant: the test tables of its runs} of items NAME=RUN.
+
+    Raises:
+      ValueError: an item of another form.  FileNotFoundError: a run without scores/test.csv.
+    """
+    variants: dict[str, list[list[ScoreRow]]] = {}
+    for item in items:
+        name, _, run = item.partition("=")
+        if not name or not run:
+            raise ValueError(f"{item!r}: expected NAME=RUN, such as whole=runs/cross_attn")
+        variants.setdefault(name, []).append(score_table.read(pathlib.Path(run) / "scores" / "test.csv"))
+    return variants
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command of the flags."""
+    with command_line.errors():
+        figure = draw(of_runs(argv[1:]), title="Ablation", samples=2000)
+        style.save(figure, pathlib.Path(flags.FLAGS.out))
+        print(flags.FLAGS.out)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("out", "ablation.png", "Where the figure goes.")
+    app.run(main, flags_parser=command_line.parse_flags)

@@ -12,9 +12,8 @@ from flax import linen as nn
 from mmdf_jax.layers.pool import max_over
 from mmdf_jax.layers.time_steps import to_steps, valid_steps
 from mmdf_jax.layers.unit import unit
+from mmdf_jax.losses import MAX_SCALE
 from mmdf_jax.typing import Array, Dtype, Outputs
-
-LARGEST_SCALE = 100.0  # of the cosines, as in CLIP (Radford et al. 2021)
 
 
 class Comparison(nn.Module):
@@ -51,7 +50,7 @@ class Comparison(nn.Module):
             "x": x,
             "y": y,
             "valid": valid,
-            "scale": jnp.minimum(jnp.exp(log_scale), LARGEST_SCALE),
+            "scale": jnp.minimum(jnp.exp(log_scale), MAX_SCALE),
         }
 
     def _features(self, name: str, tokens: Array, steps: int) -> Array:

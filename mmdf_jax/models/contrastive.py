@@ -10,12 +10,12 @@ from mmdf_jax.layers.mlp import gelu
 from mmdf_jax.layers.norm import LayerNorm
 from mmdf_jax.layers.time_steps import to_steps, valid_steps
 from mmdf_jax.layers.unit import unit
+from mmdf_jax.losses import MAX_SCALE
 from mmdf_jax.models.encode import encode
 from mmdf_jax.models.multimodal import hide_streams
 from mmdf_jax.typing import Array, Batch, Dtype, Outputs
 
 LOW = 0.1  # the quantile of the cosines that tells whether a part of the clip disagrees
-MAX_SCALE = 100.0
 
 
 class Model(nn.Module):

@@ -12,11 +12,10 @@ from flax import linen as nn
 
 from mmdf_jax.layers.time_steps import to_steps, valid_steps
 from mmdf_jax.layers.unit import unit
+from mmdf_jax.losses import MAX_SCALE
 from mmdf_jax.models import sync_baselines
 from mmdf_jax.models.encode import encode
 from mmdf_jax.typing import Array, Batch, Dtype, Outputs
-
-MAX_SCALE = 100.0
 
 
 class Model(nn.Module):

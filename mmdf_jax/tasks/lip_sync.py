@@ -95,13 +95,15 @@ class Task:
         return "stitched" if name == "similarity" else "mean"
 
     def columns(self, clip: Any) -> dict[str, float | str]:
-        """`partial`: 1 where only spans are fake; `spans`: these, as JSON; `partner`: whose voice a dubbing has."""
+        """`partial`: 1 where only spans are fake; `spans`: these, as JSON; `partner`: whose voice a dubbing has,
+        the `same` person's or an `other`'s."""
         spans = (*clip.video_segments, *clip.audio_segments)
-        other = bool(clip.donors) and set(clip.donors) != {clip.identity}
+        dubbed = clip.label == 1 and clip.video_label == clip.audio_label == 0
+        partner = "other" if set(clip.donors) - {clip.identity} else "same"
         return {
             "partial": float(bool(spans)),
             "spans": json.dumps(spans),
-            "partner": "" if clip.label == 0 else "other" if other else "same",
+            "partner": partner if dubbed else "",
         }
 
     def validate(self, rows: Sequence[Row]) -> dict[str, float]:

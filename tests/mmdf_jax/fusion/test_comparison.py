@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmdf_jax import losses
-from mmdf_jax.fusion.comparison import LARGEST_SCALE, Comparison
+from mmdf_jax.fusion.comparison import Comparison
 
 STEPS, C = 12, 6
 ALL = jnp.ones((2, STEPS), bool)
@@ -83,4 +83,4 @@ def test_zeros_have_finite_gradients_and_the_scale_is_bounded(setup):
     gradient = jax.grad(lambda v: model.apply(v, zero, zero, ALL, ALL)["x"].sum())({**variables})
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
     large = {"params": {**variables["params"], "log_scale": jnp.array(9.0)}}
-    assert model.apply(large, x, x, ALL, ALL)["scale"] == LARGEST_SCALE
+    assert model.apply(large, x, x, ALL, ALL)["scale"] == losses.MAX_SCALE

@@ -110,6 +110,15 @@ def test_validation_is_of_reals_that_speak():
 
 
 def test_columns_say_spans_and_partner():
-    clip = Clip("a", "a.mp4", 1, identity="p", donors=("q",), audio_segments=((0.5, 1.25),))
+    facts = {"identity": "p", "video_label": 0, "audio_label": 0}
+    clip = Clip("a", "a.mp4", 1, donors=("q",), audio_segments=((0.5, 1.25),), **facts)
     assert lip_sync.Task().columns(clip) == {"partial": 1.0, "spans": "[[0.5, 1.25]]", "partner": "other"}
-    assert lip_sync.Task().columns(Clip("b", "b.mp4", 0))["partner"] == ""
+    partners = [
+        lip_sync.Task().columns(clip)["partner"]
+        for clip in (
+            Clip("b", "b.mp4", 1, **facts),
+            Clip("c", "c.mp4", 1, donors=("q",), **(facts | {"video_label": 1})),
+            Clip("d", "d.mp4", 0),
+        )
+    ]
+    assert partners == ["same", "", ""]
