@@ -167,7 +167,7 @@ def test_manipulated_streams_carry_evidence(media, stream, feature):
             rows += [apart, -apart]
             fake += [1, 0]
             people += [m.clip.identity] * 2
-    assert _probe(np.array(rows), np.array(fake), np.array(people)) > 0.8
+    assert _probe(np.array(rows), np.array(fake), np.array(people)) > 0.85
 
 
 def _agreement(m):
@@ -200,7 +200,7 @@ def parts(times, segments, margin):
 
 
 def test_partial_fakes_lie_in_their_spans(media):
-    originals = {m.clip.clip_id: m for m in media}
+    originals, untouched = {m.clip.clip_id: m for m in media}, []
     for m in media:
         if m.clip.video_segments:
             other = originals[m.clip.original]
@@ -211,4 +211,7 @@ def test_partial_fakes_lie_in_their_spans(media):
             other = originals[m.clip.original].sound
             divided = parts(np.arange(len(other)) / 16000, m.clip.audio_segments, 0.05)
             alike = [abs(np.corrcoef(m.sound[part], other[part])[0, 1]) for part in divided]
-            assert alike[0] < 0.5 < 0.8 < alike[1]
+            assert alike[0] < 0.5
+            untouched.append(alike[1])
+    # Some sounds were encoded twice, once at as little as 24 kbit/s, each with its own errors.
+    assert np.median(untouched) > 0.95 and min(untouched) > 0.85, sorted(untouched)
