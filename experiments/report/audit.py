@@ -85,7 +85,9 @@ class Separation:
     def verdict(self) -> str:
         if math.isnan(self.single.low):
             return "unknown"
-        return "PLAIN" if self.single.low > PLAIN or self.together.low > PLAIN_TOGETHER else "hidden"
+        if self.single.low > PLAIN or self.together.low > PLAIN_TOGETHER:
+            return "PLAIN"
+        return "unclear" if self.single.high > PLAIN or self.together.high > PLAIN_TOGETHER else "hidden"
 
     def __str__(self) -> str:
         if self.verdict == "unknown":
@@ -93,6 +95,8 @@ class Separation:
         best = f"best is {self.statistic} (AUC {number(self.single.value)}), together {number(self.together.value)}"
         if self.verdict == "hidden":
             return f"{self.method} is not given away by simple statistics: {best}."
+        if self.verdict == "unclear":
+            return f"{self.method} may or may not be given away by simple statistics: {best}; more people are needed."
         return f"{self.method} is given away by simple statistics: {best}; a detector of it proves little."
 
 

@@ -121,7 +121,7 @@ def test_no_simple_statistic_gives_a_method_away(clips, tmp_path):
     assert [s.method for s in separations] == sorted(manipulations.METHODS)
     for separation in separations:
         assert separation.single.low <= audit.PLAIN and separation.together.low <= audit.PLAIN_TOGETHER, str(separation)
-        assert separation.verdict == "hidden" and separation.single.value < 0.95
+        assert separation.verdict in ("hidden", "unclear") and separation.single.value < 0.95
 
 
 def _texture(m, spans):

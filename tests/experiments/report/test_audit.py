@@ -216,3 +216,13 @@ def test_an_interval_that_says_nothing_is_told():
     assert wide.verdict == "unclear" and "says nothing" in str(wide)
     narrow = audit.Shortcut("duration", Interval(0.52, 0.45, 0.6, 200, 1000), 200)
     assert narrow.verdict == "chance" and "does not tell" in str(narrow)
+
+
+def test_an_interval_that_reaches_beyond_the_bound_says_nothing_of_a_method():
+    def separation(single_high, together_high):
+        intervals = Interval(0.6, 0.5, single_high, 10, 0), Interval(0.6, 0.5, together_high, 10, 0)
+        return audit.Separation("dubbing", "loudness of the sound", *intervals, 12)
+
+    assert separation(0.69, 0.84).verdict == "hidden"
+    assert separation(0.71, 0.84).verdict == separation(0.69, 0.86).verdict == "unclear"
+    assert "may or may not be given away" in str(separation(0.71, 0.84))
