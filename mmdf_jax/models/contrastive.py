@@ -21,7 +21,7 @@ LOW = 0.1  # the quantile of the cosines that tells whether a part of the clip d
 class Model(nn.Module):
     """A detector over several streams, two of which are also projected into one space and compared.
 
-    encoders: {stream: encoder}, streams among image, video, mouth, audio (DESIGN: the batch).
+    encoders: {stream: encoder}, streams among image, video, mouth, audio (data_pipelines.batch).
     fusion: {stream: [b 1 d]}, {stream: [b] bool} -> {"fused": [b d]}: over the encoders' pooled vectors, whose widths
       may differ.
     pair: the two streams that are compared. Each step of the first is compared with the same time of the second.

@@ -15,7 +15,7 @@ from mmdf_jax.typing import Array, Batch, Dtype, Outputs
 class Model(nn.Module):
     """A detector over several streams of one clip.
 
-    encoders: {stream: encoder}, streams among image, video, mouth, audio (DESIGN: the batch).
+    encoders: {stream: encoder}, streams among image, video, mouth, audio (data_pipelines.batch).
     fusion: {stream: [b t … d]}, {stream: [b] bool} -> {"fused": [b d], "attention": …}.
     compare: two of the streams, whose comparison (see fusion/comparison.py) is one stream more, `sync`; (): none.
     width: common width d of the tokens that the fusion sees.
