@@ -17,8 +17,6 @@ import pytest
 from experiments import checkpoints
 from experiments.checkpoints import Checkpoints
 
-orbax_drops_coroutines = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 def state(value=1.0):
     return {"params": {"kernel": jnp.full((64, 64), float(value)), "bias": jnp.arange(3.0)}, "step": jnp.int32(7)}
@@ -78,7 +76,6 @@ def flip(raw, bit):
     return raw[: bit // 8] + bytes([raw[bit // 8] ^ 1 << bit % 8]) + raw[bit // 8 + 1 :]
 
 
-@orbax_drops_coroutines
 def test_damage_to_any_file_is_harmless_or_refused_in_one_line(folder):
     refused = set()
     for path in sorted(path for path in (folder / "latest" / "3").rglob("*") if path.is_file()):
@@ -95,7 +92,6 @@ def test_damage_to_any_file_is_harmless_or_refused_in_one_line(folder):
     assert load_damaged(folder) is None
 
 
-@orbax_drops_coroutines
 def test_one_flipped_bit_of_info_is_noticed(folder):
     path = folder / "latest" / "3" / "_CHECKPOINT_METADATA"
     raw = path.read_bytes()
@@ -104,7 +100,6 @@ def test_one_flipped_bit_of_info_is_noticed(folder):
         assert "_CHECKPOINT_METADATA is not what was saved; whether the arrays are whole" in load_damaged(folder)
 
 
-@orbax_drops_coroutines
 def test_an_array_that_is_not_what_was_saved_is_named(folder):
     path = folder / "latest" / "3" / "_CHECKPOINT_METADATA"
     found = json.loads(path.read_text())
@@ -160,7 +155,6 @@ def test_nothing_there(tmp_path):
     saved.close()
 
 
-@orbax_drops_coroutines
 def test_too_little_room_is_told_before_anything_is_written(folder, monkeypatch):
     saved = Checkpoints(folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
@@ -178,7 +172,6 @@ def large():
     return {"kernel": jax.random.normal(jax.random.key(0), (512, 1024))}
 
 
-@orbax_drops_coroutines
 def test_a_write_that_fails_inside_a_save_leaves_the_step_before(folder):
     saved = Checkpoints(folder)
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -194,7 +187,6 @@ def test_a_write_that_fails_inside_a_save_leaves_the_step_before(folder):
     assert load_damaged(folder) is None
 
 
-@orbax_drops_coroutines
 @pytest.mark.parametrize("remains", ["nothing", "a file in its place"])
 def test_a_folder_that_vanished_is_one_line(folder, remains):
     saved = Checkpoints(folder)

@@ -154,7 +154,8 @@ def test_two_signals_while_the_step_compiles_lose_nothing(config, straight, tmp_
 # ------------------------------------------------------------------------------------------------------------ disks
 
 
-def test_a_write_that_fails_in_a_run_leaves_the_steps_before(config, straight, tmp_path, monkeypatch):
+def test_a_write_that_fails_in_a_run_leaves_the_steps_before(config, straight, tmp_path, monkeypatch, capsys):
+    # capsys: stderr is memory, for the limit holds for the file as well into which pytest captures it.
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     before_save(monkeypatch, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**12, usual[1])))
     try:
