@@ -98,8 +98,8 @@ def _coarse_to_fine(
         raise ValueError(f"{name}: expected two batches [b h w] of one shape, found {first.shape} and {second.shape}")
     if levels < 1 or min(first.shape[1:]) < SMALLEST << (levels - 1):
         raise ValueError(
-            f"{name}: expected at least 1 level, and sides of {SMALLEST} pixels or more at the last, found {levels} levels "
-            f"for {first.shape[1:]}: take fewer levels or larger pictures"
+            f"{name}: expected at least 1 level, and sides of {SMALLEST} pixels or more at the last, found {levels} "
+            f"levels for {first.shape[1:]}: take fewer levels or larger pictures"
         )
     pyramid = [jnp.stack([first.astype(jnp.float32), second.astype(jnp.float32)])]
     for _ in range(levels - 1):
