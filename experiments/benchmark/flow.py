@@ -24,7 +24,7 @@ from mmdf_jax.layers import optical_flow
 
 SIZES = (64, 112, 224)  # pixels
 PAIRS = 32
-REACH = (1.0, 3.0)  # pixels: a field's longest vector
+REACH = (2.0, 3.0)  # pixels: a field's longest vector
 NOISE = 2.0  # standard deviation, grey levels
 _CELLS = 4  # a field is interpolated between so many random vectors on each axis
 _MARGIN = 6  # pixels that a warp may look beyond the edge, more than REACH and the kernel
@@ -85,7 +85,7 @@ def pairs(stills: Sequence[np.ndarray], size: int) -> tuple[np.ndarray, np.ndarr
     rng = np.random.default_rng(size)
     whole = [_resize(still, size + 2 * _MARGIN) for still in stills]
     flows = np.stack([_field(size, rng) for _ in stills])
-    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1) + np.float32(_MARGIN)
+    grid = np.stack(np.meshgrid(*[np.arange(size, dtype=np.float32) + _MARGIN] * 2), -1)
     first = [cv2.remap(w, grid + flow, None, cv2.INTER_CUBIC) for w, flow in zip(whole, flows, strict=True)]
     second = [w[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN] for w in whole]
     noisy = (np.stack(pictures) + rng.normal(0, NOISE, flows.shape[:3]) for pictures in (first, second))
