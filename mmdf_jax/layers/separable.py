@@ -17,8 +17,11 @@ def apply(x: Array, rows: np.ndarray, columns: np.ndarray) -> Array:
 
 
 def gaussian(n: int, sigma: float, places: np.ndarray | None = None) -> np.ndarray:
-    """[places n]: a Gaussian around each place, by default each of the n pixels, cut at 3 sigma, rows sum to 1."""
-    away = np.abs((np.arange(n) if places is None else places)[:, None] - np.arange(n)) / sigma
+    """[places n]: a Gaussian around each place, by default each of the n pixels, cut at 3 sigma, rows sum to 1.
+
+    A sigma of 0 changes nothing.
+    """
+    away = np.abs((np.arange(n) if places is None else places)[:, None] - np.arange(n)) / max(sigma, 1e-6)
     weights = np.exp(-0.5 * away**2) * (away <= 3)
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
