@@ -5,13 +5,14 @@
     python -m experiments.benchmark --config=configs/cross_attn.py --json=speed.json
     python -m experiments.benchmark --what=loader --records=DIR
     python -m experiments.benchmark --what=prepare --records=DIR
+    python -m experiments.benchmark --what=flow
 
 Forward is evaluation mode, a step is forward, backward and AdamW. Times are medians over rounds in which all contenders
 take turns; a ratio is ours ÷ theirs in samples/s, with the quartiles of the rounds' ratios, and once more in processor
 time, which a machine shared with other programs disturbs less (on a GPU it says nothing). FLOPs are analytic
 (`mmdf_jax.flops`), memory is what XLA plans for the step. Configs are measured without a reference. The loader and
-`prepare` are described in `benchmark/data.py`. Without --encoder the variants are measured that each encoder's file
-names in BENCHMARK.
+`prepare` are described in `benchmark/data.py`, optical flow in `benchmark/flow.py`. Without --encoder the variants are
+measured that each encoder's file names in BENCHMARK.
 """
 
 import contextlib
@@ -38,7 +39,7 @@ from mmdf_jax.audio import SAMPLE_RATE
 REFERENCES = ("torch", "torch.compile")
 BATCHES = {"image": 8, "audio": 4, "video": 2}
 
-_WHAT = flags.DEFINE_enum("what", "models", ["models", "loader", "prepare"], "What is measured.")
+_WHAT = flags.DEFINE_enum("what", "models", ["models", "loader", "prepare", "flow"], "What is measured.")
 _RECORDS = flags.DEFINE_string(
     "records", "", "Folder of prepared records, for --what=loader and prepare; by default small ones are made."
 )
@@ -47,10 +48,14 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, with arguments after a colon: its whole model instead of encoders.", lock_config=True
 )
 _REFERENCE = flags.DEFINE_list("reference", [], f"What to compare with: {', '.join(REFERENCES)}.")
-_BATCH = flags.DEFINE_integer("batch", 0, "Samples; 0: 8 images, 4 sounds, 2 clips, a config's own.", lower_bound=0)
+_BATCH = flags.DEFINE_integer(
+    "batch", 0, "Samples; 0: 8 images, 4 sounds, 2 clips, 32 pairs, a config's own.", lower_bound=0
+)
 _DTYPE = flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "Of the computation; float32, or a config's own.")
 _REPEATS = flags.DEFINE_integer("repeats", 10, "Rounds.", lower_bound=1)
-_SIZE = flags.DEFINE_integer("size", 224, "Side of an image, pixels.", lower_bound=1)
+_SIZE = flags.DEFINE_integer(
+    "size", 224, "Side of an image, pixels; of flow by default 64, 112 and 224.", lower_bound=1
+)
 _SECONDS = flags.DEFINE_float("seconds", 4.0, "Length of a sound.", lower_bound=0.0)
 _FRAMES = flags.DEFINE_integer("frames", 16, "Frames of a clip.", lower_bound=1)
 _CLIP_SIZE = flags.DEFINE_integer("clip_size", 112, "Side of a clip's frames, pixels.", lower_bound=1)
@@ -65,6 +70,12 @@ def main(argv: list[str]) -> None:
         from experiments import environment
 
         typed = {"command": shlex.join(["python", "-m", "experiments.benchmark", *sys.argv[1:]])}
+        if _WHAT.value == "flow":
+            from experiments.benchmark import flow
+
+            about = {**environment.current(("jax", "jaxlib", "numpy", "opencv-python-headless")), **typed}
+            sizes = (_SIZE.value,) if flags.FLAGS["size"].present else flow.SIZES
+            return flow.report(sizes, _REPEATS.value, _BATCH.value, _JSON.value, about)
         if _WHAT.value != "models":
             from experiments.benchmark import data
 
