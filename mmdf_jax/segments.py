@@ -95,7 +95,7 @@ def checked(segments: ArrayLike, width: int, where: str) -> np.ndarray:
         array = np.zeros(0)
     names = "(start, end, score)" if width == 3 else "(start, end)"
     if array.ndim != 2 or array.shape[1] != width:
-        raise ValueError(f"{where}: expected a list of {names}, found {segments!r}")
+        raise ValueError(f"{where}: expected a list of {names}, found {' '.join(str(segments).split())[:80]}")
     wrong = ~np.isfinite(array).all(1) | (array[:, 1] < array[:, 0])
     if wrong.any():
         found = tuple(array[np.argmax(wrong)].tolist())
