@@ -8,7 +8,14 @@ from experiments.figures import confusion, precision_recall, span_length, style
 from mmdf_jax.metrics import localisation, types
 
 TRUTHS = [[(0.0, 0.3)], [(1.0, 2.0), (3.0, 3.3)], [], [(0.5, 1.5)], [(0, 4)], [(0, 0.4)]]
-PROPOSALS = [[(0.0, 0.3, 0.9)], [(1.0, 1.8, 0.8)], [(0, 1, 0.7)], [(0.5, 1.5, 0.6)], [], [(0, 0.4, 0.5)]]
+PROPOSALS = [
+    [(0.0, 0.3, 0.9)],
+    [(1.0, 1.8, 0.8)],
+    [(0, 1, 0.7)],
+    [(0.5, 1.5, 0.6)],
+    [],
+    [(0, 0.4, 0.6), (5, 6, 0.6)],
+]  # two tie
 PEOPLE = ["a", "a", "b", "b", "c", "c"]
 
 

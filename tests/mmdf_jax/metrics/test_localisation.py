@@ -165,6 +165,15 @@ def test_no_order_matters_where_scores_tie(seed):
         np.testing.assert_allclose(list(average_recall(*shuffled, (1, 2, 5)).values()), list(recall.values()))
 
 
+def test_tied_scores_by_hand():
+    # One of two spans at precision 1, then a hit and two false alarms together at precision 2 / 4.
+    found = [[(0, 1, 0.9)], [(5, 6, 0.5), (0, 1, 0.5), (7, 8, 0.5)]]
+    assert average_precision(found, [[(0, 1)], [(0, 1)]]) == 0.5 * 1 + 0.5 * 0.5
+    # The first fits both spans, better the one that is all that the second fits: the first in time goes first.
+    truths, tied = [[(0, 10), (0, 8)]], [(0, 9.9, 0.5), (0, 10, 0.5)]
+    assert average_precision([tied], truths, 0.805) == average_precision([tied[::-1]], truths, 0.805) == 0.25
+
+
 def test_spans_without_length_find_nothing_and_are_nothing_to_find():
     truths = [[(1.0, 2.0)]]
     assert average_precision([[(1.5, 1.5, 0.9), (1.0, 2.0, 0.8)]], truths) == 0.5
