@@ -227,6 +227,11 @@ def pooled_frame_auc(of: Steps, weights: ArrayLike | None = None) -> float:
     return float((fakes[of.above] + fakes[of.reached]) @ reals / (2 * pairs)) if pairs else float("nan")
 
 
+def clip_frame_aucs(of: Steps) -> np.ndarray:
+    """[n] the AUC over the steps within each clip; nan where a clip lacks a class."""
+    return of.within
+
+
 def mean_frame_auc(of: Steps, weights: ArrayLike | None = None) -> float:
     """The mean over clips with fake and real steps of the AUC within each; nan without such a clip.
 

@@ -258,7 +258,7 @@ def test_frame_auc_by_hand():
     scores = [[0.9, 0.8, 0.1, np.nan], [0.2, 0.3, 0.2], [0.5, 0.5]]
     steps = localisation.steps(scores, truths)
     # clip 0: fakes .9 .8, real .1; clip 1: fakes .3 .2, real .2; clip 2 has no fake
-    np.testing.assert_allclose(steps.within, [1, 0.75, np.nan])
+    np.testing.assert_allclose(localisation.clip_frame_aucs(steps), [1, 0.75, np.nan])
     assert localisation.mean_frame_auc(steps) == 0.875
     assert localisation.mean_frame_auc(steps, [1, 3, 5]) == (1 + 3 * 0.75) / 4
     labels, flat = [1, 1, 0, 0, 1, 1, 0, 0], [0.9, 0.8, 0.1, 0.2, 0.3, 0.2, 0.5, 0.5]
