@@ -43,12 +43,24 @@ def random_batch(config):
     return batch
 
 
+def filled(variables, rng):
+    """Variables of these shapes as initializers leave them, more or less: theirs take as long to compile as a step."""
+
+    def fill(path, leaf):
+        if leaf.ndim > 1:
+            return (rng.standard_normal(leaf.shape) / np.sqrt(leaf.size / leaf.shape[-1])).astype(leaf.dtype)
+        return np.full(leaf.shape, path[-1].key in ("scale", "var"), leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(fill, variables)
+
+
 def take_steps(config, count):
     """The losses of `count` training steps on one random batch."""
     model, task = model_from_config.make_model(config), model_from_config.make_task(config)
     batch = random_batch(config)
-    variables = model_from_config.init_state(
-        functools.partial(model_from_config.init, model, config), jax.random.key(0), None
+    variables = filled(
+        jax.eval_shape(functools.partial(model_from_config.init, model, config), jax.random.key(0)),
+        np.random.default_rng(1),
     )
     settings = {**config["optimizer"], "learning_rate": 1e-3, "warmup_steps": 0}
     rates = model_from_config.learning_rates(config, model, variables["params"])
@@ -120,9 +132,9 @@ def test_fusions_are_compared_at_equal_parameters(size):
         assert count("early_fusion", f",fusion={fusion}") == pytest.approx(attention, rel=0.01)
 
 
-@pytest.mark.parametrize(("name", "arg"), [case for case in CASES if case[1]])
-def test_a_shallow_one_of_full_width_takes_a_step(name, arg):
-    config = get(name, f"{arg},size=base")
+@pytest.mark.parametrize("name", ["audio", "image", "video"])
+def test_a_shallow_one_of_full_width_takes_a_step(name):
+    config = get(name, "size=base")
     for stream, spec in config["model"]["encoders"].items():
         spec |= getattr(importlib.import_module(spec["name"]), "SHALLOW", {})
         size = {"audio": {}, "image": {"frames": 1, "size": 64}, "video": {"fps": 2.5, "size": 64}}[stream]

@@ -219,13 +219,10 @@ def test_a_reader_that_goes_away_does_not_end_the_run(cache, reference, tmp_path
     assert reproducible(workdir) == reproducible(reference[0])
 
 
-def test_eight_devices_reach_the_same_losses(cache, reference, tmp_path):
+def test_four_devices_reach_the_same_losses(cache, reference, tmp_path):
     workdir = tmp_path / "devices"
-    # Micro-batches of 8 rows cannot be split in two and over eight devices.
-    finish(start(cache, workdir, "--config.train.accumulate=1", devices=8, quick=True))
-    alone = tmp_path / "alone"
-    finish(start(cache, alone, "--config.train.accumulate=1", quick=True))
-    np.testing.assert_allclose(losses(workdir), losses(alone), rtol=2e-4)
+    finish(start(cache, workdir, devices=4, quick=True))
+    np.testing.assert_allclose(losses(workdir), losses(reference[0]), rtol=2e-4)
 
 
 def test_two_processes_reach_the_same_losses(cache, reference, tmp_path):
