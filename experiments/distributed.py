@@ -116,4 +116,4 @@ def barrier(name: str) -> None:
 
 def put_key(key: jax.Array, mesh: Mesh) -> jax.Array:
     """A random key on every device."""
-    return jax.random.wrap_key_data(put_replicated(jax.random.key_data(key), mesh))
+    return jax.random.wrap_key_data(put_replicated(jax.random.key_data(key), mesh), impl=jax.random.key_impl(key))

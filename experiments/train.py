@@ -56,7 +56,8 @@ def train(
     options, steps = config["train"], config["train"]["steps"]
     model, task = model_from_config.make_model(config, allow), model_from_config.make_task(config, allow)
     init = functools.partial(model_from_config.init, model, config)
-    init_key, train_key = jax.random.split(jax.random.key(config["seed"]))
+    init_key = jax.random.key(config["seed"])
+    train_key = jax.random.key(config["seed"], impl="rbg")  # dropout by threefry takes as long to compile as the model
     abstract = jax.eval_shape(init, init_key)
     rates = model_from_config.learning_rates(config, model, abstract["params"])
     optimizer, learning_rate = optim.make(config["optimizer"], abstract["params"], steps, rates)
