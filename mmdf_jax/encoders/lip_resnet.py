@@ -109,6 +109,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "tiny": dict(width=24, stage_sizes=(1, 1), stem_kernel=(5, 5, 5), strides=((1, 2, 2), (1, 2, 2)), features=96),
     "resnet18": dict(),
     "resnet18_temporal": dict(temporal=(5, 5, 5)),
+    # Of three channels that are near 0 where nothing happens, such as flow and warp error: 2-D, then over time.
+    "motion_tiny": dict(
+        width=16,
+        stage_sizes=(1, 1),
+        stem_kernel=(1, 3, 3),
+        strides=((1, 2, 2), (1, 2, 2)),
+        temporal=(3, 3, 3),
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+    ),
+    "motion_resnet18": dict(stem_kernel=(1, 7, 7), temporal=(3, 3, 3), mean=(0.0,) * 3, std=(1.0,) * 3),
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 6, 32, 32, 1), jnp.uint8)

@@ -111,7 +111,7 @@ def test_streams_of_neighbours_are_unrelated():
         ([8, 9], "method", 0, "found no real one"),
         ([8, 9], "real", 0, "balance=real: expected real clips, found none among 2 records"),
         ([], "none", 0, "no record to train on"),
-        ([0], "all", 0, "data.balance: expected one of none, label, method, real, found 'all'"),
+        ([0], "all", 0, "data.balance: expected one of none, label, method, real, video_label, found 'all'"),
         ([0], "none", -1, "seed: expected an integer from 0"),
     ],
 )

@@ -81,7 +81,7 @@ def test_what_is_measured_by_default_is_there():
 
     standard = benchmark._standard()
     assert ("resnet3d", "r2plus1d_18") in standard
-    assert set(benchmark._known()) - {name for name, _ in standard} == {"lip_resnet"}  # torchvision has none
+    assert set(benchmark._known()) - {name for name, _ in standard} == {"ftcn", "lip_resnet"}  # torchvision has none
     assert all(benchmark._encoder(f"{name}:{variant}") == (name, variant) for name, variant in standard)
 
 
