@@ -51,8 +51,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 "variant": "motion_tiny" if tiny else "motion_resnet18",
             },
             "differences": {
-                "name": "mmdf_jax.encoders.temporal_difference",
-                "variant": "tiny_differences" if tiny else "resnet18_differences",
+                "name": "mmdf_jax.encoders.lip_resnet",
+                "variant": "differences_tiny" if tiny else "differences_resnet18",
             },
             "ftcn": {"name": "mmdf_jax.encoders.ftcn", "variant": "tiny" if tiny else "resnet50"},
         }

@@ -1,5 +1,7 @@
 """The model that judges every step: what its branches see, what they may not see, and its heads."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,38 +87,39 @@ def test_one_branch_alone_has_the_parameters_of_no_other(branches, batch):
     assert owned == set(branches) - {"statistics"}
 
 
+@functools.partial(jax.jit, static_argnums=1)
+def looks(film, flow_size=0):
+    """What each branch sees of a film that is valid throughout, and the statistics of it."""
+    seen = Seen(film, jnp.ones(film.shape[:2], bool), flow_size)
+    own = {"flow field": seen.flow, "small": seen.small, "grey": seen.grey, "statistics": seen.statistics()}
+    return {name: look(seen) for name, look in INPUTS.items()} | own
+
+
 def test_of_a_still_the_branches_see_nothing(batch):
-    valid = np.ones((2, 10), bool)
-    seen = Seen(jnp.asarray(still(batch)), valid)
-    assert not np.any(seen.motion()) and not np.any(seen.differences())
-    moving = Seen(jnp.asarray(batch["video"]), valid)
-    assert {name: look(moving).shape for name, look in INPUTS.items()} == {
-        "flow": (2, 10, 16, 16, 3),
-        "differences": (2, 10, 16, 16, 2),
-        "changes": (2, 10, 16, 16, 3),
-        "ftcn": (2, 10, 16, 16, 3),
-        "frames": (2, 10, 16, 16, 3),
-    }
-    halved = Seen(jnp.asarray(batch["video"]), valid, flow_size=8)
-    assert halved.flow.shape == (2, 9, 8, 8, 2)
-    np.testing.assert_allclose(halved.small, 255 * moving.grey.reshape(2, 10, 8, 2, 8, 2).mean((3, 5)), rtol=1e-4)
+    moving, seen = looks(batch["video"], 8), looks(still(batch), 8)
+    assert not np.any(seen["flow"]) and not np.any(seen["differences"])
+    assert np.any(moving["flow"]) and np.any(moving["differences"])
+    shapes = {"flow": (8, 8, 3), "differences": (16, 16, 2), "changes": (16, 16, 3)}
+    shapes |= dict.fromkeys(("ftcn", "frames"), (16, 16, 3))
+    assert {name: moving[name].shape[2:] for name in INPUTS} == shapes
+    assert moving["flow field"].shape == (2, 9, 8, 8, 2)
+    np.testing.assert_allclose(moving["small"], 255 * moving["grey"].reshape(2, 10, 8, 2, 8, 2).mean((3, 5)), rtol=1e-4)
 
 
 def test_a_gain_of_every_frame_changes_no_difference():
     rng = np.random.default_rng(1)
-    film = rng.random((1, 6, 16, 16, 3), np.float32) / 2
-    valid = np.ones((1, 6), bool)
-    gains = rng.uniform(0.5, 2, (1, 6, 1, 1, 1)).astype(np.float32)
-    before, after = (Seen(jnp.asarray(x), valid).differences() for x in (film, film * gains))
+    film = rng.random((2, 10, 16, 16, 3), np.float32) / 2
+    gains = rng.uniform(0.5, 2, (2, 10, 1, 1, 1)).astype(np.float32)
+    before, after = (looks(x, 8)["differences"] for x in (film, film * gains))
     np.testing.assert_allclose(after, before, atol=1e-3)
 
 
 def test_flow_passes_a_gradient_only_if_told_to():
-    film = jnp.asarray(np.random.default_rng(0).random((1, 3, 16, 16, 1), np.float32))
-    valid = np.ones((1, 3), bool)
+    film = np.random.default_rng(0).random((1, 2, 8, 8, 1), np.float32)
+    valid = np.ones((1, 2), bool)
 
     def gradient(told):
-        return jax.grad(lambda x: (Seen(x, valid, 0, told).motion() ** 2).sum())(film)
+        return jax.jit(jax.grad(lambda x: (Seen(x, valid, 0, told).motion() ** 2).sum()))(film)
 
     assert not np.any(gradient(False)) and np.isfinite(gradient(True)).all() and np.any(gradient(True))
 
@@ -139,8 +142,7 @@ def test_the_baseline_shares_no_parameter_with_the_detector(fitted, batch):
 
     def gradients(output):
         def loss(params):
-            out, _ = model.apply({**variables, "params": params}, batch, train=True, mutable=["batch_stats"],
-                                 rngs={"dropout": jax.random.key(0)})  # fmt: skip
+            out = model.apply({**variables, "params": params}, batch)
             return (out["baseline_logits"]["statistics"] if output == "baseline" else out["logits"]).sum()
 
         found = jax.jit(jax.grad(loss))(variables["params"])
@@ -162,13 +164,12 @@ def test_a_branch_without_an_encoder_is_named(batch):
 def test_statistics_say_what_they_are_called():
     rng = np.random.default_rng(0)
     base = np.repeat(rng.random((1, 1, 32, 32), np.float32) * 0.2 + 0.4, 12, 1)
-    valid = np.ones((1, 12), bool)
     y, x = (np.mgrid[:32, :32] + 0.5) / 32
     inner = np.float32(np.hypot((y - 0.5) / 0.3, (x - 0.5) / 0.24) <= 1)
 
     def of(grey):
-        seen = Seen(jnp.asarray(grey)[..., None], valid)
-        return dict(zip(temporal_statistics.NAMES, np.asarray(seen.statistics())[0].tolist(), strict=True))
+        found = np.asarray(looks(grey[..., None], 16)["statistics"])[0]
+        return dict(zip(temporal_statistics.NAMES, found.tolist(), strict=True))
 
     steady = of(base)
     whole = of(base * (1 + rng.normal(0, 0.02, (1, 12, 1, 1))).astype(np.float32))
