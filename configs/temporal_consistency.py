@@ -17,6 +17,8 @@ What each part brings, one line each:
     --config.model.branches="('differences',)"     first and second differences alone
     --config.model.branches="('statistics',)"      twelve statistics alone, through two layers
     --config.model.branches="('ftcn',)"            frames through a network without spatial kernels, and a transformer
+    --config.model.encoders.differences.name=mmdf_jax.encoders.temporal_difference
+    --config.model.encoders.differences.variant=tiny_differences      (both) the temporal difference network reads them
     --config.task.frame_weight=0                   windows are labelled, frames are not
     --config.task.branch_weight=0                  branches have no loss of their own
     --config.optimizer.alternate.spatial=1 --config.optimizer.alternate.temporal=20      AltFreezing
@@ -40,7 +42,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.data.streams = ConfigDict({"video": {"fps": 25.0, "size": 64 if tiny else 112}})
     config.data.targets = ConfigDict({"frame_labels": {"feather": 0.12}})
     config.data.balance = "video_label"
-    config.data.batch_size = 16 if tiny else 64
+    config.data.batch_size = 12 if tiny else 64
+    config.train.steps = 240 if tiny else 20_000
 
     config.model = ConfigDict()
     config.model.name = "mmdf_jax.models.temporal_consistency"
@@ -79,6 +82,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "branch_weight": 0.5,
         }
     )
+    if not tiny:
+        config.optimizer.learning_rate = 5e-4  # from scratch
     config.optimizer.alternate = ConfigDict({"spatial": 0, "temporal": 0})
     # The test split is scored once more under each: {name: transforms of every window}.
     config.evaluate.conditions = ConfigDict(

@@ -13,8 +13,9 @@ from experiments.figures import frame_scores
 from experiments.report import terminal
 from experiments.report.terminal import with_interval
 from experiments.score_table import ScoreRow, Table
+from mmdf_jax.segments import frame_labels
 from mmdf_jax.stats.bootstrap import Interval, interval
-from mmdf_jax.tasks.temporal import frame_auc, step_labels, timeline
+from mmdf_jax.tasks.temporal import frame_auc, timeline
 
 BRANCH, BASELINE = "branch_", "baseline_"
 RIVAL_COLUMNS = ("Score", "Clips", *comparison.AUC, *comparison.DIFFERENCE)
@@ -187,7 +188,7 @@ def _shown(judged: Sequence[ScoreRow]) -> list[frame_scores.Shown]:
         spans, scores = timeline(row)
         if not np.isfinite(scores).any():
             continue
-        if spans and step_labels(spans, len(scores)).any():
+        if spans and frame_labels(spans, len(scores)).any():
             partial.setdefault(classification.method_of(row), row)
         elif not spans:
             (whole if row.label == 1 else real).append(row)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmdf_jax import losses
-from mmdf_jax.metrics import classification
+from mmdf_jax.metrics import localisation
 from mmdf_jax.tasks.detection import Task as Detection
 from mmdf_jax.typing import Array, Batch, Outputs, Reduction, Row
 
@@ -105,11 +105,7 @@ class Task:
 def frame_auc(row: Row) -> float:
     """How well a clip's `frame_scores` tell its fake steps from the others, by steps' middles: NaN without both."""
     spans, scores = timeline(row)
-    if not len(scores) or not spans:
-        return math.nan
-    labels = step_labels(spans, len(scores))
-    known = np.isfinite(scores)
-    return classification.auc(labels[known], scores[known])
+    return float(localisation.steps([scores], [spans]).within[0])
 
 
 def timeline(row: Row) -> tuple[list[tuple[float, float]], np.ndarray]:
@@ -117,9 +113,3 @@ def timeline(row: Row) -> tuple[list[tuple[float, float]], np.ndarray]:
     spans = [tuple(map(float, span)) for span in json.loads(str(row.extra.get("video_spans") or "[]"))]
     scores = np.array(json.loads(str(row.extra.get("frame_scores") or "[]")), float)
     return spans, scores
-
-
-def step_labels(spans: Sequence[tuple[float, float]], steps: int) -> np.ndarray:
-    """1 for each step of 40 ms whose middle lies in a span, else 0: [steps] int."""
-    times = (np.arange(steps) + 0.5) / FPS
-    return np.any([(begin <= times) & (times < end) for begin, end in spans], axis=0).astype(int)
