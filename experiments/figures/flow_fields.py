@@ -22,9 +22,9 @@ class Shown:
 
 
 def draw(clips: Sequence[Shown], *, title: str) -> Figure:
-    """One column for each clip: above the frame with its arrows, below how fast each pixel moves, on one scale."""
+    """One column for each clip: above the frame with its arrows (orange: a fake), below each pixel's speed, on one scale."""
     with style.look():
-        figure = style.new_figure(0.6 + 1.75 * max(len(clips), 2), 4.4)
+        figure = style.new_figure(0.6 + 1.75 * max(len(clips), 2), 4.0)
         panels = figure.subplots(2, len(clips), squeeze=False)
         # In percent of the picture's width, so that the size at which flow is computed does not matter.
         speeds = [100 * np.hypot(*np.moveaxis(clip.flow, -1, 0)) / clip.flow.shape[1] for clip in clips]

@@ -25,7 +25,7 @@ class Shown:
 
 
 def draw(clips: Sequence[Shown], *, title: str, rows: Mapping[str, float] = ROWS) -> Figure:
-    """One row for each clip, one column for each slice: x to the right, time downwards, fake time marked beside it."""
+    """One row for each clip, one column for each slice: x to the right, time downwards, fake time marked at the left."""
     with style.look():
         figure = style.new_figure(0.4 + 3.1 * len(rows), 0.8 + 1.5 * len(clips))
         panels = figure.subplots(len(clips), len(rows), squeeze=False)
@@ -40,10 +40,11 @@ def draw(clips: Sequence[Shown], *, title: str, rows: Mapping[str, float] = ROWS
                 for begin, stop in clip.spans or ([(clip.start, end)] if clip.label == 1 else []):
                     inside = max(begin, clip.start), min(stop, end)
                     if inside[0] < inside[1]:
-                        axes.plot([-0.03, -0.03], inside, color=style.FAKE, linewidth=4, clip_on=False)
+                        axes.plot([0.012, 0.012], inside, color=style.FAKE, linewidth=4, solid_capstyle="butt")
                 axes.set(xticks=(), xlim=(0, 1), ylim=(end, clip.start))
                 axes.grid(False)
                 axes.set_title(f"{name} · {style.shorten(clip.name, 32)}", fontsize=8)
             line[0].set_ylabel("time, s")
+        panels[-1, 0].set_xlabel("across the picture (orange at the left: truly fake)")
         figure.suptitle(title, x=0.02, ha="left", fontweight="bold", fontsize=10)
         return figure
