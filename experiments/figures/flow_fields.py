@@ -22,7 +22,7 @@ class Shown:
 
 
 def draw(clips: Sequence[Shown], *, title: str) -> Figure:
-    """One column for each clip: above the frame with its arrows (orange: a fake), below each pixel's speed, on one scale."""
+    """One column for each clip: above the frame with arrows (orange: a fake), below the speeds, on one scale."""
     with style.look():
         figure = style.new_figure(0.6 + 1.75 * max(len(clips), 2), 4.0)
         panels = figure.subplots(2, len(clips), squeeze=False)

@@ -25,7 +25,7 @@ class Shown:
 
 
 def draw(clips: Sequence[Shown], *, title: str, rows: Mapping[str, float] = ROWS) -> Figure:
-    """One row for each clip, one column for each slice: x to the right, time downwards, fake time marked at the left."""
+    """One row for each clip, one column for each slice: time runs downwards, fake time is marked at the left."""
     with style.look():
         figure = style.new_figure(0.4 + 3.1 * len(rows), 0.8 + 1.5 * len(clips))
         panels = figure.subplots(len(clips), len(rows), squeeze=False)

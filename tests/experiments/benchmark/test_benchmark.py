@@ -90,6 +90,7 @@ def test_an_encoder_that_counts_nothing_has_no_flops(monkeypatch):
     detector = build({"name": "mmdf_jax.models.unimodal", "encoders": {"image": model}})
     shapes = {"image": (2, 64, 64, 3)}
     assert programs.encoder_macs(detector, shapes).forward > 0
+    assert programs.encoder_macs(detector, {"video": (2, 64, 64, 3)}) is None
     monkeypatch.delattr("mmdf_jax.encoders.clip.macs")
     assert programs.encoder_macs(detector, shapes) is None
 
