@@ -44,6 +44,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.data.balance = "video_label"
     config.data.batch_size = 12 if tiny else 64
     config.train.steps = 240 if tiny else 20_000
+    config.train.eval_steps = config.train.checkpoint_steps = 80 if tiny else 1_000
 
     config.model = ConfigDict()
     config.model.name = "mmdf_jax.models.temporal_consistency"
