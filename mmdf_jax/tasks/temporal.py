@@ -15,6 +15,7 @@ from mmdf_jax.metrics import localisation
 from mmdf_jax.tasks.detection import Task as Detection
 from mmdf_jax.typing import Array, Batch, Outputs, Reduction, Row
 
+_BASELINE_WEIGHT = 0.01
 FPS = 25  # of the frame labels and of the steps that are judged
 
 
@@ -66,11 +67,12 @@ class Task:
         own = window_losses(outputs["branch_logits"])
         if own:
             total = total + self.branch_weight * sum(own.values()) / len(own)
-        # Baselines share no parameter with the detector, so that neither learns from the other.
+        # Baselines share no parameter with the detector, and weigh so little that they take no part of the gradient's
+        # norm, which is clipped. Adam moves them all the same: it does not mind how large a loss is.
         rivals = window_losses(outputs["baseline_logits"])
         named = {f"loss_{name}": value for name, value in own.items()}
         named |= {f"loss_baseline_{name}": value for name, value in rivals.items()}
-        return total + sum(rivals.values()), {**metrics, **named}
+        return total + _BASELINE_WEIGHT * sum(rivals.values()), {**metrics, **named}
 
     def outputs(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
         """The detection task's, and, NaN where there is no video, of P(fake):
