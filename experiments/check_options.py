@@ -51,6 +51,8 @@ RANGES: dict[str, Range] = {
     "optimizer.weight_decay": _number(0),
     "optimizer.warmup_steps": _whole(0),
     "optimizer.clip": _number(0),
+    "optimizer.alternate.spatial": _whole(0),
+    "optimizer.alternate.temporal": _whole(0),
     "finetune.blocks": _whole(0),
     "finetune.layer_decay": _number(0, above=True),
     "finetune.rank": _whole(1),

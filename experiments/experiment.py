@@ -126,28 +126,36 @@ def _train(
 
 def _report(config: Mapping[str, Any], workdir: pathlib.Path, produced: Produced, allow: Sequence[str]) -> None:
     """Writes what follows from the score tables, and prints the report."""
+    evaluator, samples = model_from_config.make_evaluator(config, allow), config["evaluate"]["bootstrap"]
+    val, test = (score_table.read(workdir / "scores" / f"{split}.csv") for split in ("val", "test"))
+    tables = {name: workdir / "scores" / f"test-{name}.csv" for name in _conditions(config)}
+    compares = bool(tables) and hasattr(evaluator, "conditions")
+    under = {name: score_table.read(table) for name, table in tables.items()}
     report = write.write(
         workdir,
-        model_from_config.make_evaluator(config, allow),
-        *(score_table.read(workdir / "scores" / f"{split}.csv") for split in ("val", "test")),
+        evaluator,
+        val,
+        test,
         produced.run,
-        samples=config["evaluate"]["bootstrap"],
+        samples=samples,
         title=workdir.name,
         log=metrics_log.read(workdir / "metrics.jsonl"),
         best_step=produced.best_step,
         figures=produced.figures,
         others=[*produced.others, workdir / "scores"],
+        compared={"conditions": evaluator.conditions(test, under, samples=samples)} if compares else {},
     )
     log.info(report)
-    for name in _conditions(config):
-        table = workdir / "scores" / f"test-{name}.csv"
+    for name, table in tables.items():
+        if compares:  # all of them stand in one table
+            break
         report = write.write(
             workdir / "evaluations" / name,
-            model_from_config.make_evaluator(config, allow),
-            score_table.read(workdir / "scores" / "val.csv"),
-            score_table.read(table),
+            evaluator,
+            val,
+            under[name],
             {key: produced.run[key] for key in ("model", "modality")},
-            samples=config["evaluate"]["bootstrap"],
+            samples=samples,
             scored=f"test split, {name}",
             title=f"{workdir.name}, {name}",
             others=[table],
@@ -156,7 +164,10 @@ def _report(config: Mapping[str, Any], workdir: pathlib.Path, produced: Produced
 
 
 def _conditions(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """{name: transforms} under which the test split is scored once more; a config may have none."""
+    """{name: transforms} under which the test split is scored once more; a config may have none.
+
+    An evaluator with a method `conditions` compares them in one table; for any other each is a report of its own.
+    """
     return config["evaluate"].get("conditions", {})
 
 

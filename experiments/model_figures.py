@@ -1,4 +1,4 @@
-"""The figures that need the model, not score tables alone: attention, attention in the fake spans, similarity."""
+"""The figures that need the model, not score tables alone: attention, attention in the fake spans, similarity, flow."""
 
 import contextlib
 import functools
@@ -15,7 +15,7 @@ from data_pipelines.prepare.records import Selection
 from data_pipelines.source import Source
 from experiments import model_from_config
 from experiments.best_model import BestModel
-from experiments.figures import attention, attention_spans, similarity
+from experiments.figures import attention, attention_spans, flow_fields, similarity, space_time
 from experiments.score_table import ScoreRow
 
 EXAMPLES = 6  # clips in the figure of attention
@@ -26,7 +26,8 @@ def draw(run: BestModel, records: Source, scores: Sequence[ScoreRow], name: str)
 
     `attention` gives the figures `attention`, over the first real clips and one of each manipulation method, and
     `attention_spans`, over all partial fakes; `similarity` one of a real clip, one whose streams disagree, and one in
-    part of which they do (mmdf_jax.typing.Model). Runs on this process's first device alone.
+    part of which they do; `flow` gives `flow_fields` and `space_time`, of a real clip and of each method whose picture
+    is fake (mmdf_jax.typing.Model). Runs on this process's first device alone.
     """
     usable = [row for row, score in enumerate(scores) if score.ok]
     drawn = {}
@@ -39,6 +40,8 @@ def draw(run: BestModel, records: Source, scores: Sequence[ScoreRow], name: str)
             )
     if (forward := _forward(run, "similarity")) and (rows := _in_step_and_out(scores, usable)):
         drawn["similarity"] = _similarity(run, records, scores, rows, forward, name)
+    if (forward := _forward(run, "flow")) and (rows := _fake_pictures(scores, usable)):
+        drawn |= _motion(run, records, scores, rows, forward, name)
     return drawn
 
 
@@ -146,3 +149,31 @@ def _similarity(
     ]
     streams = tuple(run.config["model"].get("pair", ("mouth", "audio")))
     return similarity.draw(clips, streams=streams, title=f"{name}: which times of the two streams match")
+
+
+def _fake_pictures(scores: Sequence[ScoreRow], usable: Sequence[int]) -> list[int]:
+    """The first real clip, and the first of each method whose picture is fake throughout, or else in spans."""
+    fakes = [row for row in usable if scores[row].video_label == 1]
+    fakes.sort(key=lambda row: scores[row].extra.get("partial") == 1)
+    first_of = {scores[row].method: row for row in reversed(fakes)}
+    real = [row for row in usable if scores[row].label == 0]
+    return [*real[:1], *(first_of[method] for method in sorted(first_of))][:EXAMPLES]
+
+
+def _motion(
+    run: BestModel, records: Source, scores: Sequence[ScoreRow], rows: Sequence[int], forward: Callable, name: str
+) -> dict[str, Figure]:
+    batch = _middle_windows(run, records, rows)
+    flows = forward(batch)
+    middle = flows.shape[1] // 2
+    fields, slices = [], []
+    for i, row in enumerate(rows):
+        frames, label = batch["video"][i], max(scores[row].video_label, 0)
+        fields.append(flow_fields.Shown(scores[row].method, frames[middle], flows[i, middle], label))
+        clip = f"{scores[row].method} · {scores[row].identity}"
+        spans = [tuple(span) for span in records.index[row].clip.video_segments]
+        slices.append(space_time.Shown(clip, frames, float(batch["window_start"][i]), spans, label))
+    return {
+        "flow_fields": flow_fields.draw(fields, title=f"{name}: optical flow between two frames"),
+        "space_time": space_time.draw(slices, title=f"{name}: rows of the picture over time"),
+    }

@@ -33,6 +33,19 @@ def binary_cross_entropy(
     return (masked_mean(losses, fake) + masked_mean(losses, real)) / classes
 
 
+def soft_cross_entropy(logits: Array, targets: Array, mask: Array) -> Array:
+    """Mean sigmoid cross-entropy in nats against targets in [0, 1], where mask; fake and real weigh the same.
+
+    All [b t]. It is the mean of two means: of the loss of calling it fake, each step weighed by its target, and of
+    calling it real, by what is left of 1; the one alone where the other has no weight.
+    """
+    logits, targets = logits.astype(jnp.float32), jnp.clip(targets.astype(jnp.float32), 0, 1)
+    fake, real = targets * mask, (1 - targets) * mask
+    sums = [(fake, jax.nn.softplus(-logits)), (real, jax.nn.softplus(logits))]
+    means = sum((weight * loss).sum() / jnp.maximum(weight.sum(), 1e-6) for weight, loss in sums)
+    return means / jnp.maximum((fake.sum() > 0).astype(jnp.float32) + (real.sum() > 0), 1)
+
+
 def time_matching(x: Array, y: Array, valid: Array, rows: Array, scale: Array | float) -> Array:
     """Multi-way matching inside the clip: every step of x must find its own among all steps of y, and the reverse.
 

@@ -101,6 +101,54 @@ def norm(tree: Any) -> Array:
     return optax.tree.norm(pack(tree))
 
 
+def kinds_of_kernels(params: Any) -> Any:
+    """A tree like `params`: "spatial", "temporal" or "both" for each leaf.
+
+    Kernels [kt kh kw c d] of one frame and several pixels are spatial, of several frames and one pixel temporal. All
+    else belongs to both: 3-D kernels that are neither, kernels of one position, biases, norms, dense layers.
+    """
+
+    def kind(leaf: Any) -> str:
+        if len(leaf.shape) != 5:
+            return "both"
+        frames, beside = leaf.shape[0] > 1, max(leaf.shape[1:3]) > 1
+        return "both" if frames == beside else "temporal" if frames else "spatial"
+
+    return jax.tree.map(kind, params)
+
+
+def alternated(
+    optimizer: optax.GradientTransformation, kinds: Any, *, spatial: int, temporal: int
+) -> optax.GradientTransformation:
+    """Trains the spatial leaves for `spatial` steps, then the temporal ones for `temporal`, in turn; all others always.
+
+    AltFreezing (Wang et al., CVPR 2023), which has 1 and 20. kinds: as `kinds_of_kernels`. A leaf at rest moves not at
+    all, its gradient counts in no norm and enters the moments as 0. One program does it: the step chooses by number.
+
+    Raises:
+      ValueError: a count below 1, or one of the two kinds has no leaf.
+    """
+    if min(spatial, temporal) < 1:
+        raise ValueError(f"config.optimizer.alternate: expected 1 step or more of each, found {spatial} and {temporal}")
+    found = set(jax.tree.leaves(kinds))
+    if missing := {"spatial", "temporal"} - found:
+        raise ValueError(f"config.optimizer.alternate: the model has no {sorted(missing)[0]} kernel to alternate with")
+
+    def rest(tree: Any, step: Array) -> Any:
+        on = {"spatial": step % (spatial + temporal) < spatial}
+        on["temporal"] = ~on["spatial"]
+        return jax.tree.map(lambda kind, x: jnp.where(on[kind], x, 0) if kind in on else x, kinds, tree)
+
+    def init(params: Any) -> Any:
+        return {"step": jnp.zeros((), jnp.int32), "inner": optimizer.init(params)}
+
+    def update(gradients: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        updates, inner = optimizer.update(rest(gradients, state["step"]), state["inner"], params)
+        return rest(updates, state["step"]), {"step": state["step"] + 1, "inner": inner}
+
+    return optax.GradientTransformation(init, update)
+
+
 def make(
     config: Mapping[str, Any], params: Any, steps: int, rates: Any = None
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
@@ -109,7 +157,8 @@ def make(
     config: `name`, a function of optax that takes `learning_rate` (default adamw); `options`, its further arguments;
       `learning_rate`; `weight_decay`, for optimizers that have one, on matrices and kernels only (not on biases, norms
       or embeddings of rank 1); `warmup_steps`; `clip`, the global gradient norm (0: off); `rules`, see `multipliers`;
-      `packed`, see there (else the state is a tree like the parameters).
+      `packed`, see there (else the state is a tree like the parameters); `alternate`, with counts of `spatial` and
+      `temporal` steps, see `alternated` (both 0, or without it: off).
     rates: multipliers like `params`, if they are to be others than the rules'.
     Frozen parameters neither count in the norm nor take optimizer memory.
     Returns the transformation and the schedule of the base rate by step.
@@ -128,10 +177,10 @@ def make(
     rates = multipliers(params, config.get("rules", ())) if rates is None else rates
     scaled = optax.stateless(lambda updates, _: jax.tree.map(_times, rates, updates))
     labels = jax.tree.map(lambda scale: "trained" if scale else "frozen", rates)
-    return (
-        optax.chain(optax.partition({"trained": optimizer, "frozen": optax.set_to_zero()}, labels), scaled),
-        rate,
-    )
+    made = optax.chain(optax.partition({"trained": optimizer, "frozen": optax.set_to_zero()}, labels), scaled)
+    if any((alternate := config.get("alternate", {})).values()):
+        made = alternated(made, kinds_of_kernels(params), **alternate)
+    return made, rate
 
 
 def _times(scale: float, update: Any) -> Any:

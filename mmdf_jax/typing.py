@@ -64,9 +64,9 @@ class Model(Protocol):
     def __call__(self, batch: Batch, *, train: bool = False, capture: Sequence[str] = ()) -> Outputs:
         """Named outputs: `logits [b]`, `embeddings`, `encoders` (all that each encoder returns), `present`, …
 
-        Two are drawn if `capture` names them: `attention` {stream: weights over its tokens}, and `similarity [b t s]`,
-        of each step of one stream with each of another: of the mouth with the sound, where the model has no field
-        `pair` that names two others.
+        Three are drawn if `capture` names them: `attention` {stream: weights over its tokens}; `similarity [b t s]`, of
+        each step of one stream with each of another: of the mouth with the sound, where the model has no field `pair`
+        that names two others; and `flow [b t-1 h w 2]`, in pixels, of each frame of the video to the next.
         """
 
 

@@ -151,6 +151,8 @@ BUILT = {
     f"{MAIN} --config=configs/audio.py:encoder=wav2vec2,size=base,data=wavefake --config.data.root=DIR": "as image",
     f"{MAIN} --config=configs/lip_sync.py": "tests/configs takes steps with it, tests/experiments/test_sync.py runs it",
     f"{MAIN} --config=configs/lip_sync.py:data=fakeavceleb,size=base --config.data.root=DIR": "as image",
+    f"{MAIN} --config=configs/temporal_consistency.py": "tests/configs takes steps with it",
+    f"{MAIN} --config=configs/temporal_consistency.py:data=celeb_df,size=base --config.data.root=DIR": "as image",
     f"{MAIN} --config=configs/video.py:encoder=temporal_difference": "tests/configs takes steps with every encoder",
     f"{MAIN} --config=configs/video.py:encoder=resnet3d,size=base,data=celeb_df --config.data.root=DIR": "as image",
 }

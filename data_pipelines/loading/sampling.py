@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-BALANCES = ("none", "label", "method", "real")
+BALANCES = ("none", "label", "method", "real", "video_label")
 _PERMUTATION, _EXAMPLE = 0, 1  # what a random stream is for: part of its key
 
 
@@ -81,7 +81,9 @@ def training_order(clips: Sequence[Any], rows: Sequence[int], *, balance: str, s
       clips: a Clip per record.
       rows: the records to train on (indices into clips).
       balance: `none`: as they come. `label`: half real, half fake. `method`: half real, the fakes evenly over
-        their methods. With these two, clips of unknown label are left out. `real`: real clips alone.
+        their methods. `real`: real clips alone. `video_label`: half with a real picture, whatever they sound like, half
+        with a fake one, evenly over the methods; the clip's label where that of its picture is unknown. But with
+        `none`, clips of unknown label are left out.
       seed: an integer in [0, 2**64).
 
     Raises:
@@ -98,15 +100,19 @@ def training_order(clips: Sequence[Any], rows: Sequence[int], *, balance: str, s
         )
     if balance == "none":
         return Order(seed, (np.asarray(rows),))
-    real = [r for r in rows if clips[r].label == 0]
+
+    def label(clip: Any) -> int:
+        return clip.video_label if balance == "video_label" and clip.video_label >= 0 else clip.label
+
+    real = [r for r in rows if label(clips[r]) == 0]
     if balance == "real":
         if not real:
             raise ValueError(f"data.balance=real: expected real clips, found none among {len(rows)} records")
         return Order(seed, (np.asarray(real),))
     fakes: dict[str, list[int]] = {}
     for r in rows:
-        if clips[r].label == 1:
-            fakes.setdefault(clips[r].method if balance == "method" else "", []).append(r)
+        if label(clips[r]) == 1:
+            fakes.setdefault("" if balance == "label" else clips[r].method, []).append(r)
     if not real or not fakes:
         missing, way_out = ("real", "") if not real else ("fake", ", or pseudo_fakes=true, which makes fakes of them")
         raise ValueError(

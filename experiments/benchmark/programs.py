@@ -201,11 +201,14 @@ def check_agreement(model: nn.Module, variables: Mapping[str, Any], original: An
 
 
 def encoder_macs(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> flops.Macs | None:
-    """Multiply-adds of a detector's encoders on one sample of these streams; None where the file of one counts none.
+    """Multiply-adds of a detector's encoders on one sample of these streams; None where the file of one counts none, or
+    where they read what the model makes of the streams.
 
     The encoders are all but a few percent of a detector.
     """
     total = flops.Macs(0, 0)
+    if not set(getattr(model, "encoders", {})) <= set(shapes):
+        return None
     try:
         for stream, encoder in getattr(model, "encoders", {}).items():
             shape = shapes[stream]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from experiments import files
 from experiments.figures import style, training_curves
 from experiments.report import terminal
-from experiments.score_table import ScoreRow, write_csv
+from experiments.score_table import ScoreRow, Table, write_csv
 
 # What a run may say of itself, and the column of results.csv that holds it.
 RUN_COLUMNS = {
@@ -38,29 +38,34 @@ def write(
     best_step: int | None = None,
     figures: Mapping[str, Figure] | None = None,
     others: Sequence[pathlib.Path] = (),
+    compared: Mapping[str, tuple[Table, Sequence[str]]] | None = None,
 ) -> str:
     """Writes results.csv (last), the evaluator's tables, figures/ and report.txt into `folder`; returns the report.
 
     evaluator: an Evaluator of experiments/evaluators/<kind>.py. run: any of RUN_COLUMNS' keys (parameters in millions,
     time in minutes and ms, memory in GB). samples: bootstrap resamples. scored, title: what was scored, for the text
     and for the figures. log: the lines of metrics.jsonl, and best_step: of the checkpoint that was kept. figures:
-    further ones. others: files written before, to be listed too.
+    further ones. others: files written before, to be listed too. compared: further tables {name: (table, its lines of
+    the report)}.
 
     Raises:
       ValueError: the tables lack what the evaluator needs, or `run` says something unknown.
     """
     row = {**described(run), **evaluator.results(val, test, samples=samples)}
     tables = evaluator.tables(val, test, row, samples=samples)
-    for name, table in tables.items():
+    further = dict(compared or {})
+    listed = tables | {name: table for name, (table, _) in further.items()}
+    for name, table in listed.items():
         write_csv(folder / f"{name}.csv", table.columns, table.rows)
     drawn = evaluator.figures(test, row, tables, title=f"{title}: " if title else "", samples=samples)
     if curves := training_curves.curves_of(log):
         drawn["training_curves"] = training_curves.draw(curves, best=best_step, title=f"{title}: training")
     for name, figure in (drawn | dict(figures or {})).items():
         style.save(figure, folder / "figures" / f"{name}.png")
-    names = ["results.csv", *(f"{name}.csv" for name in tables), *(["figures"] if drawn or figures else [])]
+    names = ["results.csv", *(f"{name}.csv" for name in listed), *(["figures"] if drawn or figures else [])]
     paths = [os.path.relpath(path) for path in [*(folder / name for name in names), *others]]
-    report = "\n".join([*evaluator.text(row, tables, scored), *terminal.files(paths)])
+    lines = [line for _, own in further.values() for line in ("", *own)]
+    report = "\n".join([*evaluator.text(row, tables, scored), *lines, *terminal.files(paths)])
     files.write_text(folder / "report.txt", report + "\n")
     write_csv(folder / "results.csv", list(row), [row])
     return report

@@ -105,10 +105,18 @@ def macs(model: Model, shape: Sequence[int]) -> flops.Macs:
     return flops.Macs(first, rest + size[0] * c**2 * sum(model.temporal))
 
 
+_TINY_STEPS: dict[str, Any] = dict(
+    width=16, stage_sizes=(1, 1, 1), stem_kernel=(1, 3, 3), strides=((1, 2, 2),) * 3, temporal=(3,)
+)
 VARIANTS: dict[str, dict[str, Any]] = {
     "tiny": dict(width=24, stage_sizes=(1, 1), stem_kernel=(5, 5, 5), strides=((1, 2, 2), (1, 2, 2)), features=96),
     "resnet18": dict(),
     "resnet18_temporal": dict(temporal=(5, 5, 5)),
+    # 2-D, then over time, of what is 0 where nothing happens: flow and warp error, or two differences of frames.
+    "motion_tiny": dict(**_TINY_STEPS, mean=(0.0,) * 3, std=(1.0,) * 3),
+    "motion_resnet18": dict(stem_kernel=(1, 7, 7), temporal=(3, 3, 3), mean=(0.0,) * 3, std=(1.0,) * 3),
+    "differences_tiny": dict(**_TINY_STEPS, mean=(0.0,) * 2, std=(1.0,) * 2),
+    "differences_resnet18": dict(stem_kernel=(1, 7, 7), temporal=(3, 3, 3), mean=(0.0,) * 2, std=(1.0,) * 2),
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 6, 32, 32, 1), jnp.uint8)

@@ -209,6 +209,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     ),
     "resnet18": dict(),
     "resnet34": dict(stage_sizes=(3, 4, 6, 3)),
+    # Of two channels that are differences themselves. How large they are tells something: no statistics of a frame.
+    "tiny_differences": dict(
+        width=16,
+        stage_sizes=(1, 1, 1),
+        stem_kernel=3,
+        strides=(2, 2, 2, 2),
+        norm="batch",
+        mean=(0.0, 0.0),
+        std=(1.0, 1.0),
+    ),
+    "resnet18_differences": dict(norm="batch", mean=(0.0, 0.0), std=(1.0, 1.0)),
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 4, 64, 64, 3), jnp.uint8)

@@ -82,7 +82,11 @@ def test_other_weights_clips_or_windows_are_another_cache(setup):
 
 @pytest.mark.parametrize(
     ("section", "value", "message"),
-    [("finetune", {"mode": "all"}, "needs config.finetune.mode=frozen"), ("data", {"augment": ({},)}, "augmented")],
+    [
+        ("finetune", {"mode": "all"}, "needs config.finetune.mode=frozen"),
+        ("data", {"augment": ({},)}, "augmented"),
+        ("model", {"encoders": {"flow": {}}}, "the encoder 'flow' reads no stream"),
+    ],
 )
 def test_what_cannot_be_cached_is_told(setup, section, value, message):
     config, model, variables, splits, *_ = setup

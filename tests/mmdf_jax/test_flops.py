@@ -50,6 +50,8 @@ TRACED = [
     ("cnn_lstm", "tiny", (3, 64, 64, 3)),
     ("temporal_difference", "resnet18", (5, 45, 64, 3)),
     ("temporal_difference", "tiny", (4, 32, 32, 3)),
+    ("ftcn", "tiny", (4, 36, 32, 3)),
+    ("ftcn", "resnet50", (3, 32, 32, 3)),
 ]
 
 

@@ -137,3 +137,57 @@ def test_frozen_parameters_take_no_optimizer_memory():
 def test_rules_that_cannot_be_meant_are_refused(rules, message):
     with pytest.raises(ValueError, match=message):
         optim.make({"learning_rate": 1.0, "rules": rules}, PARAMS, 10)
+
+
+KERNELS = {
+    "space": {"kernel": jnp.ones((1, 3, 3, 2, 2))},
+    "time": {"kernel": jnp.ones((3, 1, 1, 2, 2)), "bias": jnp.ones(2)},
+    "point": {"kernel": jnp.ones((1, 1, 1, 2, 2))},
+    "full": {"kernel": jnp.ones((3, 3, 3, 2, 2))},
+    "head": {"kernel": jnp.ones((2, 1))},
+}
+
+
+def test_kernels_are_spatial_or_temporal_by_shape():
+    kinds = optim.kinds_of_kernels(KERNELS)
+    flat = {name: kind["kernel"] for name, kind in kinds.items()}
+    assert flat == {"space": "spatial", "time": "temporal", "point": "both", "full": "both", "head": "both"}
+    assert kinds["time"]["bias"] == "both"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_alternating_moves_the_right_leaves_in_one_program(packed):
+    config = {"learning_rate": 0.1, "packed": packed, "weight_decay": 0.1, "alternate": {"spatial": 1, "temporal": 2}}
+    transformation, _ = optim.make(config, KERNELS, 100)
+    compiled = []
+
+    @jax.jit
+    def move(params, state):
+        compiled.append(1)
+        updates, state = transformation.update(jax.tree.map(jnp.ones_like, params), state, params)
+        return optax.apply_updates(params, updates), state
+
+    params, state, moved = KERNELS, transformation.init(KERNELS), []
+    for _ in range(6):
+        after, state = move(params, state)
+        changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), after, params)
+        moved.append((changed["space"]["kernel"], changed["time"]["kernel"]))
+        assert all(changed[name]["kernel"] for name in ("point", "full", "head")) and changed["time"]["bias"]
+        params = after
+    assert moved == [(True, False), (False, True), (False, True)] * 2
+    assert len(compiled) == 1
+
+
+def test_resting_gradients_stay_out_of_the_moments():
+    transformation = optim.alternated(optax.scale_by_adam(), optim.kinds_of_kernels(KERNELS), spatial=1, temporal=20)
+    _, state = transformation.update(jax.tree.map(jnp.ones_like, KERNELS), transformation.init(KERNELS), KERNELS)
+    assert not np.any(state["inner"].mu["time"]["kernel"]) and np.all(state["inner"].mu["space"]["kernel"] > 0)
+
+
+def test_alternating_needs_both_kinds_and_whole_turns():
+    config = {"learning_rate": 0.1, "alternate": {"spatial": 0, "temporal": 0}}
+    assert isinstance(optim.make(config, PARAMS, 10)[0], optax.GradientTransformation)
+    with pytest.raises(ValueError, match="the model has no spatial kernel to alternate with"):
+        optim.make(config | {"alternate": {"spatial": 1, "temporal": 20}}, PARAMS, 10)
+    with pytest.raises(ValueError, match="expected 1 step or more of each, found 0 and 20"):
+        optim.make(config | {"alternate": {"spatial": 0, "temporal": 20}}, KERNELS, 10)

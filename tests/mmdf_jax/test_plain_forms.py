@@ -36,6 +36,10 @@ SMALL = {
     ),
     "cnn_lstm": (dict(hidden=8), (2, 32, 32, 3)),
     "temporal_difference": (dict(width=8, stage_sizes=(1, 1), strides=(2, 2, 1), span=1), (3, 8, 8, 3)),
+    "ftcn": (
+        dict(width=8, widths=(8,), stage_sizes=(1,), pools=(1, 1), heads=2, mlp_hidden=16, dropout=0.0),
+        (3, 8, 8, 3),
+    ),
     "lip_resnet": (dict(width=8, stage_sizes=(1,), strides=((1, 2, 2),), features=8), (3, 16, 16, 1)),
 }
 

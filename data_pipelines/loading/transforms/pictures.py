@@ -134,6 +134,23 @@ class ColourJitter(_Pictures):
 
 
 @dataclasses.dataclass(frozen=True)
+class Exposure(_Pictures):
+    """A new gain for each picture, of standard deviation `sigma` around 1: a camera that keeps correcting itself."""
+
+    sigma: Range = (0.01, 0.01)
+
+    def draw(self, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
+        sigma, seed = rng.uniform(*self.sigma), int(rng.integers(2**32))
+
+        def change(frames: np.ndarray) -> np.ndarray:
+            # The same gains for all streams that have as many pictures.
+            gains = 1 + sigma * np.random.default_rng(seed).standard_normal(len(frames), np.float32)
+            return np.clip(np.rint(frames * gains[:, None, None, None]), 0, 255).astype(np.uint8)
+
+        return change
+
+
+@dataclasses.dataclass(frozen=True)
 class Blur(_Pictures):
     """Gaussian blur; `sigma` in percent of the picture's width."""
 

@@ -1,6 +1,7 @@
 """Augmentations of time, which treat all streams alike: sync is evidence.
 
-Shifts in time need none: a training window begins at a random moment, for all streams.
+Shifts in time need none: a training window begins at a random moment, for all streams. What changes the order or the
+number of the pictures alone (Late, ShuffleFrames, StillFrames, DropFrames, LowerRate) puts a detector to the test.
 """
 
 import dataclasses
@@ -57,6 +58,76 @@ class Late(Transform):
             return {}
         samples = round(steps * SAMPLE_RATE / FPS)
         return {"audio": _later(example["audio"], samples), "audio_valid": _later(example["audio_valid"], steps)}
+
+
+_FILMS = ("video", "mouth")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Order(Transform):
+    """Shows the pictures of the films in another order, the same one in all that have as many."""
+
+    changes_time: ClassVar[bool] = True
+
+    def apply(self, example: Example, rng: np.random.Generator) -> Example:
+        out, orders = {}, {}
+        for stream in _FILMS:
+            if stream in example and example[f"{stream}_mask"]:
+                valid = example[f"{stream}_valid"]
+                if len(valid) not in orders:
+                    orders[len(valid)] = self.order(valid, rng)
+                out[stream] = example[stream][orders[len(valid)]]
+        return out
+
+    def order(self, valid: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The number of the picture that each step shows [t], of those that are valid [t]."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class ShuffleFrames(_Order):
+    """The valid pictures in random order: what a detector still tells then, it does not tell by time."""
+
+    def order(self, valid: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        order, where = np.arange(len(valid)), np.flatnonzero(valid)
+        order[where] = rng.permutation(where)
+        return order
+
+
+@dataclasses.dataclass(frozen=True)
+class StillFrames(_Order):
+    """One random valid picture throughout."""
+
+    def order(self, valid: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        where = np.flatnonzero(valid) if valid.any() else np.arange(len(valid))
+        return np.full(len(valid), rng.choice(where))
+
+
+@dataclasses.dataclass(frozen=True)
+class DropFrames(_Order):
+    """A `share` of the pictures is lost, and the one before each stays in its place."""
+
+    share: Range = (0.1, 0.1)
+
+    def order(self, valid: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        lost = rng.random(len(valid)) < rng.uniform(*self.share)
+        lost[:1] = False
+        return np.maximum.accumulate(np.where(lost, 0, np.arange(len(valid))))
+
+
+@dataclasses.dataclass(frozen=True)
+class LowerRate(_Order):
+    """One picture of every `every` alone, which stays until the next: 25 a second become 12.5 at 2."""
+
+    every: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.every < 1:
+            raise ValueError(f"LowerRate.every: expected 1 or more, found {self.every}")
+
+    def order(self, valid: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return np.arange(len(valid)) // self.every * self.every
 
 
 def _later(values: np.ndarray, by: int) -> np.ndarray:

@@ -74,6 +74,19 @@ def test_every_record_of_a_class_once_before_one_repeats(balance):
         assert len({tuple(epoch) for epoch in epochs.tolist()}) > 1
 
 
+def test_balanced_by_the_picture_half_have_a_real_one_whatever_they_sound_like():
+    clips = [
+        *[Clip(f"r{i}", "", 0, method="real") for i in range(4)],
+        *[Clip(f"d{i}", "", 1, video_label=0, audio_label=0, method="dubbing") for i in range(3)],
+        *[Clip(f"s{i}", "", 1, video_label=1, audio_label=0, method="swap") for i in range(2)],
+        *[Clip(f"u{i}", "", 1, method="unknown") for i in range(5)],
+    ]
+    drawn = sampling.training_order(clips, range(len(clips)), balance="video_label", seed=1)
+    kinds = [clips[drawn.row(i)].clip_id[0] for i in range(28)]
+    assert collections.Counter(kinds[::2]) == {"r": 8, "d": 6}
+    assert collections.Counter(kinds[1::2]) == {"s": 7, "u": 7}
+
+
 def test_reals_alone_each_once_before_one_repeats():
     rows = np.reshape(visited("real", 70), (10, 7))
     assert (np.sort(rows, axis=1) == np.arange(7)).all()
@@ -111,7 +124,7 @@ def test_streams_of_neighbours_are_unrelated():
         ([8, 9], "method", 0, "found no real one"),
         ([8, 9], "real", 0, "balance=real: expected real clips, found none among 2 records"),
         ([], "none", 0, "no record to train on"),
-        ([0], "all", 0, "data.balance: expected one of none, label, method, real, found 'all'"),
+        ([0], "all", 0, "data.balance: expected one of none, label, method, real, video_label, found 'all'"),
         ([0], "none", -1, "seed: expected an integer from 0"),
     ],
 )

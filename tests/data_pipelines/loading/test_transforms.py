@@ -12,8 +12,9 @@ from data_pipelines.loading import transforms as t
 RNG = np.random.default_rng
 PICTURES = [
     *(t.HorizontalFlip, t.ResizedCrop, t.ShiftScaleRotate, t.ColourJitter, t.Blur, t.Noise, t.Jpeg, t.Downscale),
-    *(t.Erase, t.Recompress),
+    *(t.Erase, t.Recompress, t.Exposure),
 ]
+ORDERS = [t.ShuffleFrames, t.StillFrames, t.DropFrames, t.LowerRate]
 SOUNDS = [t.Gain, t.AudioNoise, t.BandLimit, t.Reverb, t.AudioCodec, t.Pitch]
 LEVEL_0 = [
     t.ResizedCrop(1, side=(1, 1)),
@@ -21,6 +22,9 @@ LEVEL_0 = [
     t.ColourJitter(1, brightness=0, contrast=0, saturation=0, hue=0),
     t.Blur(1, sigma=(0, 0)),
     t.Noise(1, sigma=(0, 0)),
+    t.Exposure(1, sigma=(0, 0)),
+    t.DropFrames(1, share=(0, 0)),
+    t.LowerRate(1, every=1),
     t.Downscale(1, factor=(1, 1)),
     t.Erase(1, area=(0, 0)),
     t.Gain(1, db=(0, 0)),
@@ -98,7 +102,7 @@ def test_leaves_absent_streams_alone(kind):
     kind(p=1.0)({"label": np.int32(0)}, RNG(0))  # a config without those streams
 
 
-@pytest.mark.parametrize("kind", [k for k in PICTURES if k not in (t.Noise, t.Recompress)])
+@pytest.mark.parametrize("kind", [k for k in PICTURES if k not in (t.Noise, t.Recompress, t.Exposure)])
 def test_is_alike_over_the_frames(kind):
     after = kind(p=1.0)(example(), RNG(2))
     for stream in ("image", "video", "mouth"):
@@ -310,6 +314,7 @@ def test_slower_moves_pictures_and_sound_together():
         (t.Erase, {"p": -0.1}, "Erase.p: expected 0 to 1, found -0.1"),
         (t.AudioCodec, {"codecs": ("amr",)}, "AudioCodec.codecs: expected some of aac, mp3, opus, mulaw, found amr"),
         (t.AudioCodec, {"codecs": ()}, "found none"),
+        (t.LowerRate, {"every": 0}, "LowerRate.every: expected 1 or more, found 0"),
         (t.Speed, {"rate": (0.9, 1.2)}, r"Speed.rate: expected a range within 0.5 to 1, found \(0.9, 1.2\)"),
     ],
 )
@@ -320,7 +325,7 @@ def test_wrong_fields_are_told(kind, fields, message):
 
 def test_every_transform_is_tested():
     public = {k for n, k in vars(t).items() if isinstance(k, type) and issubclass(k, t.Transform) and n[0] != "_"}
-    assert public - {t.Transform} == {*PICTURES, *SOUNDS, t.Late, t.Speed}
+    assert public - {t.Transform} == {*PICTURES, *SOUNDS, *ORDERS, t.Late, t.Speed}
     assert all(dataclasses.is_dataclass(k) and k.__doc__ for k in public)
 
 
@@ -333,3 +338,44 @@ def test_late_moves_the_sound_alone_and_says_what_is_missing(seconds, steps):
     valid[lost] = False
     moved.reshape(25, 640)[lost] = 0
     assert_same(after, before | {"audio": moved, "audio_valid": valid})
+
+
+def numbered():
+    """A film whose picture i is of grey level 10 i, the last five not valid."""
+    film = np.broadcast_to(np.arange(0, 200, 10, dtype=np.uint8)[:, None, None, None], (20, 4, 4, 3))
+    return (
+        example()
+        | {"video": film, "mouth": film[..., :1], "video_valid": np.arange(20) < 15}
+        | {"mouth_valid": np.arange(20) < 15}
+    )
+
+
+@pytest.mark.parametrize("kind", ORDERS)
+def test_pictures_change_places_alike_in_all_films_and_nothing_else_does(kind):
+    before = numbered()
+    after = kind(p=1.0)(before, RNG(1))
+    assert {name for name in before if not np.array_equal(before[name], after[name])} == {"video", "mouth"}
+    np.testing.assert_array_equal(after["video"][..., :1], after["mouth"])
+    assert kind.changes_time and set(np.unique(after["video"])) <= set(np.unique(before["video"]))
+    absent = example(video=False, mouth=False)
+    assert_same(kind(p=1.0)(absent, RNG(0)), absent)
+
+
+def test_each_order_is_what_it_is_called():
+    def order(transform):
+        return transform(numbered(), RNG(1))["video"][:, 0, 0, 0] // 10
+
+    shuffled = order(t.ShuffleFrames(1.0))
+    np.testing.assert_array_equal(np.sort(shuffled), np.arange(20))
+    np.testing.assert_array_equal(shuffled[15:], np.arange(15, 20))
+    assert (shuffled[:15] != np.arange(15)).any()
+    assert len(np.unique(order(t.StillFrames(1.0)))) == 1 and order(t.StillFrames(1.0))[0] < 15
+    np.testing.assert_array_equal(order(t.LowerRate(1.0, every=2)), np.arange(20) // 2 * 2)
+    dropped = order(t.DropFrames(1.0, share=(0.5, 0.5)))
+    assert dropped[0] == 0 and (np.diff(dropped.astype(int)) >= 0).all() and 3 < len(np.unique(dropped)) < 18
+
+
+def test_exposure_is_one_gain_for_each_picture():
+    grey = np.full((200, 4, 4, 3), 100, np.uint8)
+    after = t.Exposure(1, sigma=(0.05, 0.05))(example() | {"image": grey}, RNG(0))["image"].astype(float)
+    assert (after.std((1, 2, 3)) == 0).all() and abs(after[:, 0, 0, 0].std() - 5) < 0.8

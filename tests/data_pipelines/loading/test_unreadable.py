@@ -80,7 +80,10 @@ def test_missing_record_files_stop_an_evaluation():
         ({"streams": {"image": {"size": 8}}}, r"data.streams.image: expected the options \['frames', 'size'\]"),
         ({"window": 0}, "data.window: expected at least"),
         ({"trim_silence": 60.0}, "data.trim_silence: expected decibels of full scale from -120 to 0"),
-        ({"balance": "classes"}, "data.balance: expected one of none, label, method, real, found 'classes'"),
+        (
+            {"balance": "classes"},
+            "data.balance: expected one of none, label, method, real, video_label, found 'classes'",
+        ),
         ({"augment": [{"name": "os.system"}]}, "'os.system' is outside the allowed packages"),
         ({"augment": [{"name": "data_pipelines.loading.transforms.np"}]}, "unknown transform"),
         ({"augment": [{"name": "data_pipelines.loading.transforms.Transform"}]}, "unknown transform"),

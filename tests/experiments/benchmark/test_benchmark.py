@@ -81,7 +81,7 @@ def test_what_is_measured_by_default_is_there():
 
     standard = benchmark._standard()
     assert ("resnet3d", "r2plus1d_18") in standard
-    assert set(benchmark._known()) - {name for name, _ in standard} == {"lip_resnet"}  # torchvision has none
+    assert set(benchmark._known()) - {name for name, _ in standard} == {"ftcn", "lip_resnet"}  # torchvision has none
     assert all(benchmark._encoder(f"{name}:{variant}") == (name, variant) for name, variant in standard)
 
 
@@ -90,6 +90,7 @@ def test_an_encoder_that_counts_nothing_has_no_flops(monkeypatch):
     detector = build({"name": "mmdf_jax.models.unimodal", "encoders": {"image": model}})
     shapes = {"image": (2, 64, 64, 3)}
     assert programs.encoder_macs(detector, shapes).forward > 0
+    assert programs.encoder_macs(detector, {"video": (2, 64, 64, 3)}) is None
     monkeypatch.delattr("mmdf_jax.encoders.clip.macs")
     assert programs.encoder_macs(detector, shapes) is None
 

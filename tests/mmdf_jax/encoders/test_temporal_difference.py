@@ -26,9 +26,10 @@ def small():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_outputs(variant):
     model = Model(**VARIANTS[variant])
-    x = jax.ShapeDtypeStruct((2, 16, 48, 48, 3), jnp.uint8)
+    channels = len(model.mean)
+    x = jax.ShapeDtypeStruct((2, 16, 48, 48, channels), jnp.uint8 if channels == 3 else jnp.float32)
     out = jax.eval_shape(lambda x: model.init_with_output(KEY, x, train=False)[0], x)
-    d = 128 if variant == "tiny" else 512
+    d = {"tiny": 128, "tiny_differences": 64}.get(variant, 512)
     assert out["tokens"].shape[:2] == (2, 16)
     assert out["tokens"].shape[-1] == d
     assert out["pooled"].shape == (2, d)
