@@ -132,6 +132,8 @@ def ensure(
         raise ValueError("config.finetune.cache: cached features cannot be augmented; set --config.data.augment='()'")
     if config["data"].get("pseudo_fakes"):
         raise ValueError("config.finetune.cache: pseudo-fakes are made anew each time; cache features without them")
+    if config["evaluate"].get("stride"):
+        raise ValueError("config.finetune.cache: features are of evaluate.windows windows; set evaluate.stride=0")
     if jax.process_count() > 1:
         raise ValueError("config.finetune.cache works in one process (with all its devices)")
     return {split: _ensure_split(config, model, variables, splits[split]) for split in ("train", "val")}
