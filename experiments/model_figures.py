@@ -18,7 +18,7 @@ from experiments import model_from_config
 from experiments.best_model import BestModel
 from experiments.figures import attention, attention_spans, similarity, verdict
 from experiments.score_table import ScoreRow, curve
-from mmdf_jax.tasks.hierarchical import true_spans
+from mmdf_jax.tasks.hierarchical import true_spans, type_index
 
 EXAMPLES = 6  # clips in the figure of attention, and verdicts
 HEARD = 60.0  # s of a clip's sound that a verdict shows
@@ -69,8 +69,7 @@ def _verdict(
     run: BestModel, records: Source, score: ScoreRow, row: int, maps: Callable | None, threshold: float
 ) -> verdict.Verdict:
     clip, types = records.index[row].clip, run.task.types
-    known = score.label == 1
-    true = [name for name, entry in zip(types, run.task.vocabulary, strict=True) if score.method in (entry, *entry)]
+    true = type_index(run.task.vocabulary, score.method, score.label)
     audio = records[row]["audio"][: round(HEARD * batch_lib.SAMPLE_RATE)]
     return verdict.Verdict(
         title=f"{score.method or 'clip'} · {score.clip_id}",
@@ -80,7 +79,7 @@ def _verdict(
         timelines={name: curve(score, f"frame_{name}") for name in ("video", "audio", "sync")},
         segments=json.loads(score.extra["segments"]),
         label=score.label,
-        truth=true[0] if known and true else score.method if known else "",
+        truth=types[true] if true > 0 else "",
         spans=fake_spans(clip) or true_spans(score),
         frames=_mapped_frames(run, records, row, maps) if maps else (),
         audio=audio if len(audio) else None,

@@ -145,6 +145,8 @@ BUILT = {
     f"{MAIN} --config=configs/early_fusion.py": "tests/configs takes steps with it",
     f"{MAIN} --config=configs/early_fusion.py:data=fakeavceleb,size=base --config.data.root=DIR": "as image",
     f"{MAIN} --config=configs/early_fusion.py:fusion=pooled": "tests/mmdf_jax/fusion has it",
+    f"{MAIN} --config=configs/hierarchical.py": "tests/configs takes steps with it, tests/experiments runs a small one",
+    f"{MAIN} --config=configs/hierarchical.py:data=fakeavceleb,size=base --config.data.root=DIR": "as image",
     f"{LATE}:data=folder,size=base --config.override.data.root=DIR": "the config of each member is read",
     f"{MAIN} --config=configs/image.py:encoder=convnext": "tests/configs takes steps with every encoder",
     f"{MAIN} --config=configs/audio.py:encoder=spectrogram_cnn": "the cross-validation trains it",

@@ -115,8 +115,9 @@ def _rows(records: Source, of_clips: Mapping[str, Sequence[Any]], task: Task) ->
     for i, entry in enumerate(records.index):
         values = {name: column[i] for name, column in of_clips.items()}
         known = any(not np.isnan(value).all() for value in values.values())
-        finish = getattr(task, "finish", dict)
-        rows.append(_row(entry.clip, OK if known else ABSTAINED, finish(values) if known else values, task))
+        if hasattr(task, "finish"):
+            values = task.finish(values) if known else {}
+        rows.append(_row(entry.clip, OK if known else ABSTAINED, values, task))
     return rows
 
 

@@ -222,8 +222,10 @@ class Task:
             distances = jnp.repeat(distances, stride, 1)
             starts, ends = distances[..., 0] + moved, distances[..., 1] - moved
             found |= {f"frame{level}_{name}": scores[..., i] for i, name in enumerate(CUES)}
-            found[f"start{level}"] = jnp.where(middles - starts < EDGE * STEP, jnp.nan, starts)
-            found[f"end{level}"] = jnp.where(middles + ends > (steps - EDGE) * STEP, jnp.nan, ends)
+            # What leaves the window is known to another window, or to the step where it leaves; see spans.Decoder.
+            begun, ended = middles - starts >= EDGE * STEP, middles + ends <= (steps - EDGE) * STEP
+            found[f"start{level}"] = jnp.where(valid & begun, starts, jnp.nan)
+            found[f"end{level}"] = jnp.where(valid & ended, ends, jnp.nan)
         labels = batch["label"].astype(jnp.float32)
         loss = optax.sigmoid_binary_cross_entropy(outputs["logits"].astype(jnp.float32), labels)
         found["loss"] = jnp.where(batch["label"] >= 0, loss, jnp.nan)
