@@ -4,6 +4,10 @@
     python -m experiments.evaluate --workdir=runs/cross_attn --data=folder --manifest=clips.csv --split=test
     python -m experiments.evaluate --workdir=runs/lip_sync --degrade='[{"name":
         "data_pipelines.loading.transforms.AudioNoise", "p": 1, "snr": [-10, -10]}]'
+    python -m experiments.evaluate --workdir=runs/hierarchical --submission=lavdf
+
+The last writes the prediction file of a published evaluation program into the run's submissions/; what training has
+already scored is not scored again for it.
 
 The threshold stays the one that the run's own validation split fixed.
 """
@@ -11,6 +15,7 @@ The threshold stays the one that the run's own validation split fixed.
 import dataclasses
 import json
 import pathlib
+from typing import Any
 
 from absl import app, flags
 
@@ -24,6 +29,10 @@ _SPLIT = flags.DEFINE_enum("split", "test", ["train", "val", "test"], "Which spl
 _DEGRADE = flags.DEFINE_string(
     "degrade", "", "Transforms of data_pipelines/loading/transforms that every window passes first, as a JSON list."
 )
+_SUBMISSION = flags.DEFINE_string(
+    "submission", "", "A format of experiments/submissions (lavdf, avdeepfake1m): also writes its prediction files."
+)
+_OUT = flags.DEFINE_string("out", "", "The folder of the prediction files; default: submissions/ in the run.")
 _ALLOW = flags.DEFINE_list("allow", [], "Packages outside the project that names in the run's config may lie in.")
 
 
@@ -32,11 +41,21 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     with command_line.errors():
-        evaluate_run(pathlib.Path(_WORKDIR.value))
+        workdir = pathlib.Path(_WORKDIR.value).resolve()
+        submission = _submission() if _SUBMISSION.value else None
+        foreign = _DATA.value or _ROOT.value or _MANIFEST.value or _DEGRADE.value
+        table = workdir / "scores" / f"{_SPLIT.value}.csv"
+        if not submission or foreign or not table.is_file():
+            table = evaluate_run(workdir)
+        if submission:
+            submit(submission, table, pathlib.Path(_OUT.value or workdir / "submissions" / table.stem))
 
 
-def evaluate_run(workdir: pathlib.Path) -> None:
-    """Scores what the flags ask for; writes the table into scores/, the report into evaluations/, and prints it."""
+def evaluate_run(workdir: pathlib.Path) -> pathlib.Path:
+    """Scores what the flags ask for; writes the table into scores/, the report into evaluations/, and prints it.
+
+    Returns the table's path.
+    """
     from data_pipelines.fakes import pseudo_fakes
     from data_pipelines.prepare.records import Records, read_without_record
     from experiments import (
@@ -96,6 +115,32 @@ def evaluate_run(workdir: pathlib.Path) -> None:
         others=[table],
     )
     run_directory.log.info(report)
+    return table
+
+
+def submit(submission: Any, table: pathlib.Path, folder: pathlib.Path) -> None:
+    """Writes the prediction files of a score table into `folder`, and names them.
+
+    Raises:
+      ValueError: the table lacks what the format needs.
+    """
+    from experiments import run_directory, score_table
+
+    run_directory.start_log(None, primary=True)
+    try:
+        paths = submission.write(score_table.read(table), folder)
+    except ValueError as error:
+        raise ValueError(f"{table}: {error}") from None
+    run_directory.log.info("\n".join(f"Wrote {path}" for path in paths))
+
+
+def _submission() -> Any:
+    from mmdf_jax.build import build
+
+    known = sorted(path.stem for path in (pathlib.Path(__file__).parent / "submissions").glob("[a-z]*.py"))
+    if _SUBMISSION.value not in known:
+        raise ValueError(f"--submission={_SUBMISSION.value}: expected one of {', '.join(known)}")
+    return build({"name": f"experiments.submissions.{_SUBMISSION.value}"})
 
 
 def _degrade() -> list[dict]:

@@ -80,6 +80,34 @@ def curve_cell(values: np.ndarray) -> str:
     return json.dumps([None if math.isnan(value) else round(value, 6) for value in values.tolist()])
 
 
+def segments(row: ScoreRow, name: str = "segments") -> np.ndarray:
+    """A column that holds segments [n 3], (start, end, score) in clip seconds, or spans [n 2], (start, end).
+
+    An empty cell and `[]` are [0 0].
+
+    Raises:
+      ValueError: the cell is no list of such.
+    """
+    cell = row.extra.get(name, "")
+    empty = cell == "" or (isinstance(cell, float) and math.isnan(cell))  # nan: the column is empty throughout
+    try:
+        found = np.array([] if empty else json.loads(cell), float)
+    except (TypeError, ValueError):
+        found = np.zeros(1)
+    found = found.reshape(0, 0) if not found.size else found
+    if found.ndim != 2 or found.shape[1] not in (0, 2, 3):
+        raise ValueError(
+            f"clip {row.clip_id!r}, column {name}: expected a list of [start, end, score] or of [start, end], "
+            f"found {row.extra[name]!r}"
+        )
+    return found
+
+
+def segments_cell(values: np.ndarray) -> str:
+    """The inverse of `segments`: JSON with six digits after the point."""
+    return json.dumps([[round(value, 6) for value in segment] for segment in values.tolist()])
+
+
 COLUMNS = (
     *("clip_id", "dataset", "split", "identity", "method", "label", "video_label", "audio_label"),
     *("status", "score"),

@@ -20,6 +20,7 @@ FILES = {
     "mmdf_jax.tasks": "Task",
     "experiments.evaluators": "Evaluator",
     "experiments.producers": "Producer",
+    "experiments.submissions": "Submission",
     "data_pipelines.datasets": "read",
 }
 # What the classes of each module derive from.
@@ -33,8 +34,8 @@ def build(spec: Mapping[str, Any], *, allow: Sequence[str] = ()) -> Any:
     Args:
       spec: `name`, see above; `variant`, if there, picks a row of the module's VARIANTS; everything else goes to what
         is named, and overrides the variant. Values that are specs themselves (also in dicts and lists) are built first.
-      allow: further packages that names may lie in. A file there defines one of Model, Task, Evaluator, Producer
-        or read, or the name ends in a class.
+      allow: further packages that names may lie in. A file there defines one of Model, Task, Evaluator,
+        Producer, Submission or read, or the name ends in a class.
 
     Raises:
       ValueError: the name lies outside the allowed packages, does not exist, or is of nothing that can be built; the

@@ -84,23 +84,63 @@ def interval(
     people without one failure (Clopper & Pearson 1934). Limits are nan where the metric is, where m < 2, and if
     the metric failed on more than half of the resamples.
     """
-    from scipy.special import stdtrit
-
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, found {level}")
     labels, scores, codes = _checked(labels, scores, groups)
     count, m = int(codes.max(initial=-1)) + 1, _rarer(labels, codes)
-    value, nan = float(metric(labels, scores)), float("nan")
+    value = float(metric(labels, scores))
     if np.isnan(value) or m < 2:
-        return Interval(value, nan, nan, count, 0)
+        return Interval(value, float("nan"), float("nan"), count, 0)
+    values = np.array([metric(labels[rows], scores[rows]) for rows in _resampled(codes, samples, seed)])
+    return _limits(value, values, count, m, level)
+
+
+def interval_of_weights(
+    metric: Callable[[np.ndarray], float],
+    groups: Sequence[Hashable],
+    *,
+    rarer: ArrayLike | None = None,
+    samples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """As `interval`, of a metric that takes weights [n]: how often each of n clips counts.
+
+    It suits what has no score per clip (average precision of segments, macro-F1): the work that no resampling changes
+    is done once, outside the metric.
+
+    Args:
+      metric: weights [n] -> a value in [0, 1], or nan where they leave it undefined.
+      groups: [n] who is in each clip.
+      rarer: [n] bool, the clips without which the metric knows nothing, such as those with true spans, or those of the
+        rarest class; their groups give the degrees of freedom. All clips by default.
+      samples, level, seed: as in `interval`.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, found {level}")
+    code_of = {group: code for code, group in enumerate(sorted(set(groups), key=repr))}
+    codes = np.array([code_of[group] for group in groups], np.int64)
+    rarer = np.ones(len(codes), bool) if rarer is None else np.asarray(rarer, bool)
+    if rarer.shape != codes.shape:
+        raise ValueError(f"rarer must say yes or no of each clip, found {rarer.shape} for {len(codes)} clips")
+    count, m = len(code_of), len(np.unique(codes[rarer]))
+    value = float(metric(np.ones(len(codes))))
+    if np.isnan(value) or m < 2:
+        return Interval(value, float("nan"), float("nan"), count, 0)
+    values = np.array([metric(times[codes].astype(np.float64)) for times in draws(count, samples, seed)])
+    return _limits(value, values, count, m, level)
+
+
+def _limits(value: float, values: np.ndarray, count: int, m: int, level: float) -> Interval:
+    """The interval of `interval` from the metric's value and its values on resamples of `count` groups."""
+    from scipy.special import stdtrit
+
     if not 0 <= value <= 1:
         raise ValueError(f"interval is for metrics with values in [0, 1], found {value:g}")
-
-    values = np.array([metric(labels[rows], scores[rows]) for rows in _resampled(codes, samples, seed)])
     failed = int(np.isnan(values).sum())
     tail = (1 - level) / 2
-    if failed * 2 >= samples:
-        low, high = nan, nan
+    if failed * 2 >= len(values):
+        low, high = float("nan"), float("nan")
     elif value in (0.0, 1.0):
         bound = tail ** (1 / m)
         low, high = (bound, 1.0) if value else (0.0, 1 - bound)

@@ -83,7 +83,7 @@ def test_only_what_a_file_defines_itself_is_built(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     for name, found in (("borrowed", "none"), ("both", "several")):
         with pytest.raises(
-            ValueError, match=f"must define one of Model, Task, Evaluator, Producer, read, found {found}"
+            ValueError, match=f"must define one of Model, Task, Evaluator, Producer, Submission, read, found {found}"
         ):
             build({"name": f"my_lab_files.{name}"}, allow=["my_lab_files"])
     assert type(build({"name": "my_lab_files.both.Task"}, allow=["my_lab_files"])).__name__ == "Task"

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from mmdf_jax.metrics.classification import auc, confusion, roc_curve
-from mmdf_jax.stats.bootstrap import interval, paired_difference, roc_band
+from mmdf_jax.stats.bootstrap import interval, interval_of_weights, paired_difference, roc_band
 
 
 def study(people, clips, seed, shift=2.0, spread=0.7):
@@ -167,3 +167,32 @@ def test_a_paired_difference_of_one_person_or_class_has_no_limits():
     assert alone.value == 1 and math.isnan(alone.low) and math.isnan(alone.p)
     with pytest.raises(ValueError, match="one length"):
         paired_difference(auc, [0, 1], [0.1, 0.2], [0.1], ["a", "b"])
+
+
+def test_weights_give_the_interval_of_repeated_rows():
+    labels, scores, groups = study(15, 6, 0)
+
+    def weighted(weights):
+        rows = np.repeat(np.arange(len(labels)), weights.astype(int))
+        return auc(labels[rows], scores[rows])
+
+    rows = interval(auc, labels, scores, groups, samples=200)
+    weights = interval_of_weights(weighted, groups, rarer=labels == 1, samples=200)
+    found, expected = ((x.value, x.low, x.high) for x in (weights, rows))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert (weights.groups, weights.failed) == (rows.groups, rows.failed)
+
+
+def test_an_interval_of_weights_knows_its_limits():
+    groups = ["a", "a", "b", "c"]
+    one = interval_of_weights(lambda weights: 0.5, groups, rarer=[True, True, False, False], samples=5)
+    assert one.value == 0.5 and math.isnan(one.low) and math.isnan(one.high)
+    sure = interval_of_weights(lambda weights: 1.0, groups, samples=5)
+    assert (sure.low, sure.high) == (pytest.approx(0.025 ** (1 / 3)), 1.0)
+    assert math.isnan(interval_of_weights(lambda weights: math.nan, groups, samples=5).low)
+    with pytest.raises(ValueError, match=r"values in \[0, 1\], found 3"):
+        interval_of_weights(lambda weights: 3.0, groups, samples=5)
+    with pytest.raises(ValueError, match=r"rarer must say yes or no of each clip, found \(1,\) for 4 clips"):
+        interval_of_weights(lambda weights: 0.5, groups, rarer=[True])
+    with pytest.raises(ValueError, match="level must lie between 0 and 1, found 95"):
+        interval_of_weights(lambda weights: 0.5, groups, level=95)
