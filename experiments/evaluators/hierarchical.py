@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,14 +10,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.evaluators import classification
-from experiments.figures import hierarchical as hierarchical_figures
-from experiments.figures import roc
+from experiments.figures import confusion, precision_recall, roc, span_length
 from experiments.report import terminal
 from experiments.report.terminal import number, with_interval
 from experiments.score_table import ScoreRow, Table, curve
+from experiments.score_table import segments as segments_of
 from mmdf_jax.metrics import classification as binary
 from mmdf_jax.metrics import localisation, types
-from mmdf_jax.stats.bootstrap import Interval, interval
+from mmdf_jax.stats.bootstrap import Interval, interval_of_weights
 from mmdf_jax.tasks.hierarchical import BINS, CUES, MAPS, SIDES, true_spans, type_index
 
 IOUS = (0.5, 0.75, 0.9, 0.95)
@@ -30,7 +29,7 @@ UNKNOWN = "unknown type"
 ALL, PARTIAL, WHOLE = "all fakes", "partial fakes", "whole fakes"
 NAN = Interval(math.nan, math.nan, math.nan, 0, 0)
 TYPE_COLUMNS = (
-    *("System", "Clips", "Macro-F1", "Macro-F1 low", "Macro-F1 high", "Accuracy"),
+    *("System", "Clips", "Macro-F1", "Macro-F1 low", "Macro-F1 high", "Type accuracy"),
     *("Hierarchical precision", "Hierarchical recall", "Hierarchical F1", "Fakes called unknown"),
 )
 SEGMENT_COLUMNS = (
@@ -127,7 +126,7 @@ class Evaluator:
                     "Macro-F1": f1.value,
                     "Macro-F1 low": f1.low,
                     "Macro-F1 high": f1.high,
-                    "Accuracy": types.accuracy(matrix),
+                    "Type accuracy": types.accuracy(matrix),
                     "Hierarchical precision": tree.precision,
                     "Hierarchical recall": tree.recall,
                     "Hierarchical F1": tree.f1,
@@ -204,16 +203,23 @@ class Evaluator:
         title: str,
         samples: int,
     ) -> dict[str, Figure]:
-        """ROC of stage 1, the types' confusion, and precision against recall of the segments with AP by length."""
-        seen = classification.Scored.of(test)
-        rows = _seen(test)
-        proposals, truths = _proposals(rows), [true_spans(one) for one in rows]
+        """ROC of stage 1, the types' confusion, precision against recall of the segments, and recall by length."""
+        seen, rows = classification.Scored.of(test), _seen(test)
+        localised = _proposals(rows), [true_spans(one) for one in rows], [one.group for one in rows]
+        table = tables["confusion"]
+        matrix = [[line[answer] for answer in table.columns[1:]] for line in table.rows]
+        matrix.append(
+            [0] * (len(self.types) + 1)
+        )  # no clip is of the unknown type: those of other methods are left out
         return {
             "roc": roc.draw(
                 seen.labels, seen.scores, seen.groups, threshold=row["Threshold"], title=f"{title}ROC", samples=samples
             ),
-            "confusion": hierarchical_figures.confusion(tables["confusion"], title=f"{title}types"),
-            "segments": hierarchical_figures.segments(proposals, truths, IOUS, title=f"{title}segments"),
+            "confusion": confusion.draw_types(
+                np.array(matrix), table.columns[1:], abstained=seen.abstained, title=f"{title}types"
+            ),
+            "precision_recall": precision_recall.draw(*localised, ious=IOUS, title=f"{title}segments", samples=samples),
+            "span_length": span_length.draw(*localised, title=f"{title}spans found by length", samples=samples),
         }
 
     def text(self, row: Mapping[str, Any], tables: Mapping[str, Table], scored: str) -> list[str]:
@@ -258,16 +264,15 @@ def _cue_label(row: ScoreRow, cue: str) -> int:
     return 0 if row.label == 0 else -1
 
 
-def _over_people(metric: Callable[[np.ndarray], float], rows: Sequence[ScoreRow], samples: int) -> Interval:
+def _over_people(
+    metric: Callable[[np.ndarray], float],
+    rows: Sequence[ScoreRow],
+    samples: int,
+    rarer: np.ndarray | None = None,
+) -> Interval:
     """The metric of weights [n], how often each row counts, with its interval over identities."""
-    n = len(rows)
-    if not n:
-        return NAN
-
-    def of(_: np.ndarray, places: np.ndarray) -> float:
-        return metric(np.bincount(places.astype(int), minlength=n).astype(float))
-
-    return interval(of, np.zeros(n, int), np.arange(n, dtype=float), [row.group for row in rows], samples=samples)
+    groups = [row.group for row in rows]
+    return interval_of_weights(metric, groups, rarer=rarer, samples=samples) if rows else NAN
 
 
 def _macro_f1(matrix: np.ndarray) -> float:
@@ -276,8 +281,8 @@ def _macro_f1(matrix: np.ndarray) -> float:
     return float(types.class_f1(matrix)[present].mean()) if present.any() else math.nan
 
 
-def _proposals(rows: Sequence[ScoreRow]) -> list[list[list[float]]]:
-    return [json.loads(row.extra["segments"]) for row in rows]
+def _proposals(rows: Sequence[ScoreRow]) -> list[np.ndarray]:
+    return [segments_of(row).reshape(-1, 3) for row in rows]
 
 
 def _groups(rows: Sequence[ScoreRow]) -> dict[str, list[ScoreRow]]:
@@ -300,9 +305,8 @@ def _segments(name: str, rows: Sequence[ScoreRow], samples: int) -> dict[str, An
     }
     for i, iou in enumerate(IOUS):
         matches = localisation.match(proposals, truths, iou)
-        found = _over_people(
-            functools.partial(localisation.average_precision_of, matches), rows, samples if i < 2 else 0
-        )
+        average = functools.partial(localisation.average_precision_of, matches)
+        found = _over_people(average, rows, samples if i < 2 else 0, rarer=matches.truths > 0)
         out[f"AP@{iou:g}"] = found.value
         if i < 2:
             out |= {f"AP@{iou:g} low": found.low, f"AP@{iou:g} high": found.high}
@@ -387,7 +391,7 @@ def _type_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         f1 = with_interval(row["Macro-F1"], row["Macro-F1 low"], row["Macro-F1 high"])
         tree = [number(row[f"Hierarchical {name}"]) for name in ("precision", "recall", "F1")]
         lines.append(
-            f"{row['System']:<18}{f1:<24}{number(row['Accuracy']):>9}{tree[0]:>9}{tree[1]:>7}{tree[2]:>7}"
+            f"{row['System']:<18}{f1:<24}{number(row['Type accuracy']):>9}{tree[0]:>9}{tree[1]:>7}{tree[2]:>7}"
             f"{number(row['Fakes called unknown']):>9}"
         )
     return lines

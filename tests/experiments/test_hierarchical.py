@@ -70,4 +70,11 @@ def test_it_trains_and_reports_on_every_stage(tmp_path):
         assert steps >= 50  # all of the clip: windows have 20
         assert all(0 <= a < b <= steps / 25 + 1e-3 and 0 <= p <= 1 for a, b, p in json.loads(row["segments"]))
     figures = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
-    assert {"verdict_1.png", "verdict_6.png", "confusion.png", "segments.png", "roc.png"} <= figures
+    assert {
+        "verdict_1.png",
+        "verdict_6.png",
+        "confusion.png",
+        "precision_recall.png",
+        "span_length.png",
+        "roc.png",
+    } <= figures
