@@ -6,7 +6,7 @@ their comparison (fusion/comparison.py). Localisation in time follows ActionForm
 how broken it is and how far the segment's ends are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -58,8 +58,8 @@ class Model(nn.Module):
           `flat_logits [b k]`: of one softmax over all types; `cue_logits [b 3]`: log-odds that CUES are broken;
           `frame_logits` (per level [b t 3]): the same for each step; `distances` (per level [b t 2]): s from the step's
             middle back to the start and on to the end of the fake segment around it; `frame_valid [b T]` bool;
-          `map_logits [b n h w]`: log-odds that a region of each sparse frame was manipulated, and, in evaluation,
-            `grad_cam [b n h w]`: Grad-CAM (Selvaraju et al. 2017) of `logits`, at least 0; both only with images;
+          `map_logits [b n h w]`: log-odds that a region of each sparse frame was manipulated, and, in evaluation from
+            pixels, `grad_cam [b n h w]`: Grad-CAM (Selvaraju et al. 2017) of `logits`, at least 0; both with images;
           and `stream_logits`, `embeddings`, `encoders`, `present`, `alignment` and `attention` as models/multimodal.py.
 
         Raises:
@@ -75,75 +75,23 @@ class Model(nn.Module):
             stream: encode(encoder, stream, batch, train=train and not self.frozen, capture=capture)
             for stream, encoder in sorted(self.encoders.items())
         }
-        grids = {stream: out["tokens"] for stream, out in encoded.items()}
-        valid = {stream: batch.get(f"{stream}_valid", jnp.ones(grid.shape[:2], bool)) for stream, grid in grids.items()}
+        if "image" in encoded and not (train or self.is_initializing() or isinstance(batch["image"], Mapping)):
+            return self._with_grad_cam({**batch, **encoded}, capture)
         present = {stream: batch[f"{stream}_mask"] for stream in encoded}
-        reader = Reader(
-            self.fusion,
-            len(self.vocabulary),
-            self.compare,
-            self.width,
-            self.depth,
-            self.levels,
-            self.dropout,
-            self.modality_dropout,
-            self.detached,
-            self.dtype,
-            name="reader",
-        )
-        pooled = {stream: out["pooled"] for stream, out in encoded.items()}
-
-        def read(module: nn.Module, image: Array) -> tuple[Array, Outputs]:
-            given = {**grids, "image": image} if "image" in grids else grids
-            out = module(given, pooled, valid, present, train=train, capture=capture)
-            return out["logits"], out
-
-        image = grids.get("image", jnp.zeros(()))
-        if train or self.is_initializing() or "image" not in grids:
-            _, out = read(reader, image)
-        else:
-            logits, pull, out = nn.vjp(read, reader, image, has_aux=True, vjp_variables=False)
-            *_, gradient = pull(jnp.ones_like(logits))
-            weights = gradient.mean((2, 3), keepdims=True, dtype=jnp.float32)
-            out["grad_cam"] = nn.relu((weights * image).sum(-1, dtype=jnp.float32))
-        return {**out, "encoders": encoded}
-
-
-class Reader(nn.Module):
-    """Encoders' tokens to the trunk and all heads; fields and outputs as Model."""
-
-    fusion: nn.Module
-    types: int
-    compare: tuple[str, ...]
-    width: int
-    depth: int
-    levels: int
-    dropout: float
-    modality_dropout: float
-    detached: bool
-    dtype: Dtype
-
-    @nn.compact
-    def __call__(
-        self,
-        grids: dict[str, Array],
-        pooled: dict[str, Array],
-        valid: dict[str, Array],
-        present: dict[str, Array],
-        *,
-        train: bool,
-        capture: Sequence[str],
-    ) -> Outputs:
-        def dense(name: str, x: Array, width: int = self.width) -> Array:
-            return nn.Dense(width, dtype=self.dtype, name=name)(x)
-
-        def head(name: str, x: Array, width: int) -> Array:
-            return nn.Dense(width, dtype=jnp.float32, name=name)(x.astype(jnp.float32))
-
-        dropout = nn.Dropout(self.dropout, deterministic=not train)
-        keep, present, alignment = dict(present), dict(present), {}
+        keep, alignment = dict(present), {}
         if train and self.modality_dropout:
             keep = hide_streams(self.make_rng("dropout"), present, self.modality_dropout)
+        grids = {stream: out["tokens"] for stream, out in encoded.items()}
+        pooled = {stream: out["pooled"] for stream, out in encoded.items()}
+        valid = {stream: batch.get(f"{stream}_valid", jnp.ones(grid.shape[:2], bool)) for stream, grid in grids.items()}
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+
+        def dense(name: str, x: Array) -> Array:
+            return nn.Dense(self.width, dtype=self.dtype, name=name)(x)
+
+        def head(name: str, x: Array, width: int) -> Array:
+            return nn.Dense(width, dtype=jnp.float32, name=name)(dropout(x).astype(jnp.float32))
+
         # What goes on over time, a vector a step; and what the fusion looks at: of pictures, all their positions.
         over_time = {stream: dense(f"steps_{stream}", _over_space(grid)) for stream, grid in grids.items()}
         looked_at = {s: dense("project_image", grids[s]) if s == "image" else x for s, x in over_time.items()}
@@ -154,7 +102,7 @@ class Reader(nn.Module):
             for known in (present, keep):
                 known["sync"] = known[one] & known[other] & alignment["valid"].any(1)
             looked_at["sync"] = over_time["sync"] = alignment["tokens"]
-            pooled = {**pooled, "sync": alignment["pooled"]}
+            pooled["sync"] = alignment["pooled"]
             apart = jnp.abs(alignment["x"] - alignment["y"]) * alignment["x"].shape[-1] ** 0.5
             over_time["difference"] = dense("steps_difference", apart)
 
@@ -182,24 +130,40 @@ class Reader(nn.Module):
         real = jnp.where(frame_valid[..., None], trunk, 0)
         mean = real.sum(1, dtype=jnp.float32) / jnp.maximum(frame_valid.sum(1, keepdims=True), 1)
         whole = jnp.concatenate([fused["fused"], mean.astype(self.dtype), max_over(real, 1)], -1)
-        beside = jax.lax.stop_gradient(whole) if self.detached else whole
+        beside, types = jax.lax.stop_gradient(whole) if self.detached else whole, len(self.vocabulary)
 
         out: Outputs = {
-            "logits": head("head", dropout(whole), 1)[:, 0],
-            "type_logits": head("head_type", dropout(whole), self.types).at[:, 0].set(-1e9),
-            "flat_logits": head("head_flat", dropout(beside), self.types),
-            "cue_logits": head("head_cues", dropout(beside), len(CUES)),
-            "stream_logits": {s: head(f"head_{s}", dropout(x), 1)[:, 0] for s, x in pooled.items()},
+            "logits": head("head", whole, 1)[:, 0],
+            "type_logits": head("head_type", whole, types).at[:, 0].set(-1e9),
+            "flat_logits": head("head_flat", beside, types),
+            "cue_logits": head("head_cues", beside, len(CUES)),
+            "stream_logits": {stream: head(f"head_{stream}", x, 1)[:, 0] for stream, x in pooled.items()},
             "frame_valid": frame_valid,
             **self._localised(trunk, frame_valid),
             "embeddings": {**pooled, "fused": whole},
+            "encoders": encoded,
             "present": present,
         }
         if "image" in grids:
-            out["map_logits"] = head("head_map", dropout(grids["image"]), 1)[..., 0]
+            out["map_logits"] = head("head_map", grids["image"], 1)[..., 0]
         if alignment:
             out["alignment"] = alignment
         return out | {name: fused[name] for name in ("attention", "cross_attention") if name in fused}
+
+    def _with_grad_cam(self, batch: Batch, capture: Sequence[str]) -> Outputs:
+        """All outputs of a batch whose streams are encoded, and how `logits` follows the image encoder's tokens."""
+        model, variables = self.unbind()
+        tokens = batch["image"]["tokens"]
+
+        def read(tokens: Array) -> tuple[Array, Outputs]:
+            given = {**batch, "image": {**batch["image"], "tokens": tokens}}
+            out = model.apply(variables, given, capture=capture)
+            return out["logits"], out
+
+        logits, pull, out = jax.vjp(read, tokens, has_aux=True)
+        (gradient,) = pull(jnp.ones_like(logits))
+        weights = gradient.mean((2, 3), keepdims=True, dtype=jnp.float32)
+        return {**out, "grad_cam": nn.relu((weights * tokens).sum(-1, dtype=jnp.float32))}
 
     def _localised(self, x: Array, valid: Array) -> Outputs:
         """`frame_logits` and `distances` of all levels; the heads are the same on all."""

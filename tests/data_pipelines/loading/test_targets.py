@@ -182,7 +182,7 @@ def test_odd_spans_are_told_in_a_line_and_taken_as_their_union(caplog, spans, li
     assert [record.message for record in caplog.records if line in record.message]
     assert len(caplog.records) == 1
     times = (np.arange(75) + 0.5) / 25
-    union = np.any([(times >= a) & (times < b) for a, b in spans], axis=0)
+    union = np.any([(times >= a) & (times <= b) for a, b in spans], axis=0)
     np.testing.assert_array_equal(batch["frame_labels_video"][:3].ravel() == 1, union)
     found = batch["spans"][:3]
     assert ((found == -1).all(-1) | ((found[..., 0] >= 0) & (found[..., 1] > found[..., 0]))).all()

@@ -1,5 +1,7 @@
 """The verdict figure: every panel of a fake, a real clip without anything known, and a refusal."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from experiments.figures import style, verdict
 from experiments.figures.verdict import Frame, Verdict
 
 
-def fake(**fields):
+def fake():
     rng = np.random.default_rng(0)
     mask = np.zeros((8, 8))
     mask[2:5, 3:6] = 1
@@ -19,14 +21,11 @@ def fake(**fields):
         {"real": 0.1, "swap": 0.7, "dubbing": 0.2},
         {"video": np.linspace(0, 1, 60), "audio": np.full(60, np.nan), "sync": np.zeros(60)},
         [(0.4, 1.2, 0.9), (1.0, 1.3, 0.1)],
-        **{
-            "label": 1,
-            "truth": "swap",
-            "spans": [(0.5, 1.2)],
-            "frames": [Frame(0.2 * i, picture, mask * 0.8, mask) for i in range(11)],
-            "audio": rng.integers(-900, 900, 38_400, np.int16),
-            **fields,
-        },
+        label=1,
+        truth="swap",
+        spans=[(0.5, 1.2)],
+        frames=[Frame(0.2 * i, picture, mask * 0.8, mask) for i in range(11)],
+        audio=rng.integers(-900, 900, 38_400, np.int16),
     )
 
 
@@ -41,7 +40,7 @@ def test_all_that_is_known_is_drawn(tmp_path):
 
 
 def test_little_may_be_known(tmp_path):
-    figure = verdict.draw(fake(frames=(), audio=None, spans=None, label=-1, threshold=np.nan, truth=""))
+    figure = verdict.draw(dataclasses.replace(fake(), frames=(), audio=None, spans=None, label=-1, threshold=np.nan))
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert {"not known", "no pictures", "no sound"} <= set(texts)
     assert any("undecided" in text and "truth: unknown" in text for text in texts)

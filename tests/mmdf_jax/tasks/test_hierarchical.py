@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -65,7 +66,8 @@ def given():
         "present": {"image": np.ones(4, bool), "audio": np.ones(4, bool)},
         "stream_logits": {},
     }
-    return {name: tuple(map(jnp.asarray, x)) if isinstance(x, tuple) else x for name, x in outputs.items()}, batch
+    outputs = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32 if x.dtype == float else x.dtype), outputs)
+    return outputs, batch
 
 
 def test_who_knows_all_has_no_loss():
@@ -100,12 +102,12 @@ def test_each_loss_is_an_option_and_sees_what_is_wrong(name, weight):
 def test_what_is_unknown_and_what_is_padding_trains_nothing():
     outputs, batch = given()
     before, _ = Task(VOCABULARY, beside_weight=0.0).loss(outputs, batch)
-    changed = {**outputs, "type_logits": jnp.asarray(outputs["type_logits"]).at[3].set(5.0)}
+    changed = {**outputs, "type_logits": outputs["type_logits"].at[3].set(5.0)}
     changed["frame_logits"] = (outputs["frame_logits"][0].at[3].set(7.0),)
-    changed["map_logits"] = jnp.asarray(outputs["map_logits"]).at[3].set(9.0)
+    changed["map_logits"] = outputs["map_logits"].at[3].set(9.0)
     assert float(Task(VOCABULARY, beside_weight=0.0).loss(changed, batch)[0]) == pytest.approx(float(before))
     batch["mask"][3] = False
-    changed["logits"] = jnp.asarray(outputs["logits"]).at[3].set(-50.0)
+    changed["logits"] = outputs["logits"].at[3].set(-50.0)
     assert float(Task(VOCABULARY, beside_weight=0.0).loss(changed, batch)[0]) < 0.02
 
 
@@ -163,7 +165,7 @@ def test_maps_are_measured_where_the_truth_is_known():
 
 def test_a_row_without_streams_is_unknown():
     outputs, batch = given()
-    outputs["present"] = {"image": np.array([True, False, True, True])}
+    outputs["present"] = {"image": jnp.array([True, False, True, True])}
     assert all(np.isnan(np.array(x)[1]).all() for x in Task(VOCABULARY).outputs(outputs, batch).values())
 
 
