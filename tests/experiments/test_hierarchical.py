@@ -28,7 +28,8 @@ def get_config(arg=None):
     config.data.targets.face_mask.size = 4
     config.model.encoders = {**small.model.encoders, "mouth": {
         "name": "mmdf_jax.encoders.lip_resnet", "width": 4, "stage_sizes": (1,), "strides": ((1, 4, 4),)}}
-    config.model.width = 16
+    config.model.encoders.image.patch = 8
+    config.model.width, config.model.depth = 16, 1
     for name in ("steps", "log_steps", "eval_steps", "checkpoint_steps"):
         config.train[name] = small.train[name]
     config.optimizer.warmup_steps = 2
