@@ -86,8 +86,6 @@ def test_the_tiny_config_takes_training_steps_that_lower_the_loss(name, arg):
     if name == "early_fusion":  # its encoders are those of cross_attn: two of them are enough
         for stream in ("mouth", "video"):
             del config["model"]["encoders"][stream], config["data"]["streams"][stream]
-    if name == "hierarchical":  # the video's encoder is tested as that of video
-        del config["model"]["encoders"]["video"], config["data"]["streams"]["video"]
     losses = take_steps(config, 4)
     assert losses[-1] < losses[0]
 
