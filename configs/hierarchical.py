@@ -49,7 +49,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     tiny = args.size == "tiny"
     config = common.base(args)
     config.data.crops.mouth = True
-    # At size=tiny the mouth alone shows what changes from picture to picture: a video of faces would double the minutes.
+    # At size=tiny the mouth alone shows what changes over time: a video of faces would double the minutes.
     config.data.streams = ConfigDict(
         {
             "image": {"frames": 4 if tiny else 8, "size": 64 if tiny else 224},
