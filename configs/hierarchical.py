@@ -119,7 +119,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "fake_weight": 1.0,
             "type_weight": 1.0,
             "frame_weight": 2.0,
-            "distance_weight": 0.5,
+            "distance_weight": 1.0,
             "map_weight": 1.0,
             "empty_weight": 0.25,
             "stream_weight": 4.0,  # one for each of the four heads

@@ -29,7 +29,8 @@ class Model(nn.Module):
     fusion: {stream: [b t … d]}, {stream: [b] bool} -> {"fused": [b d]}.
     vocabulary: the types, `real` first, each a name or several methods that are one (data_pipelines.batch).
     compare: two of the streams, whose difference and comparison the trunk sees too; (): none.
-    width: d of the common tokens. depth: residual convolutions over time in the trunk.
+    width: d of the common tokens. depth: residual convolutions over time in the trunk, the
+      later the further apart.
     levels: of the pyramid over time; each has half the steps of the one before.
     dropout: on the vector of the first two stages, and in the trunk. modality_dropout: as in models/multimodal.py.
     detached: the rows beside the design (`flat_logits`, `cue_logits`) read the trunk but do not train it.
@@ -118,7 +119,8 @@ class Model(nn.Module):
         ]
         trunk = nn.gelu(nn.LayerNorm(dtype=self.dtype, name="norm_trunk")(dense("join", jnp.concatenate(parts, -1))))
         for i in range(self.depth):
-            trunk = trunk + dropout(Block(self.width, dtype=self.dtype, name=f"trunk{i}")(trunk, frame_valid))
+            block = Block(self.width, 2**i, dtype=self.dtype, name=f"trunk{i}")
+            trunk = trunk + dropout(block(trunk, frame_valid))
 
         embed_time = TimeEmbedding(self.width, dtype=self.dtype, name="time")
         tokens = {}
@@ -167,7 +169,8 @@ class Model(nn.Module):
 
     def _localised(self, x: Array, valid: Array) -> Outputs:
         """`frame_logits` and `distances` of all levels; the heads are the same on all."""
-        blocks = [Block(self.width, dtype=self.dtype, name=f"localise{i}") for i in range(2)]
+        # Far enough apart that a step sees the ends of a segment of a second and more.
+        blocks = [Block(self.width, reach, dtype=self.dtype, name=f"localise{i}") for i, reach in enumerate((4, 8))]
         # Begins sure of little: focal loss is unsteady where all steps begin as likely broken.
         broken = nn.Dense(len(CUES), bias_init=nn.initializers.constant(-1.0), name="head_frames")
         ends = nn.Dense(2, name="head_distances")
@@ -182,21 +185,24 @@ class Model(nn.Module):
                 y = y + block(y, valid)
             y = y.astype(jnp.float32)
             logits.append(broken(y))
-            distances.append(nn.softplus(ends(y)) * 0.2 * 2**level)
+            # On a logarithmic scale a tenth of a short distance and of a long one are learnt alike.
+            distances.append(jnp.exp(jnp.clip(ends(y), -4.0, 4.0)) * 0.2 * 2**level)
         return {"frame_logits": tuple(logits), "distances": tuple(distances)}
 
 
 class Block(nn.Module):
-    """Norm, a convolution over five steps, GELU: x [b t d], of which the steps not `valid [b t]` are seen as 0."""
+    """Norm, a convolution over five steps that lie `apart`, GELU: x [b t d]; steps not `valid [b t]` are seen as 0."""
 
     width: int
+    apart: int = 1
     kernel: int = 5
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, valid: Array) -> Array:
         x = jnp.where(valid[..., None], nn.LayerNorm(dtype=self.dtype, name="norm")(x), 0)
-        return nn.gelu(nn.Conv(self.width, (self.kernel,), dtype=self.dtype, name="conv")(x))
+        convolve = nn.Conv(self.width, (self.kernel,), kernel_dilation=self.apart, dtype=self.dtype, name="conv")
+        return nn.gelu(convolve(x))
 
 
 def _over_space(grid: Array) -> Array:
