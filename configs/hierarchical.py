@@ -22,7 +22,7 @@ What each part brings, one line each:
     --config.task.stream_weight=0                            the streams answer for nothing by themselves
     --config.task.alignment_weight=0                         the comparison learns from labels alone
     --config.task.pooled_weight=0                            no matching of whole windows over the batch
-    --config.model.compare="()" --config.data.augment="()"   no sync tokens and no difference of the streams
+    --config.model.compare="()"                              no sync tokens and no difference of the streams
     --config.train.select=ap_50                              the checkpoint with the best segments (auc, macro_f1, …)
 """
 
@@ -128,7 +128,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "beside_weight": 0.5,
             "smoothing": 0.05,
             "ranges": () if tiny else (0.8, 1.6),
-            "decoder": ConfigDict({"low": 0.05, "high": 0.5, "sigma": 0.3, "agree": 0.75}),
+            "decoder": ConfigDict({"low": 0.05, "high": 0.5, "smooth": 3, "alone": 0.5, "sigma": 0.3, "agree": 1.0}),
             "unknown": 0.4,
         }
     )

@@ -27,7 +27,7 @@ def test_a_perfect_output_is_decoded_to_its_spans(step):
         lengths = rng.uniform(0.3, 1.5, 3)
         starts = np.cumsum([0.2, *(lengths[:2] + 0.3)]) + rng.uniform(0, 0.1)
         given = np.column_stack([starts, starts + lengths])
-        found = spans.Decoder()([perfect(given, round(6.4 / step), step)], step)
+        found = spans.Decoder(smooth=1)([perfect(given, round(6.4 / step), step)], step)
         assert len(found) == 3 and (best_ious(found, given) >= 0.99).all()
 
 
