@@ -29,7 +29,7 @@ def draw(
     groups: [n] who is in each clip; () draws no interval.
     """
     with style.look():
-        figure = style.new_figure(5.2, 4.6)
+        figure = style.new_figure(5.2, 5.0)
         axes = figure.subplots()
         axes.set(
             xlim=(-0.01, 1.01),
@@ -59,5 +59,7 @@ def draw(
             # The precision of a recall is the one at the next point, so that the area is the AP.
             axes.step(recall, np.append(precision[1:], precision[-1]), where="post", color=colour, label=label)
         clips = sum(len(true) > 0 for true in truths)
-        axes.legend(loc="lower left", title=f"{spans:,} true spans in {clips:,} of {len(truths):,} clips")
+        figure.legend(
+            loc="outside lower left", ncols=2, title=f"{spans:,} true spans in {clips:,} of {len(truths):,} clips"
+        )
     return figure

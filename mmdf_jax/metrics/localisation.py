@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mmdf_jax import segments
+from mmdf_jax.metrics import classification
 from mmdf_jax.segments import FPS, interval_iou
 
 Official = Literal["lavdf", "avdeepfake1m"]
@@ -175,12 +176,18 @@ def average_recall(
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """Steps of all clips by falling score, [s] each: their clip, whether they are fake, and their score; n clips."""
+    """Steps of n clips, fake and real apart, and how they rank.
 
-    clip: np.ndarray
+    fake, real: [f] and [r] the clip of each, by falling score. above, reached: [r] how many fake steps have a higher
+    score than each real one, and how many at least its score. within: [n] the AUC over the steps of each clip, nan
+    where it lacks a class.
+    """
+
     fake: np.ndarray
-    score: np.ndarray
-    clips: int
+    real: np.ndarray
+    above: np.ndarray
+    reached: np.ndarray
+    within: np.ndarray
 
 
 def steps(scores: Clips, truths: Clips, *, fps: float = FPS) -> Steps:
@@ -189,39 +196,50 @@ def steps(scores: Clips, truths: Clips, *, fps: float = FPS) -> Steps:
     Raises:
       ValueError: the lists differ in length, or a true span is none.
     """
-    scores = [np.asarray(curve, np.float64).reshape(-1) for curve in scores]
-    _, truths = checked([()] * len(scores), truths)
-    clip = np.repeat(np.arange(len(scores)), [len(curve) for curve in scores])
-    fake = [segments.frame_labels(true, len(curve), fps=fps) for curve, true in zip(scores, truths, strict=True)]
-    score, fake = (np.concatenate([np.zeros(0), *parts]) for parts in (scores, fake))
-    known = np.flatnonzero(~np.isnan(score))
-    order = known[np.argsort(-score[known], kind="stable")]
-    return Steps(clip[order], fake[order] == 1, score[order], len(scores))
+    if len(scores) != len(truths):
+        raise ValueError(f"expected scores and truths of the same clips, found {len(scores)} and {len(truths)}")
+    _, truths = checked([()] * len(truths), truths)
+    clip, fake, score, within = [], [], [], np.full(len(truths), np.nan)
+    for i, (curve, true) in enumerate(zip(scores, truths, strict=True)):
+        curve = np.asarray(curve, np.float64).reshape(-1)
+        known = ~np.isnan(curve)
+        labels, curve = segments.frame_labels(true, len(curve), fps=fps)[known], curve[known]
+        within[i] = classification.auc(labels, curve)
+        clip.append(np.full(len(curve), i))
+        fake.append(labels)
+        score.append(curve)
+    clip, score = np.concatenate([np.zeros(0, int), *clip]), np.concatenate([np.zeros(0), *score])
+    order = np.argsort(-score, kind="stable")
+    fake = np.concatenate([np.zeros(0, bool), *fake])[order]
+    clip, score = clip[order], -score[order]  # rising now
+    above, reached = (np.searchsorted(score[fake], score[~fake], side) for side in ("left", "right"))
+    return Steps(clip[fake], clip[~fake], above, reached, within)
 
 
 def pooled_frame_auc(of: Steps, weights: ArrayLike | None = None) -> float:
-    """AUC over the steps of all clips together, so that their levels count too; nan without both classes.
+    """AUC over the steps of all clips together, so that clips' levels count too; nan without both classes.
 
     weights: [n] how often each clip counts; once by default.
     """
-    weights = np.ones(of.clips) if weights is None else np.asarray(weights, np.float64)
-    return _auc(of.fake, of.score, weights[of.clip])
+    weights = np.ones(len(of.within)) if weights is None else np.asarray(weights, np.float64)
+    fakes, reals = np.append(0.0, np.cumsum(weights[of.fake])), weights[of.real]
+    pairs = fakes[-1] * reals.sum()
+    return float((fakes[of.above] + fakes[of.reached]) @ reals / (2 * pairs)) if pairs else float("nan")
 
 
 def clip_frame_aucs(of: Steps) -> np.ndarray:
-    """[n] AUC over the steps within each clip; nan where a clip lacks a class."""
-    found = np.full(of.clips, np.nan)
-    order = np.argsort(of.clip, kind="stable")  # within a clip the order by score stays
-    for rows in np.split(order, np.flatnonzero(np.diff(of.clip[order])) + 1):
-        if len(rows):
-            found[of.clip[rows[0]]] = _auc(of.fake[rows], of.score[rows], np.ones(len(rows)))
-    return found
+    """[n] the AUC over the steps within each clip; nan where a clip lacks a class."""
+    return of.within
 
 
-def mean_frame_auc(of: Steps) -> float:
-    """The mean over clips with fake and real steps of the AUC within each; nan without such a clip."""
-    found = clip_frame_aucs(of)
-    return float(np.nanmean(found)) if not np.isnan(found).all() else float("nan")
+def mean_frame_auc(of: Steps, weights: ArrayLike | None = None) -> float:
+    """The mean over clips with fake and real steps of the AUC within each; nan without such a clip.
+
+    weights: as in `pooled_frame_auc`.
+    """
+    known = ~np.isnan(of.within)
+    share = known.astype(np.float64) if weights is None else np.asarray(weights, np.float64) * known
+    return float(share[known] @ of.within[known] / share.sum()) if share.sum() else float("nan")
 
 
 def checked(proposals: Clips, truths: Clips) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -289,15 +307,3 @@ def _official(proposals: Clips, truths: Clips, official: str) -> tuple[list[np.n
         raise ValueError(f"official must be 'lavdf' or 'avdeepfake1m', found {official!r}")
     proposals, truths = checked(proposals, truths)
     return [x.astype(np.float32) for x in proposals], [x.astype(np.float32) for x in truths]
-
-
-def _auc(fake: np.ndarray, score: np.ndarray, weights: np.ndarray) -> float:
-    """Weighted AUC of rows sorted by falling score; ties count half; nan without both classes."""
-    if not len(score):
-        return float("nan")
-    last = np.append(score[1:] != score[:-1], True)
-    true, all_of_them = np.cumsum(weights * fake)[last], np.cumsum(weights)[last]
-    false = all_of_them - true
-    if not true[-1] or not false[-1] > 0:
-        return float("nan")
-    return float(np.diff(false, prepend=0.0) @ (true - np.diff(true, prepend=0.0) / 2) / (true[-1] * false[-1]))

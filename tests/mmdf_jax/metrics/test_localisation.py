@@ -165,6 +165,15 @@ def test_no_order_matters_where_scores_tie(seed):
         np.testing.assert_allclose(list(average_recall(*shuffled, (1, 2, 5)).values()), list(recall.values()))
 
 
+def test_tied_scores_by_hand():
+    # One of two spans at precision 1, then a hit and two false alarms together at precision 2 / 4.
+    found = [[(0, 1, 0.9)], [(5, 6, 0.5), (0, 1, 0.5), (7, 8, 0.5)]]
+    assert average_precision(found, [[(0, 1)], [(0, 1)]]) == 0.5 * 1 + 0.5 * 0.5
+    # The first fits both spans, better the one that is all that the second fits: the first in time goes first.
+    truths, tied = [[(0, 10), (0, 8)]], [(0, 9.9, 0.5), (0, 10, 0.5)]
+    assert average_precision([tied], truths, 0.805) == average_precision([tied[::-1]], truths, 0.805) == 0.25
+
+
 def test_spans_without_length_find_nothing_and_are_nothing_to_find():
     truths = [[(1.0, 2.0)]]
     assert average_precision([[(1.5, 1.5, 0.9), (1.0, 2.0, 0.8)]], truths) == 0.5
@@ -251,6 +260,7 @@ def test_frame_auc_by_hand():
     # clip 0: fakes .9 .8, real .1; clip 1: fakes .3 .2, real .2; clip 2 has no fake
     np.testing.assert_allclose(localisation.clip_frame_aucs(steps), [1, 0.75, np.nan])
     assert localisation.mean_frame_auc(steps) == 0.875
+    assert localisation.mean_frame_auc(steps, [1, 3, 5]) == (1 + 3 * 0.75) / 4
     labels, flat = [1, 1, 0, 0, 1, 1, 0, 0], [0.9, 0.8, 0.1, 0.2, 0.3, 0.2, 0.5, 0.5]
     assert localisation.pooled_frame_auc(steps) == pytest.approx(classification.auc(labels, flat))
 
@@ -258,7 +268,13 @@ def test_frame_auc_by_hand():
 def test_frame_auc_of_nothing_is_nan():
     for scores, truths in (([], []), ([[0.1, 0.2]], [[]]), ([[]], [[(0, 1)]]), ([[np.nan]], [[(0, 1)]])):
         steps = localisation.steps(scores, truths)
+        assert math.isnan(localisation.pooled_frame_auc(steps, np.ones(len(truths))))
         assert math.isnan(localisation.pooled_frame_auc(steps)) and math.isnan(localisation.mean_frame_auc(steps))
+
+
+def test_scores_of_other_clips_are_refused():
+    with pytest.raises(ValueError, match="scores and truths of the same clips, found 1 and 2"):
+        localisation.steps([[0.5]], [[], []])
 
 
 def test_overlap_by_hand():
