@@ -119,7 +119,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "fake_weight": 1.0,
             "type_weight": 1.0,
             "frame_weight": 2.0,
-            "distance_weight": 1.0,
+            "distance_weight": 0.5,
             "map_weight": 1.0,
             "empty_weight": 0.25,
             "stream_weight": 4.0,  # one for each of the four heads
@@ -134,7 +134,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     )
     config.train.select = "overall"
     if tiny:
-        config.train.steps = 320
+        config.train.steps = 400
         config.train.eval_steps = config.train.checkpoint_steps = 80
     config.evaluate.stride = config.data.window / 2  # s; windows overlap by half, so that every end is seen whole
     return config

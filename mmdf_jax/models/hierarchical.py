@@ -29,8 +29,7 @@ class Model(nn.Module):
     fusion: {stream: [b t … d]}, {stream: [b] bool} -> {"fused": [b d]}.
     vocabulary: the types, `real` first, each a name or several methods that are one (data_pipelines.batch).
     compare: two of the streams, whose difference and comparison the trunk sees too; (): none.
-    width: d of the common tokens. depth: residual convolutions over time in the trunk, the
-      later the further apart.
+    width: d of the common tokens. depth: residual convolutions over time in the trunk.
     levels: of the pyramid over time; each has half the steps of the one before.
     dropout: on the vector of the first two stages, and in the trunk. modality_dropout: as in models/multimodal.py.
     detached: the rows beside the design (`flat_logits`, `cue_logits`) read the trunk but do not train it.
@@ -119,7 +118,7 @@ class Model(nn.Module):
         ]
         trunk = nn.gelu(nn.LayerNorm(dtype=self.dtype, name="norm_trunk")(dense("join", jnp.concatenate(parts, -1))))
         for i in range(self.depth):
-            block = Block(self.width, 2**i, dtype=self.dtype, name=f"trunk{i}")
+            block = Block(self.width, dtype=self.dtype, name=f"trunk{i}")
             trunk = trunk + dropout(block(trunk, frame_valid))
 
         embed_time = TimeEmbedding(self.width, dtype=self.dtype, name="time")
