@@ -9,13 +9,14 @@ Targets, where `targets` in the config's data section asks for them, with their 
   frame_labels {feather: s}: `frame_labels_video`, `_audio`, `_sync` [b round(window * 25)] float32, from 0 real to
     1 fake, with ramps of `feather` s at a fake span's ends; -1 also beyond the clip. `sync`: the streams do not belong
     together, though each may be real.
-  method {vocabulary: names}: `method [b]` int32, the index of the method shown.
+  method {vocabulary: names}: `method [b]` int32, the index of the method shown. In place of a name may stand several,
+    methods that are one type; the first of them names it.
   spans {max: k}: `spans [b k 2]` float32, when the window is fake, s from its start, in order; -1 fills up.
   face_mask {size: n}: `face_mask [b f n n]` float32, from 0 to 1 how far each pixel is manipulated, for each frame of
     the image stream or, without one, of the video stream.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,8 @@ def target_shapes(config: Mapping[str, Any], rows: int) -> dict[str, tuple[tuple
             raise ValueError(f"data.targets.{name}: expected the option {_TARGETS[name]!r}, found {sorted(options)}")
         value = options[_TARGETS[name]]
         if name == "method":
-            if isinstance(value, str) or not value or len({*value}) < len(value):
+            known = [] if isinstance(value, str) else [each for entry in value for each in methods(entry)]
+            if not known or len({*known}) < len(known):
                 raise ValueError(f"data.targets.method.vocabulary: expected different names, found {value!r}")
         elif value < (0 if name == "frame_labels" else 1):
             least = "0 s or more" if name == "frame_labels" else "1 or more"
@@ -77,6 +79,11 @@ def target_shapes(config: Mapping[str, Any], rows: int) -> dict[str, tuple[tuple
         size, frames = targets["face_mask"]["size"], _shape(stream, config["streams"][stream], config["window"])[0]
         of["face_mask"] = (rows, frames, size, size), np.float32
     return of
+
+
+def methods(entry: str | Sequence[str]) -> tuple[str, ...]:
+    """The methods that an entry of a vocabulary stands for, the one that names it first."""
+    return (entry,) if isinstance(entry, str) else tuple(entry)
 
 
 def masked_stream(streams: Iterable[str]) -> str:

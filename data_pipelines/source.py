@@ -45,6 +45,9 @@ class Source(Protocol):
     ) -> Batches:
         """Every clip in order, `windows` evenly spaced windows of each, in `eval_steps` batches on every process.
 
+        With `stride` (s) in data, as many of each as it takes for them to begin no further apart; the one window of a
+        clip that is no longer begins at its start.
+
         `mask [b]` is False on rows that fill up the last batch (`clip_index` -1), and on windows none of whose streams
         could be read: they must not be scored.
         """

@@ -57,6 +57,7 @@ RANGES: dict[str, Range] = {
     "finetune.layer_decay": _number(0, above=True),
     "finetune.rank": _whole(1),
     "evaluate.windows": _whole(1),
+    "evaluate.stride": _number(0),  # s
     "evaluate.batch_size": _whole(1),
     "evaluate.bootstrap": _whole(0),
 }
@@ -75,7 +76,7 @@ def check(config: Mapping[str, Any], allow: Sequence[str] = ()) -> None:
     if producer := model_from_config.make_producer(config, allow):
         producer.check(config, allow)
         return
-    loader.Settings.of(config["data"])
+    loader.Settings.of({**config["data"], "stride": config["evaluate"].get("stride", 0.0)})
     steps, accumulate = options["train.steps"], options["train.accumulate"]
     if (warmup := options["optimizer.warmup_steps"]) >= steps:
         raise _refusal("optimizer.warmup_steps", warmup, f"less than train.steps={steps}")

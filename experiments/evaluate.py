@@ -58,7 +58,15 @@ def evaluate_run(workdir: pathlib.Path) -> pathlib.Path:
     """
     from data_pipelines.fakes import pseudo_fakes
     from data_pipelines.prepare.records import Records, read_without_record
-    from experiments import best_model, experiment, model_from_config, prepare, run_directory, score_table
+    from experiments import (
+        best_model,
+        experiment,
+        model_figures,
+        model_from_config,
+        prepare,
+        run_directory,
+        score_table,
+    )
     from experiments.evaluators import scoring
     from experiments.report import write
     from experiments.termination import Termination
@@ -90,7 +98,8 @@ def evaluate_run(workdir: pathlib.Path) -> pathlib.Path:
         name = f"{name}-degraded"
         best = dataclasses.replace(best, config={**config, "data": {**config["data"], "degrade": _degrade()}})
     with Termination() as termination:
-        rows = best.score(records, f"scoring {name}", termination).rows + scoring.without_score(missing, best.task)
+        scored = best.score(records, f"scoring {name}", termination).rows
+    rows = scored + scoring.without_score(missing, best.task)
     table = workdir / "scores" / f"{name}.csv"
     score_table.write(table, rows)
     report = write.write(
@@ -102,6 +111,7 @@ def evaluate_run(workdir: pathlib.Path) -> pathlib.Path:
         samples=config["evaluate"]["bootstrap"],
         scored=f"{_SPLIT.value} split",
         title=f"{workdir.name} on {name}",
+        figures=model_figures.verdicts(best, records, scored),
         others=[table],
     )
     run_directory.log.info(report)

@@ -117,7 +117,7 @@ def _train(
         "modality": " + ".join(sorted(config["data"]["streams"])),
         "parameters_m": training["parameters"] / 1e6,
         "train_minutes": training["train_minutes"],
-        "inference_ms": scores.ms_per_window * config["evaluate"]["windows"],  # of the test split, scored last
+        "inference_ms": scores.ms_per_window * scores.windows,  # of the test split, scored last
         "peak_memory_gb": training["peak_memory_gb"],
     }
     figures = model_figures.draw(best, splits["test"], scores.rows, workdir.name) if distributed.is_primary() else {}

@@ -134,6 +134,8 @@ def ensure(
         raise ValueError("config.finetune.cache: pseudo-fakes are made anew each time; cache features without them")
     if unknown := sorted(set(config["model"]["encoders"]) - set(config["data"]["streams"])):
         raise ValueError(f"config.finetune.cache: the encoder {unknown[0]!r} reads no stream, but what is made of one")
+    if config["evaluate"].get("stride"):
+        raise ValueError("config.finetune.cache: features are of evaluate.windows windows; set evaluate.stride=0")
     if jax.process_count() > 1:
         raise ValueError("config.finetune.cache works in one process (with all its devices)")
     return {split: _ensure_split(config, model, variables, splits[split]) for split in ("train", "val")}

@@ -1,7 +1,8 @@
-"""The figures that need the model, not score tables alone: attention, attention in the fake spans, similarity, flow."""
+"""The figures that need the model, not score tables alone: attention, similarity, flow, and single clips' verdicts."""
 
 import contextlib
 import functools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,10 +16,12 @@ from data_pipelines.prepare.records import Selection
 from data_pipelines.source import Source
 from experiments import model_from_config
 from experiments.best_model import BestModel
-from experiments.figures import attention, attention_spans, flow_fields, similarity, space_time
-from experiments.score_table import ScoreRow
+from experiments.figures import attention, attention_spans, flow_fields, similarity, space_time, verdict
+from experiments.score_table import ScoreRow, curve
+from mmdf_jax.tasks.hierarchical import true_spans, type_index
 
-EXAMPLES = 6  # clips in the figure of attention
+EXAMPLES = 6  # clips in the figure of attention, and verdicts
+HEARD = 60.0  # s of a clip's sound that a verdict shows
 
 
 def draw(run: BestModel, records: Source, scores: Sequence[ScoreRow], name: str) -> dict[str, Figure]:
@@ -42,7 +45,65 @@ def draw(run: BestModel, records: Source, scores: Sequence[ScoreRow], name: str)
         drawn["similarity"] = _similarity(run, records, scores, rows, forward, name)
     if (forward := _forward(run, "flow")) and (rows := _fake_pictures(scores, usable)):
         drawn |= _motion(run, records, scores, rows, forward, name)
-    return drawn
+    return drawn | verdicts(run, records, scores)
+
+
+def verdicts(run: BestModel, records: Source, scores: Sequence[ScoreRow], threshold: float = 0.5) -> dict[str, Figure]:
+    """`verdict_1`, …: the first partial fake of each method, the first fake of those without one, and real clips.
+
+    Empty unless the model localises (`segments` among its columns). threshold: of `score`.
+    """
+    usable = [row for row, score in enumerate(scores) if score.ok and "segments" in score.extra]
+    if not usable:
+        return {}
+    partial = [row for row in usable if scores[row].extra.get("partial") == 1]
+    first_of = {scores[row].method: row for row in reversed([*partial, *usable]) if scores[row].label == 1}
+    first_of |= {scores[row].method: row for row in reversed(partial)}
+    fakes = [first_of[method] for method in sorted(first_of)][: EXAMPLES - 1]
+    rows = [*fakes, *[row for row in usable if scores[row].label == 0][: EXAMPLES - len(fakes)]]
+    maps = _forward(run, "map_logits")
+    figures = {}
+    for number, row in enumerate(rows, 1):
+        figures[f"verdict_{number}"] = verdict.draw(_verdict(run, records, scores[row], row, maps, threshold))
+    return figures
+
+
+def _verdict(
+    run: BestModel, records: Source, score: ScoreRow, row: int, maps: Callable | None, threshold: float
+) -> verdict.Verdict:
+    clip, types = records.index[row].clip, run.task.types
+    true = type_index(run.task.vocabulary, score.method, score.label)
+    audio = records[row]["audio"][: round(HEARD * batch_lib.SAMPLE_RATE)]
+    return verdict.Verdict(
+        title=f"{score.method or 'clip'} · {score.clip_id}",
+        score=score.score,
+        threshold=threshold,
+        types={name: float(score.extra[f"type_{name}"]) for name in types},
+        timelines={name: curve(score, f"frame_{name}") for name in ("video", "audio", "sync")},
+        segments=json.loads(score.extra["segments"]),
+        label=score.label,
+        truth=types[true] if true > 0 else "",
+        spans=fake_spans(clip) or true_spans(score),
+        frames=_mapped_frames(run, records, row, maps) if maps else (),
+        audio=audio if len(audio) else None,
+    )
+
+
+def _mapped_frames(run: BestModel, records: Source, row: int, maps: Callable) -> list[verdict.Frame]:
+    """The sparse frames of the clip's first windows, as many as a batch has, with the model's map, by time."""
+    evaluate = run.config["evaluate"]
+    data = {**run.config["data"], "batch_size": evaluate["batch_size"], "workers": 0}
+    data["stride"] = evaluate.get("stride", 0.0)
+    with contextlib.closing(Selection(records, [row]).eval_batches(data, windows=evaluate["windows"])) as batches:
+        batch = next(batches)
+    found = 1 / (1 + np.exp(-maps(batch).astype(np.float64)))
+    n, frames = batch["image"].shape[1], {}
+    for i in np.flatnonzero(batch["mask"] & batch["image_mask"]):
+        for j in range(n):
+            time = round(float(batch["window_start"][i]) + (j + 0.5) * data["window"] / n, 3)
+            mask = batch["face_mask"][i, j] if "face_mask" in batch and (batch["face_mask"][i, j] >= 0).all() else None
+            frames[time] = verdict.Frame(time, batch["image"][i, j], found[i, j], mask)
+    return [frames[time] for time in sorted(frames)]
 
 
 def _forward(run: BestModel, output: str) -> Callable[[Mapping[str, Any]], Any] | None:

@@ -80,6 +80,44 @@ def mismatch_hinge(cosines: Array, mismatched: Array, margin: float) -> Array:
     return masked_mean(jnp.maximum(mean - margin, 0), mismatched.any(1))
 
 
+def focal(logits: Array, targets: Array, known: Array, *, alpha: float = 0.5, gamma: float = 2.0) -> Array:
+    """Sum over what is known of the focal loss in nats (Lin et al. 2017, equation 5), with targets from 0 to 1.
+
+    alpha weighs what is fully positive, 1 - alpha what is fully negative; (1 - p_t)^gamma becomes |target - p|^gamma,
+    which for 0 and 1 is the same (Li et al. 2020, equation 3). All arguments are of one shape. Divide the sum by the
+    number of positives of the whole batch.
+    """
+    logits, targets = logits.astype(jnp.float32), jnp.clip(targets, 0, 1).astype(jnp.float32)
+    apart = jnp.abs(targets - jax.nn.sigmoid(logits))
+    weight = alpha * targets + (1 - alpha) * (1 - targets)
+    # The power of 0 has no derivative where gamma is below 1.
+    losses = weight * jnp.maximum(apart, 1e-6) ** gamma * optax.sigmoid_binary_cross_entropy(logits, targets)
+    return jnp.sum(jnp.where(known, losses, 0))
+
+
+def interval_distance(predicted: Array, target: Array) -> Array:
+    """1 - DIoU of intervals around one point (Zheng et al. 2020, equation 7, in one dimension): [...] in [0, 2).
+
+    predicted, target: [... 2], distances >= 0 from the point to the interval's start and to its end. DIoU is the IoU
+    less the squared distance of the middles over the squared length of what encloses both.
+    """
+    predicted, target = predicted.astype(jnp.float32), target.astype(jnp.float32)
+    overlap = jnp.minimum(predicted, target).sum(-1)
+    enclosing = jnp.maximum(jnp.maximum(predicted, target).sum(-1), 1e-6)
+    union = jnp.maximum(predicted.sum(-1) + target.sum(-1) - overlap, 1e-6)
+    middles = ((predicted[..., 1] - predicted[..., 0]) - (target[..., 1] - target[..., 0])) / 2
+    return 1 - overlap / union + (middles / enclosing) ** 2
+
+
+def dice(probabilities: Array, targets: Array, *, smooth: float = 1.0) -> Array:
+    """1 - the soft Dice coefficient of maps [... h w] with values from 0 to 1 (Milletari et al. 2016): [...].
+
+    smooth: added to both sides of the fraction, so that two empty maps agree.
+    """
+    both = (probabilities * targets).sum((-2, -1))
+    return 1 - (2 * both + smooth) / (probabilities.sum((-2, -1)) + targets.sum((-2, -1)) + smooth)
+
+
 def _matching(logits: Array, counted: Array, candidates: Array) -> Array:
     """Symmetric cross-entropy of the diagonal of logits [b t t] among candidates [b t], where counted [b t]."""
     forward = jnp.where(candidates[:, None, :], logits, -1e9)

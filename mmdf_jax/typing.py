@@ -13,7 +13,7 @@ Array = jax.Array | np.ndarray
 Batch = dict[str, Array]
 Outputs = dict[str, Any]
 Dtype = Any
-Reduction = Literal["mean", "median", "curve", "stitched"]
+Reduction = Literal["mean", "median", "max", "curve", "stitched"]
 
 
 class Encoder(Protocol):
@@ -88,6 +88,8 @@ class Task(Protocol):
     directions: Mapping[str, Literal["max", "min"]]  # validation metrics, and which way each is better
     # May be left out; True where the loss compares the rows of a batch, which gradient accumulation would part:
     # compares_rows: bool
+    # May be left out; the columns that a clip's reduced outputs {name: [] or [k]} become, numbers, arrays or text:
+    # finish(values) -> {name: value}
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[Array, dict[str, Array]]:
         """The scalar to minimise, and scalars worth logging."""
@@ -98,8 +100,8 @@ class Task(Protocol):
     def reduction(self, name: str) -> Reduction:
         """How the output `name` of a clip's windows becomes the clip's.
 
-        `mean`, `median`: of [b]; `curve`: the mean of [b k], element by element; `stitched`: [b t], equal steps of the
-        window, laid along the clip's time by `window_start`, with the mean where windows overlap.
+        `mean`, `median`, `max`: of [b]; `curve`: the mean of [b k], element by element; `stitched`: [b t], equal steps
+        of the window, laid along the clip's time by `window_start`, with the mean where windows overlap.
         """
 
     def columns(self, clip: Any) -> dict[str, float | str]:

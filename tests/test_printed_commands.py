@@ -8,6 +8,7 @@ import ast
 import concurrent.futures
 import csv
 import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -62,6 +63,7 @@ OF_CROSS = {"scores": "runs/cross_attn/scores"}  # trains no member
 
 MAIN, PREPARE, EVALUATE = (f"python -m experiments.{name}" for name in ("main", "prepare", "evaluate"))
 CROSS = f"{MAIN} --config=configs/cross_attn.py"
+HIERARCHICAL = f"{MAIN} --config=configs/hierarchical.py"
 LATE = f"{MAIN} --config=configs/late_fusion.py"
 OPTIONS = '{"compression": "c40", "methods": ["Deepfakes"]}'
 # What is run, in groups that may run at one time: each command with what its placeholders stand for (a folder or file
@@ -76,6 +78,17 @@ RUN = (
             {
                 "members": {name: OF_CROSS | {"column": f"score_{name}"} for name in FUSED["data.streams"]},
                 "fusion": "noisy_or",
+            },
+        ),
+        (
+            HIERARCHICAL,
+            {},
+            {
+                **FUSED,
+                "data.options": PEOPLE,
+                "data.targets.face_mask.size": 2,
+                "model.depth": 0,
+                "model.fusion.depth": 0,
             },
         ),
         (f"{EVALUATE} --workdir=runs/cross_attn", {}, {}),
@@ -145,6 +158,7 @@ BUILT = {
     f"{MAIN} --config=configs/early_fusion.py": "tests/configs takes steps with it",
     f"{MAIN} --config=configs/early_fusion.py:data=fakeavceleb,size=base --config.data.root=DIR": "as image",
     f"{MAIN} --config=configs/early_fusion.py:fusion=pooled": "tests/mmdf_jax/fusion has it",
+    f"{HIERARCHICAL}:data=fakeavceleb,size=base --config.data.root=DIR": "as image",
     f"{LATE}:data=folder,size=base --config.override.data.root=DIR": "the config of each member is read",
     f"{MAIN} --config=configs/image.py:encoder=convnext": "tests/configs takes steps with every encoder",
     f"{MAIN} --config=configs/audio.py:encoder=spectrogram_cnn": "the cross-validation trains it",
@@ -280,6 +294,22 @@ def test_the_command_runs_as_printed(outcomes, command):
     assert done.returncode == 0, done.stdout + done.stderr
     expected = "leaks" if "--audit" in command else "records:" if command.startswith(PREPARE) else "AUC"
     assert expected in done.stdout
+
+
+def test_the_hierarchical_run_answers_every_stage(outcomes, root):
+    printed = outcomes[HIERARCHICAL].stdout
+    for words in ("stage 1: AUC", "hierarchical", "three labels", "partial fakes"):
+        assert words in printed
+    rows = list(csv.DictReader((root / "runs" / "hierarchical" / "scores" / "test.csv").read_text().splitlines()))
+    assert len(rows) == 12
+    for row in rows:
+        types = [float(value) for name, value in row.items() if name.startswith("type_")]
+        assert len(types) == 6 and sum(types) == pytest.approx(1)
+        steps = len(json.loads(row["frame_audio"]))
+        assert steps >= 50  # all of the clip: windows have 20
+        assert all(0 <= a < b <= steps / 25 + 1e-3 and 0 <= p <= 1 for a, b, p in json.loads(row["segments"]))
+    figures = {path.name for path in (root / "runs" / "hierarchical" / "figures").iterdir()}
+    assert {"verdict_1.png", "verdict_6.png", "confusion.png", "precision_recall.png", "roc.png"} <= figures
 
 
 @pytest.mark.filterwarnings("ignore:the load_module")  # ml_collections reads config files with it

@@ -26,7 +26,6 @@ from data_pipelines.source import Source
 from mmdf_jax.build import build
 
 SAMPLES = SAMPLE_RATE // FPS  # of sound, that a frame lasts
-_SPAN = (0.8, 1.6)  # s, of a partial fake
 _RAMP = 160  # samples over which spliced sound is cross-faded
 
 Range = tuple[float, float]  # drawn uniformly from low to high
@@ -35,13 +34,15 @@ Record = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """How a real clip is made into a fake. `partial`: the share of the clips of which only a time span is fake.
+    """How a real clip is made into a fake. `partial`: the share of the clips of which only a time span is fake, and
+    `span`: how long that is, s.
 
     Raises:
-      ValueError: partial outside [0, 1], or a range whose low end is above its high end.
+      ValueError: partial outside [0, 1], a range whose low end is above its high end, or a span that is none.
     """
 
     partial: float = 0.25
+    span: Range = (0.8, 1.6)
 
     name: ClassVar[str] = ""
     fakes: ClassVar[frozenset[str]] = frozenset()  # "video", "audio": the streams that are fake; none: they disagree
@@ -54,6 +55,8 @@ class Kind:
             value = getattr(self, field.name)
             if field.type is Range and (len(value) != 2 or value[0] > value[1]):
                 raise ValueError(f"{type(self).__name__}.{field.name}: expected (low, high), found {value}")
+        if not self.span[0] > 0:
+            raise ValueError(f"{type(self).__name__}.span: expected more than 0 s, found {self.span}")
 
     def shows(self, streams: Sequence[str]) -> bool:
         """Whether all that it changes is among the streams that a detector looks at."""
@@ -271,8 +274,8 @@ class PseudoFakes(Loaded):
             return
         duration = frames / FPS if frames else samples / SAMPLE_RATE
         span = None
-        if rng.random() < each.partial and duration > 1.5 * _SPAN[0]:
-            length = min(rng.uniform(*_SPAN), 0.8 * duration)
+        if rng.random() < each.partial and duration > 1.5 * each.span[0]:
+            length = min(rng.uniform(*each.span), 0.8 * duration)
             start = rng.uniform(0, duration - length)
             span = (round(start, 2), round(start + length, 2))
         spans = (span,) if span else ()

@@ -120,7 +120,7 @@ class EvaluationBatches:
     records: Source
     window: Window
     share: Share
-    windows: int
+    windows: Sequence[int]  # of each clip
     steps: int
     degrade: Sequence[transforms.Transform] = ()
 
@@ -131,9 +131,10 @@ class EvaluationBatches:
         batch = self.window.empty(self.share.rows)
         problems = []
         for number, example in self.share.examples(step, batch):
-            index, place = divmod(number, self.windows)
+            index = int(np.searchsorted(self._ends, number, side="right"))
             if index < len(self.records):
-                problems += self._fill(example, index, place)
+                place = number - int(self._ends[index]) + self.windows[index]
+                problems += self._fill(example, number, index, place)
             else:
                 for piece in self.window.pieces:
                     self.window.fill(example, piece, (), {})
@@ -141,7 +142,12 @@ class EvaluationBatches:
                 self.window.fill_unknown(example)
         return batch | {"problems": "\n".join(problems)}
 
-    def _fill(self, example: Example, index: int, place: int) -> list[str]:
+    @functools.cached_property
+    def _ends(self) -> np.ndarray:
+        """The number of the first window that comes after each clip's [clips]."""
+        return np.cumsum(self.windows)
+
+    def _fill(self, example: Example, number: int, index: int, place: int) -> list[str]:
         """Fills the example with what can be read -> what is wrong with the rest."""
         row, record, problems = self.records.index[index], None, []
         try:
@@ -149,7 +155,8 @@ class EvaluationBatches:
         except BadRecord as error:
             problems.append(f"{index} {error}")
         first, last = self.window.starts(row, record)
-        share = place / (self.windows - 1) if self.windows > 1 else 0.5  # from the clip's start to its end
+        count = self.windows[index]
+        share = place / (count - 1) if count > 1 else 0.5  # from the clip's start to its end
         start = (first + round(share * (last - first))) / FPS
         self.window.fill_labels(example, row, start)
         decoded: dict[int, np.ndarray] = {}
@@ -160,7 +167,7 @@ class EvaluationBatches:
             except BadRecord as error:
                 problems.append(f"{index} {error}")
                 self.window.fill(example, piece, (), decoded)
-        _change(example, self.degrade, 0, index * self.windows + place)
+        _change(example, self.degrade, 0, number)
         _fill_place(example, index, start, mask=any(example[f"{stream}_mask"] for stream in self.window.streams))
         return problems
 

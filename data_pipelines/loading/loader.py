@@ -16,8 +16,9 @@ import numpy as np
 from absl import flags, logging
 
 from data_pipelines.loading import sampling, transforms
+from data_pipelines.loading import targets as targets_lib
 from data_pipelines.loading.batches import EvaluationBatches, LoaderError, Share, TrainingBatches
-from data_pipelines.loading.windows import Window
+from data_pipelines.loading.windows import FPS, Window
 from data_pipelines.source import Source
 from mmdf_jax.build import build
 
@@ -39,6 +40,7 @@ class Settings:
     degrade: Sequence[Mapping[str, Any]] = ()  # evaluation only, alike: how a detector bears noise, say
     trim_silence: float = 0.0  # dB of full scale: clips begin where their sound first passes it; 0: at their start
     targets: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)  # see batch.py
+    stride: float = 0.0  # s, evaluation only: at most so far apart do a clip's windows begin; 0: a fixed number of them
     workers: int = 0  # loader processes; 0: threads of this process
     threads: int = 2  # batches that each process makes at a time; 0: none in the background
     prefetch: int = 2  # batches that each process keeps ready
@@ -49,6 +51,11 @@ class Settings:
         for name, least in (("batch_size", 1), ("workers", 0), ("threads", 0), ("prefetch", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name}: expected at least {least}, found {getattr(self, name)}")
+        if self.stride and not 1 / FPS <= self.stride <= self.window:
+            raise ValueError(
+                f"evaluate.stride: expected 0 (evaluate.windows instead) or {1 / FPS} to data.window={self.window} s, "
+                f"found {self.stride}"
+            )
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Settings":
@@ -106,6 +113,7 @@ class Loaded:
         settings = Settings.of(data)
         rows = settings.local_rows(process_index, process_count)
         window = settings.cut()
+        targets_lib.check(settings.targets, self.index, training=True)
         usable = [i for i, row in enumerate(self.index) if window.extent(row) > 0]
         order = sampling.training_order([r.clip for r in self.index], usable, balance=settings.balance, seed=seed)
         share = Share(settings.batch_size, rows, process_index * rows)
@@ -118,19 +126,29 @@ class Loaded:
         """See Source."""
         settings = Settings.of(data)
         rows = settings.local_rows(process_index, process_count)
-        steps = self.eval_steps(data, windows=windows)
+        targets_lib.check(settings.targets, self.index, training=False)
+        counts = self._window_counts(settings, windows)
+        steps = math.ceil(sum(counts) / settings.batch_size)
         share = Share(settings.batch_size, rows, process_index * rows)
         batches = EvaluationBatches(
-            self, settings.cut(), share, windows, steps, tuple(build(spec) for spec in settings.degrade)
+            self, settings.cut(), share, counts, steps, tuple(build(spec) for spec in settings.degrade)
         )
         settings = dataclasses.replace(settings, workers=min(settings.workers, steps))
         return Batches(batches, self, settings)
 
     def eval_steps(self, data: Mapping[str, Any], *, windows: int) -> int:
         """See Source."""
+        settings = Settings.of(data)
+        return math.ceil(sum(self._window_counts(settings, windows)) / settings.batch_size)
+
+    def _window_counts(self, settings: Settings, windows: int) -> list[int]:
+        """Windows of each clip: `windows`, or with `settings.stride` as many as it takes."""
         if windows < 1:
             raise ValueError(f"windows: expected at least 1, found {windows}")
-        return math.ceil(len(self) * windows / data["batch_size"])
+        if not settings.stride:
+            return [windows] * len(self)
+        window = settings.cut()
+        return [1 + math.ceil(window.last_start(row) / FPS / settings.stride - 1e-6) for row in self.index]
 
 
 class Batches(Iterator[dict[str, np.ndarray]]):

@@ -1,11 +1,13 @@
 """Targets beyond the labels: what a clip's fake spans and method say of one window of it; see batch.py."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
-from data_pipelines.batch import FPS, SAMPLE_RATE
+from data_pipelines.batch import FPS, SAMPLE_RATE, methods
 
 Span = tuple[float, float]
 
@@ -20,12 +22,59 @@ def fill(example: Mapping[str, np.ndarray], targets: Mapping[str, Any], row: Any
         for name, curve in frame_labels(row, start, len(example["frame_labels_sync"]), feather).items():
             example[f"frame_labels_{name}"][...] = curve
     if "method" in targets:
-        vocabulary = list(targets["method"]["vocabulary"])
         # Where a partial fake is real it shows no method.
         method = "real" if row.clip.label == 1 and example["label"] == 0 else row.clip.method
-        example["method"][...] = vocabulary.index(method) if method in vocabulary else -1
+        known = [i for i, entry in enumerate(targets["method"]["vocabulary"]) if method in methods(entry)]
+        example["method"][...] = known[0] if known else -1
     if "spans" in targets:
         example["spans"][...] = spans(row, start, seconds, len(example["spans"]))
+
+
+def check(targets: Mapping[str, Any], index: Sequence[Any], *, training: bool) -> None:
+    """Tells in a line each what the targets cannot follow in the clips (records.IndexRow) as it stands.
+
+    Raises:
+      ValueError: no type could be learnt: none of the fakes is of a method in the vocabulary.
+    """
+    if "method" in targets:
+        known = [name for entry in targets["method"]["vocabulary"] for name in methods(entry)]
+        fakes = [row.clip.method for row in index if row.clip.label == 1]
+        missing = sorted({name for name in fakes if name not in known and not name.startswith("pseudo_")})
+        if missing and training and not any(name in known for name in fakes):
+            raise ValueError(
+                f"data.targets.method.vocabulary={', '.join(known)}: expected methods of the training fakes, which are "
+                f"{', '.join(map(repr, missing))}"
+            )
+        if missing:
+            count = sum(name in missing for name in fakes)
+            logging.warning(
+                "data.targets.method.vocabulary lacks %s: the type of %d fakes is unknown", ", ".join(missing), count
+            )
+    if targets.keys() & {"frame_labels", "spans"}:
+        for what, wrong in (("beyond the clip's end, where they are cut", _beyond), ("out of order", _disordered)):
+            found = [row.clip for row in index if wrong(row)]
+            if found:
+                spans_of_first = (*found[0].video_segments, *found[0].audio_segments)
+                logging.warning(
+                    "%d clips have fake spans %s; the first is %s: %s",
+                    len(found),
+                    what,
+                    found[0].clip_id,
+                    spans_of_first,
+                )
+
+
+def _beyond(row: Any) -> bool:
+    """By more than a frame."""
+    extents = ((row.clip.video_segments, row.frames / FPS), (row.clip.audio_segments, row.audio_samples / SAMPLE_RATE))
+    longest = max(extent for _, extent in extents)
+    return any(end > (extent or longest) + 1 / FPS for segments, extent in extents for _, end in segments)
+
+
+def _disordered(row: Any) -> bool:
+    """Unsorted or overlapping, which changes nothing: what is fake is their union."""
+    each = (row.clip.video_segments, row.clip.audio_segments)
+    return any(later[0] < earlier[1] for spans in each for earlier, later in itertools.pairwise(spans))
 
 
 def frame_labels(row: Any, start: float, steps: int, feather: float) -> dict[str, np.ndarray]:

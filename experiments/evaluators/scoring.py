@@ -24,10 +24,12 @@ ABSTAINED = "abstained"  # status of a clip none of whose streams could be read
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """rows: one per clip, in the records' order. ms_per_window: the model's time, loading left out."""
+    """rows: one per clip, in the records' order. ms_per_window: the model's time, loading left out. windows: a clip's,
+    in the mean."""
 
     rows: list[ScoreRow]
     ms_per_window: float
+    windows: float = 1.0
 
 
 def make_predict(model: nn.Module, task: Task, mesh: jax.sharding.Mesh) -> Callable[..., dict[str, jax.Array]]:
@@ -52,13 +54,15 @@ def score(
     title: str,
     shown: bool = True,
 ) -> Scores:
-    """Scores `records`: `config.evaluate.windows` windows a clip, reduced as the task says.
+    """Scores `records`: `config.evaluate.windows` windows a clip, or as many as `config.evaluate.stride` asks for,
+    reduced as the task says.
 
     A clip none of whose streams could be read stays in the table, with status `abstained` and no score. A signal ends
     the run between two batches.
     """
-    data = {**config["data"], "batch_size": config["evaluate"]["batch_size"]}
     windows = config["evaluate"]["windows"]
+    stride = config["evaluate"].get("stride", 0.0)
+    data = {**config["data"], "batch_size": config["evaluate"]["batch_size"], "stride": stride}
     split = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     batches = records.eval_batches(data, windows=windows, **split)
     collected: list[dict[str, np.ndarray]] = []
@@ -85,7 +89,8 @@ def score(
         )
         for name, values in merged.items()
     }
-    return Scores(_rows(records, of_clips, task), 1000 * seconds / rows if rows else float("nan"))
+    ms = 1000 * seconds / rows if rows else float("nan")
+    return Scores(_rows(records, of_clips, task), ms, len(index) / max(len(records), 1))
 
 
 def validate(task: Task, rows: Sequence[ScoreRow]) -> dict[str, float]:
@@ -110,12 +115,14 @@ def _rows(records: Source, of_clips: Mapping[str, Sequence[Any]], task: Task) ->
     for i, entry in enumerate(records.index):
         values = {name: column[i] for name, column in of_clips.items()}
         known = any(not np.isnan(value).all() for value in values.values())
+        if hasattr(task, "finish"):
+            values = task.finish(values) if known else {}
         rows.append(_row(entry.clip, OK if known else ABSTAINED, values, task))
     return rows
 
 
 def _row(clip: Clip, status: str, values: Mapping[str, Any], task: Task) -> ScoreRow:
-    cells = {name: float(value) if np.ndim(value) == 0 else curve_cell(value) for name, value in values.items()}
+    cells = {name: _cell(value) for name, value in values.items()}
     return ScoreRow(
         clip_id=clip.clip_id,
         label=clip.label,
@@ -129,3 +136,10 @@ def _row(clip: Clip, status: str, values: Mapping[str, Any], task: Task) -> Scor
         status=status,
         extra={**task.columns(clip), **cells},
     )
+
+
+def _cell(value: Any) -> float | str:
+    """A number as it is, text too, a curve or segments as JSON."""
+    if isinstance(value, str):
+        return value
+    return float(value) if np.ndim(value) == 0 else curve_cell(value)

@@ -13,7 +13,7 @@ def reduce(
     index [n]: the clip of each window, 0 to clips - 1. starts [n]: the second of the clip where each window begins;
     seconds: how long a window is.
 
-    Returns a sequence of `clips` arrays: [] for mean and median, [k] for curve, [t of the clip] for stitched.
+    Returns a sequence of `clips` arrays: [] for mean, median and max, [k] for curve, [t of the clip] for stitched.
 
     Raises:
       ValueError: no such reduction, or values of another rank.
@@ -41,6 +41,13 @@ def median(values: np.ndarray, index: np.ndarray, clips: int, *_: object) -> np.
     return np.array([np.median(some) if len(some) else np.nan for some in of_clip])
 
 
+def largest(values: np.ndarray, index: np.ndarray, clips: int, *_: object) -> np.ndarray:
+    """Maximum over each clip's windows that are known [clips]."""
+    found = np.full(clips, np.nan)
+    np.fmax.at(found, index, values)
+    return found
+
+
 def stitched(values: np.ndarray, index: np.ndarray, clips: int, starts: np.ndarray, seconds: float) -> list[np.ndarray]:
     """Timelines: windows [n t] of equal steps laid where they begin, their mean where they overlap, nan in gaps."""
     t = values.shape[1]
@@ -57,6 +64,7 @@ def stitched(values: np.ndarray, index: np.ndarray, clips: int, starts: np.ndarr
 _REDUCTIONS: dict[str, tuple[Callable[..., Sequence[np.ndarray]], int]] = {
     "mean": (mean, 1),
     "median": (median, 1),
+    "max": (largest, 1),
     "curve": (mean, 2),
     "stitched": (stitched, 2),
 }

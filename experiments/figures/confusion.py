@@ -64,12 +64,13 @@ def draw_types(matrix: np.ndarray, names: Sequence[str], *, abstained: int = 0, 
         axes.set_xticks(range(len(names)), shown, fontsize=8, rotation=40, ha="right", rotation_mode="anchor")
         f1 = types.class_f1(matrix)
         right = axes.secondary_yaxis("right")
-        seen = matrix.sum(0) + matrix.sum(1) > 0
+        seen = matrix.sum(1) > 0
         said = [f"F1 {value:.2f}" if known else "–" for value, known in zip(f1, seen, strict=True)]
         right.set_yticks(range(len(names)), said, fontsize=8)
         right.tick_params(length=0)
         right.spines[:].set_visible(False)
-        note = f"columns: called; % of each row; macro-F1 {types.f1(matrix):.3f}, accuracy {types.accuracy(matrix):.3f}"
+        macro = f1[seen].mean()  # a class that no clip has, such as an unknown type, is an answer only
+        note = f"columns: called; % of each row; macro-F1 {macro:.3f}, accuracy {types.accuracy(matrix):.3f}"
         if abstained:
             note += f"\n{abstained:,} more clips without an answer"
         axes.set_xlabel(note, fontsize=8, color=style.MUTED, labelpad=8)

@@ -169,3 +169,11 @@ def test_arguments_are_typed():
     ):
         with pytest.raises(ValueError, match=message):
             common.parse_args(arg, a=1, b="", c=True, size="tiny")
+
+
+def test_the_hierarchical_config_has_one_vocabulary_and_short_pseudo_fakes():
+    config = importlib.import_module("configs.hierarchical").get_config("pseudo_fakes=true")
+    config.data.targets.method.vocabulary = ("real", "a", ("b", "c"))
+    plain = config.to_dict()
+    assert plain["task"]["vocabulary"] == plain["model"]["vocabulary"] == ("real", "a", ("b", "c"))
+    assert {(spec["partial"], spec["span"]) for spec in plain["data"]["pseudo_fakes"]} == {(0.75, (0.2, 0.8))}

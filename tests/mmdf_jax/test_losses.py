@@ -1,7 +1,9 @@
 """Losses against torch and by hand."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import torch
 
@@ -83,3 +85,34 @@ def test_the_hinge_looks_at_known_mismatches_alone():
     changed = np.where(mismatched, cosines, 0.3)
     np.testing.assert_array_equal(losses.mismatch_hinge(changed, mismatched, 0.2), found)
     assert losses.mismatch_hinge(cosines, np.zeros_like(mismatched), 0.2) == 0
+
+
+def test_focal_loss_by_hand():
+    logits, targets = jnp.array([[0.0, 2.0], [-1.0, 3.0]]), jnp.array([[1.0, 0.0], [0.0, 1.0]])
+    known = jnp.array([[True, True], [True, False]])
+    p = 1 / (1 + np.exp(-np.array(logits)))
+    expected = 0.25 * (1 - p[0, 0]) ** 2 * -np.log(p[0, 0])
+    expected += 0.75 * p[0, 1] ** 2 * -np.log(1 - p[0, 1]) + 0.75 * p[1, 0] ** 2 * -np.log(1 - p[1, 0])
+    found = losses.focal(logits, targets, known, alpha=0.25, gamma=2.0)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    plain = losses.focal(logits, targets, known, alpha=0.5, gamma=0.0)
+    crossed = optax.sigmoid_binary_cross_entropy(logits, targets)
+    assert float(plain) == pytest.approx(float(jnp.where(known, crossed, 0).sum()) / 2, rel=1e-5)
+    gradient = jax.grad(lambda x: losses.focal(x, targets, known))(jnp.array([[50.0, -50.0], [-50.0, 0.0]]))
+    assert np.isfinite(gradient).all()
+
+
+def test_interval_distance_by_hand():
+    target = jnp.array([0.4, 0.6])
+    assert float(losses.interval_distance(target, target)) == pytest.approx(0, abs=1e-6)
+    # [-0.2, 0.2] in [-0.4, 0.6]: IoU 0.4, middles 0 and 0.1, the hull is 1 long.
+    assert float(losses.interval_distance(jnp.array([0.2, 0.2]), target)) == pytest.approx(1 - 0.4 + 0.01, rel=1e-5)
+    grow = jax.grad(lambda x: losses.interval_distance(x, target))(jnp.array([0.2, 0.2]))
+    assert (np.array(grow) < 0).all()
+    assert np.isfinite(jax.grad(lambda x: losses.interval_distance(x, x * 0))(jnp.zeros(2))).all()
+
+
+def test_dice_by_hand():
+    full, half, empty = jnp.ones((2, 2)), jnp.array([[1.0, 1.0], [0.0, 0.0]]), jnp.zeros((2, 2))
+    found = losses.dice(jnp.stack([full, half, empty, empty]), jnp.stack([full, full, full, empty]))
+    np.testing.assert_allclose(found, [0, 1 - 5 / 7, 1 - 1 / 5, 0], atol=1e-6)

@@ -310,7 +310,10 @@ def test_a_config_adds_them_to_training_always_and_to_evaluation_where_there_is_
     ("spec", "message"),
     [
         ({"name": "os.system"}, "'os.system' is outside the allowed packages"),
-        ({"name": "data_pipelines.fakes.pseudo_fakes.Vocoded", "mel": 1}, "has no field mel; known: partial, bands"),
+        (
+            {"name": "data_pipelines.fakes.pseudo_fakes.Vocoded", "mel": 1},
+            "has no field mel; known: partial, span, bands",
+        ),
         (
             {"name": "data_pipelines.fakes.pseudo_fakes.Vocoded", "partial": 2},
             "Vocoded.partial: expected 0 to 1, found 2",
@@ -324,6 +327,26 @@ def test_a_config_adds_them_to_training_always_and_to_evaluation_where_there_is_
 def test_bad_specs_are_told(spec, message):
     with pytest.raises(ValueError, match=message):
         pf.add(RECORDS, DATA | {"pseudo_fakes": [spec]}, training=True)
+
+
+def test_short_spans_and_masks_reach_the_targets():
+    fakes, rows = made_of(RECORDS, pf.SelfBlended(partial=1.0, span=(0.2, 0.8)))
+    lengths = [end - start for row in fakes.index for start, end in row.clip.video_segments]
+    assert len(lengths) == len(rows["self_blended"]) and all(0.19 <= length <= 0.81 for length in lengths)
+    targets = {"frame_labels": {"feather": 0.0}, "spans": {"max": 2}, "face_mask": {"size": 8}}
+    config = {"window": 2.4, "streams": {"image": {"frames": 60, "size": 16}}, "targets": targets, "batch_size": 16}
+    (batch,) = fakes.eval_batches(config, windows=1)
+    for i in np.flatnonzero(batch["mask"]):
+        segments = fakes.index[batch["clip_index"][i]].clip.video_segments
+        shown = (batch["face_mask"][i] > 0.5).any((1, 2))
+        if not segments:
+            assert (batch["spans"][i] == -1).all() and (batch["frame_labels_video"][i] == 0).all()
+            continue
+        np.testing.assert_allclose(batch["spans"][i, 0], segments[0], atol=1e-5)
+        np.testing.assert_array_equal(shown, batch["frame_labels_video"][i] == 1)
+    for span in ((0.0, 0.5), (0.8, 0.2)):
+        with pytest.raises(ValueError, match=r"SelfBlended.span: expected"):
+            pf.SelfBlended(span=span)
 
 
 def test_batches_of_pseudo_fakes_are_a_function_of_seed_and_number():

@@ -62,6 +62,23 @@ def test_evaluation_gives_every_process_as_many_batches():
     assert_equal(joined, whole)
 
 
+def test_windows_by_stride_cover_every_clip():
+    records = FakeRecords(clips(4), frames=[20, 25, 60, 500])
+    config = CONFIG | {"stride": 0.48, "targets": {"frame_labels": {"feather": 0.0}}}
+    batches = list(records.eval_batches(config, windows=7))
+    assert len(batches) == records.eval_steps(config, windows=7)
+    kept = {name: np.concatenate([batch[name] for batch in batches]) for name in ("clip_index", "window_start", "mask")}
+    assert (np.concatenate([batch["clip_index"] for batch in batches])[~kept["mask"]] == -1).all()
+    starts = [kept["window_start"][kept["mask"] & (kept["clip_index"] == i)] for i in range(4)]
+    assert [len(each) for each in starts] == [1, 1, 4, 41]
+    for each, frames in zip(starts, (20, 25, 60, 500), strict=True):
+        assert each[0] == 0 and each[-1] == pytest.approx(max(0, frames / 25 - 1), abs=1e-5)
+        assert (np.diff(each) <= 0.48 + 1e-5).all() and (np.diff(each) > 0).all()
+    for stride in (-1, 0.01, 1.5):
+        with pytest.raises(ValueError, match=r"evaluate.stride: expected 0 .* to data.window=1.0 s, found"):
+            records.eval_batches(CONFIG | {"stride": stride}, windows=1)
+
+
 def test_evaluation_may_degrade_what_it_reads_always_alike():
     noise = {"name": "data_pipelines.loading.transforms.AudioNoise", "p": 1.0, "snr": (-10.0, -10.0)}
     plain, *noisy = (list(RECORDS.eval_batches(CONFIG | {"degrade": d}, windows=2)) for d in ((), (noise,), (noise,)))

@@ -151,3 +151,51 @@ def test_what_cannot_be_is_refused_in_one_line(change, message):
     with pytest.raises(ValueError) as error:
         RECORDS.train_batches(CONFIG | change, seed=0)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_several_methods_may_be_one_type():
+    targets = {"method": {"vocabulary": ("real", ["swap", "other_swap"], "voice")}}
+    assert [batch_of(targets, **FAKE, method=name)["method"][0] for name in ("swap", "other_swap", "voice", "x")] == [
+        *(1, 1, 2, -1)
+    ]
+    with pytest.raises(ValueError, match="vocabulary: expected different names"):
+        batch_lib.zeros(CONFIG | {"targets": {"method": {"vocabulary": ("real", ["swap", "real"])}}}, 1)
+
+
+TIMES = {"frame_labels": {"feather": 0.0}, "spans": {"max": 3}}
+
+
+@pytest.mark.parametrize(
+    ("spans", "line"),
+    [
+        (
+            ((0.5, 1.0), (2.9, 9.0)),
+            "1 clips have fake spans beyond the clip's end, where they are cut; the first is c:",
+        ),
+        (((8.0, 9.0),), "beyond the clip's end"),
+        (((2.0, 2.5), (0.5, 1.0)), "1 clips have fake spans out of order; the first is c: ((2.0, 2.5), (0.5, 1.0))"),
+        (((0.5, 1.5), (1.0, 2.5)), "out of order"),
+    ],
+)
+def test_odd_spans_are_told_in_a_line_and_taken_as_their_union(caplog, spans, line):
+    batch = batch_of(TIMES, **FAKE, video_segments=spans)
+    assert [record.message for record in caplog.records if line in record.message]
+    assert len(caplog.records) == 1
+    times = (np.arange(75) + 0.5) / 25
+    union = np.any([(times >= a) & (times <= b) for a, b in spans], axis=0)
+    np.testing.assert_array_equal(batch["frame_labels_video"][:3].ravel() == 1, union)
+    found = batch["spans"][:3]
+    assert ((found == -1).all(-1) | ((found[..., 0] >= 0) & (found[..., 1] > found[..., 0]))).all()
+    assert (found[..., 1] <= 1 + 1e-6).all() and (np.diff(found[..., 0], axis=1)[found[:, 1:, 0] >= 0] > 0).all()
+
+
+def test_a_vocabulary_that_lacks_methods_is_told_in_a_line(caplog):
+    config = CONFIG | {"targets": {"method": {"vocabulary": ("real", "swap")}}}
+    take(RECORDS.train_batches(config, seed=0), 1)
+    assert [record.message for record in caplog.records] == [
+        "data.targets.method.vocabulary lacks voice: the type of 4 fakes is unknown"
+    ]
+    with pytest.raises(
+        ValueError, match=r"vocabulary=real, x: expected methods of the training fakes, .* 'swap', 'voice'"
+    ):
+        RECORDS.train_batches(CONFIG | {"targets": {"method": {"vocabulary": ("real", "x")}}}, seed=0)

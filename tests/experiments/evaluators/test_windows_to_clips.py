@@ -19,6 +19,7 @@ def test_scalars_leave_out_what_is_unknown():
     np.testing.assert_allclose(reduced("mean", values), [0.3, 0.5, NAN])
     np.testing.assert_allclose(reduced("median", [0.2, 0.4, 0.1, 0.3, 0.9]), [0.3, 0.3, NAN])
     np.testing.assert_allclose(reduced("median", values), [0.3, 0.5, NAN])
+    np.testing.assert_allclose(reduced("max", values), [0.4, 0.9, NAN])
 
 
 def test_a_curve_is_averaged_element_by_element():
@@ -46,7 +47,10 @@ def test_a_gap_between_windows_is_unknown():
 
 @pytest.mark.parametrize(
     ("reduction", "values", "message"),
-    [("max", [0.0] * 5, "no reduction 'max'; known: mean"), ("curve", [0.0] * 5, "is of 2 axes, found one of shape")],
+    [
+        ("least", [0.0] * 5, "no reduction 'least'; known: mean"),
+        ("curve", [0.0] * 5, "is of 2 axes, found one of shape"),
+    ],
 )
 def test_what_cannot_be_meant_is_refused(reduction, values, message):
     with pytest.raises(ValueError, match=message):
