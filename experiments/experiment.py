@@ -146,9 +146,7 @@ def _report(config: Mapping[str, Any], workdir: pathlib.Path, produced: Produced
         compared={"conditions": evaluator.conditions(test, under, samples=samples)} if compares else {},
     )
     log.info(report)
-    for name, table in tables.items():
-        if compares:  # all of them stand in one table
-            break
+    for name, table in () if compares else tables.items():
         report = write.write(
             workdir / "evaluations" / name,
             evaluator,

@@ -18,10 +18,10 @@ from experiments.score_table import segments as segments_of
 from mmdf_jax.metrics import classification as binary
 from mmdf_jax.metrics import localisation, types
 from mmdf_jax.stats.bootstrap import Interval, interval_of_weights
-from mmdf_jax.tasks.hierarchical import BINS, CUES, MAPS, SIDES, true_spans, type_index
+from mmdf_jax.tasks.hierarchical import BINS, CUES, MAPS, SIDES, macro_f1, true_spans, type_index
 
 IOUS = (0.5, 0.75, 0.9, 0.95)
-COUNTS = (100, 50, 20, 10, 5)
+COUNTS = (100, 50, 30, 20, 10, 5)
 OWN = "hierarchical"
 SYSTEMS = (OWN, "flat softmax", "three labels")
 MAP_NAMES = {"map": "trained map", "cam": "Grad-CAM of stage 1"}
@@ -113,7 +113,7 @@ class Evaluator:
         for system, answers in self._answers(_seen(val), rows).items():
 
             def macro(weights: np.ndarray, answers: np.ndarray = answers) -> float:
-                return _macro_f1(types.confusion(truths, answers, classes, weights))
+                return macro_f1(types.confusion(truths, answers, classes, weights))
 
             f1 = _over_people(macro, rows, samples)
             matrix = types.confusion(truths, answers, classes)
@@ -208,9 +208,7 @@ class Evaluator:
         localised = _proposals(rows), [true_spans(one) for one in rows], [one.group for one in rows]
         table = tables["confusion"]
         matrix = [[line[answer] for answer in table.columns[1:]] for line in table.rows]
-        matrix.append(
-            [0] * (len(self.types) + 1)
-        )  # no clip is of the unknown type: those of other methods are left out
+        matrix.append([0] * (len(self.types) + 1))  # no clip is of the unknown type: it is an answer alone
         return {
             "roc": roc.draw(
                 seen.labels, seen.scores, seen.groups, threshold=row["Threshold"], title=f"{title}ROC", samples=samples
@@ -273,12 +271,6 @@ def _over_people(
     """The metric of weights [n], how often each row counts, with its interval over identities."""
     groups = [row.group for row in rows]
     return interval_of_weights(metric, groups, rarer=rarer, samples=samples) if rows else NAN
-
-
-def _macro_f1(matrix: np.ndarray) -> float:
-    """Over the types that have clips; the last class is none, but an answer."""
-    present = matrix.sum(1) > 0
-    return float(types.class_f1(matrix)[present].mean()) if present.any() else math.nan
 
 
 def _proposals(rows: Sequence[ScoreRow]) -> list[np.ndarray]:

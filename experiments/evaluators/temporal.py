@@ -115,7 +115,7 @@ class Evaluator:
 
     def pooled(self, tables: Sequence[Sequence[ScoreRow]]) -> list[ScoreRow]:
         """One table of several folds': scores as ranks within their fold; steps stay in their clip, as they are."""
-        columns = [name for name in _columns([row for table in tables for row in table])]
+        columns = _columns([row for table in tables for row in table])
         return classification.ranked(tables, [name for name in columns if name.startswith((BRANCH, BASELINE))])
 
     def label(self, row: ScoreRow) -> int:

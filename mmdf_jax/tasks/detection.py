@@ -70,22 +70,13 @@ class Task:
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[Array, dict[str, Array]]:
         """The scalar loss, and the metrics worth logging. Outputs as `models.multimodal`; labels of the window."""
-        seen = batch["mask"] & _some(outputs)
+        seen = batch["mask"] & any_present(outputs)
         own = batch[self.target]
         labels = jnp.where(own >= 0, own, batch["label"])
         joint = losses.binary_cross_entropy(
             outputs["logits"], labels, seen, smoothing=self.smoothing, balanced=self.target != "label"
         )
-        streams = {
-            stream: losses.binary_cross_entropy(
-                logits,
-                stream_label(stream, batch),
-                batch["mask"] & outputs["present"][stream],
-                smoothing=self.smoothing,
-                balanced=True,  # batches are balanced in the clip's label, not in a stream's
-            )
-            for stream, logits in outputs["stream_logits"].items()
-        }
+        streams = stream_losses(outputs, batch, self.smoothing)
         correct = (outputs["logits"] > 0) == (labels == 1)
         metrics = {
             "loss_joint": joint,
@@ -96,23 +87,16 @@ class Task:
         if streams:
             total = total + self.stream_weight * sum(streams.values()) / len(streams)
         if "alignment" in outputs and (self.alignment_weight or self.pooled_weight):
-            time, pooled = self._alignment(outputs, batch)
+            time, pooled = alignment_losses(outputs, batch)
             total = total + self.alignment_weight * time + self.pooled_weight * pooled
             metrics |= {"loss_time_matching": time, "loss_pooled_matching": pooled}
         return total, metrics
-
-    def _alignment(self, outputs: Outputs, batch: Batch) -> tuple[Array, Array]:
-        """Both matching losses, in nats."""
-        x, y, valid, scale = (outputs["alignment"][name] for name in ("x", "y", "valid", "scale"))
-        rows = batch["mask"] & outputs["present"]["sync"] & (stream_label("sync", batch) == 0)
-        means = [unit(jnp.where(valid[..., None], features, 0).sum(1)) for features in (x, y)]
-        return losses.time_matching(x, y, valid, rows, scale), losses.pooled_matching(*means, rows, scale)
 
     def outputs(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
         """Probabilities of fake [b]: `score`, and `score_<stream>`, NaN where the clip lacks the stream (every one)."""
         del batch
         probability = jax.nn.sigmoid(outputs["logits"].astype(jnp.float32))
-        scores = {"score": jnp.where(_some(outputs), probability, jnp.nan)}
+        scores = {"score": jnp.where(any_present(outputs), probability, jnp.nan)}
         for stream, logits in outputs["stream_logits"].items():
             probability = jax.nn.sigmoid(logits.astype(jnp.float32))
             scores[f"score_{stream}"] = jnp.where(outputs["present"][stream], probability, jnp.nan)
@@ -146,6 +130,28 @@ def judged_label(row: Row, target: str) -> int:
     return own if own in (0, 1) else row.label
 
 
-def _some(outputs: Outputs) -> Array:
+def any_present(outputs: Outputs) -> Array:
     """Whether a row has any of the model's streams [b]."""
     return functools.reduce(jnp.logical_or, outputs["present"].values())
+
+
+def stream_losses(outputs: Outputs, batch: Batch, smoothing: float) -> dict[str, Array]:
+    """{stream: cross-entropy in nats of its own logit against its own label}."""
+    return {
+        stream: losses.binary_cross_entropy(
+            logits,
+            stream_label(stream, batch),
+            batch["mask"] & outputs["present"][stream],
+            smoothing=smoothing,
+            balanced=True,  # batches are balanced in the clip's label, not in a stream's
+        )
+        for stream, logits in outputs["stream_logits"].items()
+    }
+
+
+def alignment_losses(outputs: Outputs, batch: Batch) -> tuple[Array, Array]:
+    """Of the compared streams, the matching in time and that of whole windows, in nats, on windows known to be real."""
+    x, y, valid, scale = (outputs["alignment"][name] for name in ("x", "y", "valid", "scale"))
+    rows = batch["mask"] & outputs["present"]["sync"] & (stream_label("sync", batch) == 0)
+    means = [unit(jnp.where(valid[..., None], features, 0).sum(1)) for features in (x, y)]
+    return losses.time_matching(x, y, valid, rows, scale), losses.pooled_matching(*means, rows, scale)

@@ -1,7 +1,6 @@
 """Fake or not, of which type, and where: one loss for each stage, and what a clip's windows say of it together."""
 
 import dataclasses
-import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,13 +12,13 @@ import numpy as np
 import optax
 
 from mmdf_jax import losses, spans
-from mmdf_jax.layers.unit import unit
 from mmdf_jax.metrics import classification, localisation
-from mmdf_jax.tasks.detection import stream_label
+from mmdf_jax.metrics import types as type_metrics
+from mmdf_jax.models.hierarchical import CUES
+from mmdf_jax.tasks.detection import alignment_losses, any_present, stream_losses
 from mmdf_jax.typing import Array, Batch, Outputs, Reduction, Row
 
 STEP = 0.04  # s
-CUES = ("video", "audio", "sync")
 EDGE = 1.0  # steps: a segment that ends so near its window's edge may go on beyond it
 BINS = 64  # of the histograms of maps
 REACH = 8.0  # log-odds of the first and the last bin of a map of probabilities
@@ -98,7 +97,7 @@ class Task:
           ValueError: the batch lacks a target, or has it at another size than the model's.
         """
         self._check(outputs, batch)
-        rows = batch["mask"] & _some(outputs)
+        rows = batch["mask"] & any_present(outputs)
         known = rows & (batch["method"] > 0) & (batch["label"] == 1)
         parts = {
             "fake": losses.binary_cross_entropy(outputs["logits"], batch["label"], rows, smoothing=self.smoothing),
@@ -120,19 +119,10 @@ class Task:
         if "map_logits" in outputs:
             parts["map"], weights["map"] = self._map(outputs, batch), self.map_weight
         if self.stream_weight:
-            per_stream = [
-                losses.binary_cross_entropy(
-                    logits,
-                    stream_label(stream, batch),
-                    batch["mask"] & outputs["present"][stream],
-                    smoothing=self.smoothing,
-                    balanced=True,
-                )
-                for stream, logits in outputs["stream_logits"].items()
-            ]
+            per_stream = stream_losses(outputs, batch, self.smoothing).values()
             parts["streams"], weights["streams"] = sum(per_stream) / len(per_stream), self.stream_weight
         if "alignment" in outputs and (self.alignment_weight or self.pooled_weight):
-            parts["time_matching"], parts["pooled_matching"] = _alignment(outputs, batch)
+            parts["time_matching"], parts["pooled_matching"] = alignment_losses(outputs, batch)
             weights |= {"time_matching": self.alignment_weight, "pooled_matching": self.pooled_weight}
         correct = ((outputs["logits"] > 0) == (batch["label"] == 1)).astype(jnp.float32)
         metrics = {f"loss_{name}": value for name, value in parts.items()}
@@ -231,7 +221,7 @@ class Task:
         found["loss"] = jnp.where(batch["label"] >= 0, loss, jnp.nan)
         if "map_logits" in outputs and "face_mask" in batch:
             found |= self._measured(outputs, batch)
-        some = _some(outputs)
+        some = any_present(outputs)
         return {name: jnp.where(some.reshape(-1, *[1] * (x.ndim - 1)), x, jnp.nan) for name, x in found.items()}
 
     def _measured(self, outputs: Outputs, batch: Batch) -> dict[str, Array]:
@@ -310,16 +300,18 @@ class Task:
         truths = [type_index(self.vocabulary, row.method, row.label) for row in rows]
         answers = [self._answer(row, threshold) for row, truth in zip(rows, truths, strict=True) if truth >= 0]
         truths = [truth for truth in truths if truth >= 0]
-        scores = []
-        for kind in sorted(set(truths)):
-            hits = sum(a == t == kind for a, t in zip(answers, truths, strict=True))
-            scores.append(2 * hits / (answers.count(kind) + truths.count(kind)))
-        return float(np.mean(scores)) if scores else math.nan
+        return macro_f1(type_metrics.confusion(truths, answers, len(self.vocabulary)))
 
     def _answer(self, row: Row, threshold: float) -> int:
         if not row.score >= threshold:
             return 0
         return 1 + int(np.argmax([row.extra[f"type_{name}"] for name in self.types[1:]]))
+
+
+def macro_f1(matrix: np.ndarray) -> float:
+    """Of a confusion matrix, over the types that have clips; nan if none has."""
+    present = matrix.sum(1) > 0
+    return float(type_metrics.class_f1(matrix)[present].mean()) if present.any() else math.nan
 
 
 def type_index(vocabulary: Sequence[str | Sequence[str]], method: str, label: int) -> int:
@@ -391,18 +383,6 @@ def _cross_entropy(logits: Array, index: Array) -> Array:
     """[b] nats; any where the index is -1."""
     picked = jnp.take_along_axis(jax.nn.log_softmax(logits.astype(jnp.float32)), jnp.maximum(index, 0)[:, None], 1)
     return -picked[:, 0]
-
-
-def _alignment(outputs: Outputs, batch: Batch) -> tuple[Array, Array]:
-    x, y, valid, scale = (outputs["alignment"][name] for name in ("x", "y", "valid", "scale"))
-    rows = batch["mask"] & outputs["present"]["sync"] & (stream_label("sync", batch) == 0)
-    means = [unit(jnp.where(valid[..., None], features, 0).sum(1)) for features in (x, y)]
-    return losses.time_matching(x, y, valid, rows, scale), losses.pooled_matching(*means, rows, scale)
-
-
-def _some(outputs: Outputs) -> Array:
-    """Whether a row has any of the model's streams [b]."""
-    return functools.reduce(jnp.logical_or, outputs["present"].values())
 
 
 def _targets(batch: Batch) -> str:
