@@ -102,16 +102,17 @@ def evaluate_run(workdir: pathlib.Path) -> pathlib.Path:
     rows = scored + scoring.without_score(missing, best.task)
     table = workdir / "scores" / f"{name}.csv"
     score_table.write(table, rows)
+    val = score_table.read(workdir / "scores" / "val.csv")
     report = write.write(
         workdir / "evaluations" / name,
         model_from_config.make_evaluator(config, allow),
-        score_table.read(workdir / "scores" / "val.csv"),
+        val,
         rows,
         {"model": workdir.name, "modality": name},
         samples=config["evaluate"]["bootstrap"],
         scored=f"{_SPLIT.value} split",
         title=f"{workdir.name} on {name}",
-        figures=model_figures.verdicts(best, records, scored),
+        figures=model_figures.verdicts(best, records, scored, val),
         others=[table],
     )
     run_directory.log.info(report)

@@ -101,10 +101,10 @@ def _train(
     folder = prepare_records(config, workdir, allow)
     splits = open_splits(config, folder)
     training = train.train(config, workdir, splits, termination, allow)
-    best = best_model.load(workdir, config, allow)
+    best, scored = best_model.load(workdir, config, allow), {}
     for split in ("val", "test"):
-        scores = best.score(splits[split], f"scoring {split}", termination)
-        rows = scores.rows + scoring.without_score(without_record(config, folder, split), best.task)
+        scored[split] = best.score(splits[split], f"scoring {split}", termination)
+        rows = scored[split].rows + scoring.without_score(without_record(config, folder, split), best.task)
         if distributed.is_primary():
             score_table.write(workdir / "scores" / f"{split}.csv", rows)
     for name, degrade in _conditions(config).items():
@@ -117,10 +117,12 @@ def _train(
         "modality": " + ".join(sorted(config["data"]["streams"])),
         "parameters_m": training["parameters"] / 1e6,
         "train_minutes": training["train_minutes"],
-        "inference_ms": scores.ms_per_window * scores.windows,  # of the test split, scored last
+        "inference_ms": scored["test"].ms_per_window * scored["test"].windows,
         "peak_memory_gb": training["peak_memory_gb"],
     }
-    figures = model_figures.draw(best, splits["test"], scores.rows, workdir.name) if distributed.is_primary() else {}
+    figures = {}
+    if distributed.is_primary():
+        figures = model_figures.draw(best, splits["test"], scored["test"].rows, scored["val"].rows, workdir.name)
     return Produced(run, best.step, figures)
 
 

@@ -16,6 +16,7 @@ from data_pipelines.prepare.records import Selection
 from data_pipelines.source import Source
 from experiments import model_from_config
 from experiments.best_model import BestModel
+from experiments.evaluators.classification import threshold_of
 from experiments.figures import attention, attention_spans, flow_fields, similarity, space_time, verdict
 from experiments.score_table import ScoreRow, curve
 from mmdf_jax.tasks.hierarchical import true_spans, type_index
@@ -24,7 +25,9 @@ EXAMPLES = 6  # clips in the figure of attention, and verdicts
 HEARD = 60.0  # s of a clip's sound that a verdict shows
 
 
-def draw(run: BestModel, records: Source, scores: Sequence[ScoreRow], name: str) -> dict[str, Figure]:
+def draw(
+    run: BestModel, records: Source, scores: Sequence[ScoreRow], val: Sequence[ScoreRow], name: str
+) -> dict[str, Figure]:
     """{name of the PNG file: figure}, of those for which the model has the output; `name`, the run's, for their titles.
 
     `attention` gives the figures `attention`, over the first real clips and one of each manipulation method, and
@@ -45,13 +48,13 @@ def draw(run: BestModel, records: Source, scores: Sequence[ScoreRow], name: str)
         drawn["similarity"] = _similarity(run, records, scores, rows, forward, name)
     if (forward := _forward(run, "flow")) and (rows := _fake_pictures(scores, usable)):
         drawn |= _motion(run, records, scores, rows, forward, name)
-    return drawn | verdicts(run, records, scores)
+    return drawn | verdicts(run, records, scores, val)
 
 
-def verdicts(run: BestModel, records: Source, scores: Sequence[ScoreRow], threshold: float = 0.5) -> dict[str, Figure]:
+def verdicts(run: BestModel, records: Source, scores: Sequence[ScoreRow], val: Sequence[ScoreRow]) -> dict[str, Figure]:
     """`verdict_1`, …: the first partial fake of each method, the first fake of those without one, and real clips.
 
-    Empty unless the model localises (`segments` among its columns). threshold: of `score`.
+    Empty unless the model localises (`segments` among its columns). val: the rows that fix the threshold.
     """
     usable = [row for row, score in enumerate(scores) if score.ok and "segments" in score.extra]
     if not usable:
@@ -61,7 +64,7 @@ def verdicts(run: BestModel, records: Source, scores: Sequence[ScoreRow], thresh
     first_of |= {scores[row].method: row for row in reversed(partial)}
     fakes = [first_of[method] for method in sorted(first_of)][: EXAMPLES - 1]
     rows = [*fakes, *[row for row in usable if scores[row].label == 0][: EXAMPLES - len(fakes)]]
-    maps = _forward(run, "map_logits")
+    maps, threshold = _forward(run, "map_logits"), threshold_of(val)
     figures = {}
     for number, row in enumerate(rows, 1):
         figures[f"verdict_{number}"] = verdict.draw(_verdict(run, records, scores[row], row, maps, threshold))

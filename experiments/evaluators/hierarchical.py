@@ -21,7 +21,7 @@ from mmdf_jax.stats.bootstrap import Interval, interval_of_weights
 from mmdf_jax.tasks.hierarchical import BINS, CUES, MAPS, SIDES, macro_f1, true_spans, type_index
 
 IOUS = (0.5, 0.75, 0.9, 0.95)
-COUNTS = (100, 50, 30, 20, 10, 5)
+COUNTS = localisation.COUNTS
 OWN = "hierarchical"
 SYSTEMS = (OWN, "flat softmax", "three labels")
 MAP_NAMES = {"map": "trained map", "cam": "Grad-CAM of stage 1"}

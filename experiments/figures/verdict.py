@@ -101,7 +101,8 @@ def _scores(axes: Axes, verdict: Verdict) -> None:
     for name, curve in verdict.timelines.items():
         axes.plot((np.arange(len(curve)) + 0.5) * STEP, curve, label=name, **LINES.get(name, {}))
     axes.set(ylim=(-0.02, 1.02), ylabel="p(broken)")
-    axes.legend(loc="upper right", ncols=len(verdict.timelines), fontsize=7)
+    # Above, where no curve runs.
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.97), ncols=len(verdict.timelines), fontsize=7, borderaxespad=0)
 
 
 def _types(axes: Axes, verdict: Verdict) -> None:
@@ -166,4 +167,4 @@ def _words(axes: Axes, verdict: Verdict, least: float) -> None:
         lines.append(f"{begin:.2f} – {end:.2f} s ({score:.2f})")
     truth = {0: "real", 1: "fake"}.get(verdict.label, "unknown")
     lines.append(f"truth: {truth}" + (f", {verdict.truth}" if verdict.label == 1 and verdict.truth else ""))
-    axes.text(0, 1, "\n".join(style.shorten(line, 32) for line in lines), va="top", fontsize=8.5, linespacing=1.5)
+    axes.text(0, 1, "\n".join(style.shorten(line, 44) for line in lines), va="top", fontsize=8.5, linespacing=1.5)
