@@ -117,6 +117,16 @@ class Checkpoints:
             )
         return state, content["info"]
 
+    def digest(self, which: Which) -> str:
+        """The digest (see `digest`) of the newest step's arrays, as they were recorded when they were saved.
+
+        Raises:
+          FileNotFoundError, ValueError: as `load`; the arrays themselves are not read.
+        """
+        if (step := self.step(which)) is None:
+            raise FileNotFoundError(f"{self._folder / which}: no checkpoint there; train first")
+        return digest(self._content(which, step, self._folder / which / str(step))["arrays"])
+
     def _content(self, which: Which, step: int, where: pathlib.Path) -> dict[str, Any]:
         """What was saved beside the arrays, once its digest is seen to be right."""
         unknown = "whether the arrays are whole was not checked"
@@ -175,6 +185,11 @@ def describe(state: Any) -> dict[str, dict[str, Any]]:
         return hashlib.sha256(np.ascontiguousarray(np.asarray(leaf)).tobytes()).hexdigest()
 
     return {name: {**_described(leaf), "sha256": sha256(leaf)} for name, leaf in _named(state)}
+
+
+def digest(arrays: Mapping[str, Any]) -> str:
+    """One SHA-256 for arrays that `describe` has described: it names a model's parameters wherever they are stored."""
+    return _sha256(arrays)
 
 
 def _named(tree: Any) -> list[tuple[str, Any]]:
