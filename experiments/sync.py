@@ -20,7 +20,7 @@ import math
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -174,8 +174,6 @@ def _nothing(path: str, status: str, reason: str) -> Found:
 def _measure(run: Any, records: Any, path: str, least: float = 0.0) -> Found:
     """The offset of the one clip of `records`, from windows that overlap."""
     from experiments import own_files
-    from experiments.evaluators import windows_to_clips
-    from mmdf_jax.metrics import sync
 
     row, record = records.index[0], records[0]
     frames = min(row.frames, row.audio_samples // 640)
@@ -185,30 +183,42 @@ def _measure(run: Any, records: Any, path: str, least: float = 0.0) -> Found:
     count = 1 + max(0, math.ceil((frames / 25 - window) / HOP))
     data = {**run.config["data"], "batch_size": run.config["evaluate"]["batch_size"]}
     out = own_files.outputs(lambda batch: run.predict(run.variables, batch), records, data, windows=count)
-    heard = ~np.isnan(out["sync_sum"]).any(1)
-    if not heard.any():
+    measured = of_windows(out, window)
+    if measured is None:
         loud = np.sqrt(np.mean((record["audio"][:] / 32768.0) ** 2))
         return Found(path, "no voice: silence" if loud < run.task.voice else "the mouth does not move with a voice")
-    sums, counts = out["sync_sum"][heard], out["sync_count"][heard]
-    curve = sync.mean_curve(sums.sum(0), counts.sum(0))
-    whole = sync.read_curve(curve)
-    each = [sync.read_curve(sync.mean_curve(*pair)) for pair in zip(sums, counts, strict=True)]
-    starts = out["window_start"]
-    (timeline,) = windows_to_clips.stitched(out["similarity"], np.zeros(len(starts), int), 1, starts, window)
-    timeline = timeline[:frames]
     speaker = record["speaker"]
     note = {"sound": "of several faces, the one that moves with the sound", "largest": "the largest of several faces"}
     return Found(
         path,
         note=note.get(speaker, ""),
-        offset=whole.offset,
-        confidence=whole.confidence,
         least=least,
-        coverage=float(np.mean(~np.isnan(timeline))),
-        curve=curve,
-        timeline=timeline,
-        windows=[(float(start), one.offset, one.confidence) for start, one in zip(starts[heard], each, strict=True)],
+        **(measured | {"timeline": measured["timeline"][:frames]}),
+        coverage=float(np.mean(~np.isnan(measured["timeline"][:frames]))),
     )
+
+
+def of_windows(out: Mapping[str, np.ndarray], window: float) -> dict[str, Any] | None:
+    """Offset, confidence, curve, timeline and windows, as in Found, of a lip-sync task's outputs [n …] for windows of
+    `window` s; None where no window has a voice and a moving mouth."""
+    from experiments.evaluators import windows_to_clips
+    from mmdf_jax.metrics import sync
+
+    heard = ~np.isnan(out["sync_sum"]).any(1)
+    if not heard.any():
+        return None
+    sums, counts, starts = out["sync_sum"][heard], out["sync_count"][heard], out["window_start"]
+    curve = sync.mean_curve(sums.sum(0), counts.sum(0))
+    whole = sync.read_curve(curve)
+    each = [sync.read_curve(sync.mean_curve(*pair)) for pair in zip(sums, counts, strict=True)]
+    (timeline,) = windows_to_clips.stitched(out["similarity"], np.zeros(len(starts), int), 1, starts, window)
+    return {
+        "offset": whole.offset,
+        "confidence": whole.confidence,
+        "curve": curve,
+        "timeline": timeline,
+        "windows": [(float(start), one.offset, one.confidence) for start, one in zip(starts[heard], each, strict=True)],
+    }
 
 
 def write(found: Sequence[Found], *, table: str, manifest: str, figures: str) -> None:

@@ -1,4 +1,4 @@
-"""A system ready to judge files: its members' models, loaded and compiled, and the scales that their scores are read on."""
+"""A system ready to judge files: its members' models, loaded and compiled, and the scales of their scores."""
 
 import dataclasses
 import functools
@@ -6,6 +6,7 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from experiments.verdict.distance import Reference
 from experiments.verdict.evidence import Scale, StreamScale, stream_scales
 
 BATCH = 8  # windows: the one shape that is compiled
+COMPILERS = 2  # models that are compiled at a time
 STRETCH = 5.0  # s of a file that are judged as one clip, where the durations of the validation clips are not known
 MOVING = ("video", "mouth")  # streams that a single picture cannot fill
 
@@ -84,7 +86,7 @@ def load(model: pathlib.Path, allow: Sequence[str] = ()) -> Detector:
     """
     system, folder = find(model, allow)
     _cache_compiled()
-    scorers: dict[str, Scorer] = {}
+    compilers, scorers = futures.ThreadPoolExecutor(COMPILERS), {}
     for member in system.members:
         if not member.run:
             raise ValueError(f"--model={model}: member {member.name} is a score table, which cannot judge a file")
@@ -92,7 +94,7 @@ def load(model: pathlib.Path, allow: Sequence[str] = ()) -> Detector:
         system_file.refuse_other_digest(member, system_file.digest_of(run), run)
         if member.run not in scorers:
             name = run.resolve().name if member.run == "." else member.name
-            scorers[member.run] = _scorer(name, run, allow)
+            scorers[member.run] = _scorer(name, run, allow, compilers)
     places = tuple(list(scorers).index(member.run) for member in system.members)
     seeing_first = sorted(scorers.values(), key=lambda scorer: not scorer.sees)
     reference = next(filter(None, (_reference(scorer.run) for scorer in seeing_first)), None)
@@ -129,45 +131,45 @@ def _described(system: System) -> dict[str, Any]:
     return {"members": members, "rest": rest}
 
 
-def _scorer(name: str, run: pathlib.Path, allow: Sequence[str]) -> Scorer:
+def _scorer(name: str, run: pathlib.Path, allow: Sequence[str], compilers: futures.Executor) -> Scorer:
     config = run_directory.read_config(run)
     best = best_model.load(run, config, allow)
     data = {**config["data"], "targets": {}, "augment": (), "degrade": (), "batch_size": BATCH}
     data["stride"] = config["evaluate"].get("stride", 0.0) or data["window"] / 2
-    outputs = jax.eval_shape(
-        functools.partial(model_from_config.apply, best.model, capture=("attention",)),
-        best.variables,
-        batch_lib.zeros(config["data"], BATCH),
-    )
-    shows_attention = "image" in outputs.get("attention", {})
-    places = "localisation" if "map_logits" in outputs else "attention" if shows_attention else ""
+    zeros = batch_lib.zeros(data, BATCH)
+    apply = functools.partial(model_from_config.apply, best.model)
+    outputs = jax.eval_shape(functools.partial(apply, capture=("attention",)), best.variables, zeros)
+    attends = "image" in outputs.get("attention", {})
+    places = "localisation" if "map_logits" in outputs else "attention" if attends else ""
 
     @jax.jit
     def predict(variables: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        found = model_from_config.apply(best.model, variables, batch, ("attention",) if places == "attention" else ())
+        found = apply(variables, batch, capture=("attention",) if places == "attention" else ())
         scores = {name: batch[name] for name in ("clip_index", "window_start", "mask")}
         scores |= best.task.outputs(found, batch)
         if places:
-            scores["map"] = jax.nn.sigmoid(found["map_logits"]) if places[0] == "l" else found["attention"]["image"]
+            scores["map"] = (
+                jax.nn.sigmoid(found["map_logits"]) if "map_logits" in found else found["attention"]["image"]
+            )
         return scores
 
-    variables = best.variables
-    found = jax.device_get(predict(variables, batch_lib.zeros(data, BATCH)))  # compiles
-    columns = _columns(best.task, found)
+    # In the background, while the first file is decoded.
+    compiled = compilers.submit(lambda: predict.lower(best.variables, zeros).compile())
+    columns = [
+        name
+        for name, value in jax.eval_shape(predict, best.variables, zeros).items()
+        if value.ndim == 1 and name not in ("clip_index", "window_start", "mask")
+    ]
     return Scorer(
         name,
         run,
         data,
         prepare.crops_from(config["data"]["crops"]),
         best.task,
-        lambda batch: jax.device_get(predict(variables, batch)),
+        lambda batch: jax.device_get(compiled.result()(best.variables, batch)),
         places,
-        tuple(stream_scales(run, columns)),
+        tuple(stream_scales(run, columns, list(data["streams"]))),
     )
-
-
-def _columns(task: Any, found: Mapping[str, np.ndarray]) -> list[str]:
-    return [name for name in found if np.ndim(found[name]) == 1 and task.reduction(name) in ("mean", "median", "max")]
 
 
 def _cache_compiled() -> None:

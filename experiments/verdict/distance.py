@@ -16,11 +16,13 @@ from experiments.verdict.quality import MEASURES
 
 DEFINITION = (
     "root mean square over the measures of (value - median) / scale, median and interquartile range / 1.349 of the "
-    "validation clips"
+    "validation clips; logarithms of sizes, contrast, sharpness, colour, movement and bandwidth"
 )
 LIMIT = 0.99  # quantile among validation clips
 FEWEST = 10  # clips
 FLOOR = 0.02  # of a median: a scale is at least that, so that a measure that never varies cannot dominate
+TINY = 0.01  # the logarithm sees measures of at least that
+LOGARITHMIC = ("face_pixels", "contrast", "sharpness", "colour", "movement", "bandwidth")  # ratios count
 LEFT_OUT = ("face_seen",)  # nearly 1 in every clip, so that its scale says nothing
 
 
@@ -66,12 +68,14 @@ class Reference:
         """Of a file's measures; None where it has none that the validation clips have."""
         z, of_clips = {}, []
         for name in MEASURES:
-            values = self.measures[name]
+            values, measure = self.measures[name], measured[name]
+            if name in LOGARITHMIC:
+                values, measure = np.log(np.maximum(values, TINY)), math.log(max(measure, TINY))
             known = values[~np.isnan(values)]
-            if len(known) < FEWEST or math.isnan(measured[name]) or name in LEFT_OUT:
+            if len(known) < FEWEST or math.isnan(measure) or name in LEFT_OUT:
                 continue
             middle, scale = float(np.median(known)), _scale(known)
-            z[name] = (measured[name] - middle) / scale
+            z[name] = (measure - middle) / scale
             of_clips.append((values - middle) / scale)
         if not z:
             return None

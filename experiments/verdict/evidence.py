@@ -1,4 +1,4 @@
-"""From scores to evidence: likelihood ratios of a file's stretches, their interval, and the words of the verbal scale."""
+"""From scores to evidence: likelihood ratios of a file's stretches, their interval, and the words of the scale."""
 
 import dataclasses
 import math
@@ -70,10 +70,17 @@ class Scale:
         """
         if np.isnan(self.llr(scores)).all():
             return None
+        llr, bounds = mean_llr(self.llr(scores)), self.system.llr_bounds
+        if not self._others:
+            return Evidence(llr, math.nan, math.nan, bounds, self.interval_of)
         whole = [mean_llr(other.llr(scores)) for other in self._others]
-        low, high = np.quantile(whole, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if whole else (math.nan, math.nan)
-        llr = mean_llr(self.llr(scores))
-        return Evidence(llr, min(float(low), llr), max(float(high), llr), self.system.llr_bounds, self.interval_of)
+        low, high = np.quantile(whole, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return Evidence(llr, min(float(low), llr), max(float(high), llr), bounds, self.interval_of)
+
+    def probability(self, scores: np.ndarray) -> float:
+        """P(fake) of a file at the calibration set's own share of fakes, without bounds; for the thresholds."""
+        llr = mean_llr(likelihood.log_lr(self.system.probability(scores), self.system.prior))
+        return float(likelihood.probability(llr, self.system.prior))
 
 
 def mean_llr(llr: np.ndarray) -> float:
@@ -163,18 +170,20 @@ class StreamScale:
         return Evidence(mean_llr(llr), math.nan, math.nan, self.bounds, "no interval")
 
 
-def stream_scales(run: pathlib.Path, columns: Sequence[str]) -> list[StreamScale]:
+def stream_scales(run: pathlib.Path, columns: Sequence[str], streams: Sequence[str]) -> list[StreamScale]:
     """The scales of a run's columns that answer for one stream alone, as its validation scores calibrate them.
 
-    A column whose validation has one class only, or too few people, is left out.
+    streams: that the run reads; of one that reads a single stream, it is `score`. A column whose validation has one
+    class only, or too few people, is left out.
     """
     path = run / "scores" / "val.csv"
-    wanted = [name for name in columns if name.startswith(STREAM_PREFIXES)]
+    wanted = {name: name.partition("_")[2] for name in columns if name.startswith(STREAM_PREFIXES)}
+    if len(streams) == 1 and "score" in columns:
+        wanted = {"score": streams[0]}
     if not wanted or not path.is_file():
         return []
     rows, found = [row for row in score_table.read(path) if row.ok], []
-    for column in wanted:
-        stream = column.partition("_")[2]
+    for column, stream in wanted.items():
         judged = [(stream_label(stream, vars(row)), _column(row, column), row.group) for row in rows]
         judged = [one for one in judged if one[0] in (0, 1) and not math.isnan(one[1])]
         try:

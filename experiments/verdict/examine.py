@@ -109,6 +109,7 @@ class Examined:
     sound_seconds: float = 0.0
     size: tuple[int, int] = (0, 0)
     people: list[Person] = dataclasses.field(default_factory=list)
+    now: list[int] = dataclasses.field(default_factory=list)  # those of the piece at hand, in its order
     shown: list[Shown] = dataclasses.field(default_factory=list)
     mapped: list[Mapped] = dataclasses.field(default_factory=list)
     spectra: list[tuple[float, float, np.ndarray]] = dataclasses.field(default_factory=list)  # start, step s, [t BINS]
@@ -259,6 +260,8 @@ def _take(
     elif part.group and first.status not in ("ok", one.status) and first.record is None:
         one.reason = one.reason or first.reason
     people = [(outcome, InMemory(clip, outcome)) for outcome in seen.outcomes if outcome.record is not None]
+    if not part.group:
+        one.now = []
     if not people:
         return
     whose = _who(one, part, people)
@@ -289,8 +292,8 @@ def _who(one: Examined, part: _Part, people: Sequence[tuple[extract.Outcome, InM
     for outcome, source in people:
         boxes = source[0]["boxes"] if outcome.frames else np.zeros((0, 4))
         borders.append((tuple(map(float, boxes[0])), tuple(map(float, boxes[-1]))) if len(boxes) else None)
-    if part.group:  # the same people in the same order, but for a whole picture, which is everybody's
-        return [min(i, len(one.people) - 1) if one.people else _new(one) for i in range(len(people))]
+    if part.group and one.now:  # the same people in the same order, but for a whole picture, which is everybody's
+        return [one.now[min(i, len(one.now) - 1)] for i in range(len(people))]
     whose = []
     for place, border in enumerate(borders):
         before = [
@@ -308,6 +311,7 @@ def _who(one: Examined, part: _Part, people: Sequence[tuple[extract.Outcome, InM
             before = [i for i in range(len(one.people)) if i == 0 and i not in whose]
         whose.append(before[0] if before else _new(one))
         one.people[whose[-1]].last_box = part.piece, borders[place][1] if borders[place] else ()
+    one.now = whose
     return whose
 
 

@@ -31,7 +31,7 @@ MEASURES = {
     "face_seen": ("share of the frames in which the face is seen", "of 1"),
     "loudness": ("root mean square of the sound", "dB of full scale"),
     "noise_floor": ("loudness of the quietest tenth of the sound", "dB of full scale"),
-    "bandwidth": ("frequency below which 99 % of the sound's power lies", "Hz"),
+    "bandwidth": ("highest frequency of the sound within 60 dB of its strongest", "Hz"),
 }
 
 
@@ -39,7 +39,7 @@ MEASURES = {
 class Flag:
     """Something about a file that weakens what can be said of it.
 
-    serious: with it the picture, or the sound, is no basis for a judgement.
+    serious: nothing should be concluded from such a picture.
     """
 
     name: str
@@ -62,7 +62,7 @@ def measure(record: Mapping[str, Any], margin: float) -> dict[str, float]:
         found["face_pixels"] = float(np.median(boxes[:, 2] - boxes[:, 0])) / (1 + margin)
         found["face_seen"] = float(np.mean(seen > 0))
         where = np.flatnonzero(seen > 0)
-        places = where[np.linspace(0, len(where) - 1, min(FRAMES, len(where))).round().astype(int)] if len(where) else []
+        places = where[np.linspace(0, len(where) - 1, min(FRAMES, len(where))).round().astype(int)]
         pairs = [[_crop(frames[j]) for j in (i, i + 1) if j < count] for i in map(int, places)]
         crops = [pair[0] for pair in pairs]
         greys = [cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY).astype(np.float32) for crop in crops]
@@ -94,11 +94,11 @@ def _sound(audio: np.ndarray) -> dict[str, float]:
     blocks = audio[: len(audio) // BLOCK * BLOCK].reshape(-1, BLOCK).astype(np.float32) / 32768
     power = np.square(blocks).mean(1)
     spectrum = (np.abs(np.fft.rfft(blocks * np.hanning(BLOCK), axis=1)) ** 2).mean(0)
-    share = np.cumsum(spectrum) / max(spectrum.sum(), 1e-20)
+    heard = np.flatnonzero(spectrum >= 1e-6 * max(float(spectrum.max()), 1e-20))
     return {
         "loudness": _decibels(power.mean()),
         "noise_floor": _decibels(np.quantile(power, 0.1)),
-        "bandwidth": float(np.searchsorted(share, 0.99) * SAMPLE_RATE / BLOCK),
+        "bandwidth": float(heard.max(initial=0) * SAMPLE_RATE / BLOCK),
     }
 
 
@@ -114,24 +114,25 @@ _LIMITS = (
     ("contrast", 12.0, "flat", "the face has hardly any contrast", False, True),
     ("sharpness", 6.0, "blurred", "the face is blurred", False, True),
     ("face_seen", 0.5, "face_hidden", "the face is seen in part of the frames only", False, False),
-    ("loudness", SILENT, "silent", "the sound is silent or nearly so", False, True),
-    ("bandwidth", 3000.0, "narrow_band", "the sound has the bandwidth of a telephone", False, False),
+    ("loudness", SILENT, "silent", "the sound is silent or nearly so; it counts as none", False, False),
+    ("bandwidth", 3800.0, "narrow_band", "the sound has the bandwidth of a telephone", False, False),
 )
-PICTURE = ("no_face", "small", "dark", "bright", "flat", "blurred")  # flags of the picture
 
 
-def flags(measures: Mapping[str, float], *, crop: int, people: int, seconds: float, window: float) -> list[Flag]:
+def flags(
+    measures: Mapping[str, float], *, crop: int, people: int, seconds: float, window: float, still: bool = False
+) -> list[Flag]:
     """What is beyond its limit.
 
     crop: side of the face crops that the detectors read, pixels. people: how many are told apart. seconds: what there
-    is of the file; window: what a detector reads at a time.
+    is of the file; window: what a detector reads at a time. still: the file is one picture.
     """
     found = []
     no_face, no_sound = math.isnan(measures["brightness"]), math.isnan(measures["loudness"])
     if no_face:
-        found.append(Flag("no_face", 0.0, 1.0, "faces", "no face is seen", serious=True))
-    if no_sound:
-        found.append(Flag("no_sound", 0.0, BLOCK / SAMPLE_RATE, "s", "there is no sound", serious=True))
+        found.append(Flag("no_face", 0.0, 1.0, "faces", "no face is seen"))
+    if no_sound and not still:
+        found.append(Flag("no_sound", 0.0, BLOCK / SAMPLE_RATE, "s", "there is no sound"))
     for name, limit, flag, words, above, serious in _LIMITS:
         limit = crop / (2 * 1.3) if limit is None else limit
         value = measures[name]
@@ -139,7 +140,7 @@ def flags(measures: Mapping[str, float], *, crop: int, people: int, seconds: flo
             found.append(Flag(flag, value, limit, MEASURES[name][1], words, serious))
     if people > 1:
         found.append(Flag("several_people", people, 1, "people", f"{people} people are seen; each is judged"))
-    if seconds < window:
+    if seconds < window and not still:
         found.append(Flag("short", seconds, window, "s", "the file is shorter than what a detector reads at a time"))
     return found
 
