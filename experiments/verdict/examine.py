@@ -5,6 +5,7 @@ apart, their windows are scored, and only what follows from the windows is kept.
 """
 
 import collections
+import contextlib
 import dataclasses
 import math
 import os
@@ -32,7 +33,6 @@ SAME = 0.15  # intersection over union of the boxes on both sides of a border fr
 SPECTRA = 1600  # columns of a file's spectrogram
 BINS = 100  # rows: 80 Hz each
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # of pictures that are read
-FEW_PIXELS = 2048 * 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +132,8 @@ def examine(paths: Sequence[str], detector: Detector, *, shown: bool = True) -> 
     """
     found = [_look(path) for path in paths]
     groups = _groups(detector)
-    with tempfile.TemporaryDirectory() as folder:
+    stills = any(one.still for one in found)
+    with tempfile.TemporaryDirectory() if stills else contextlib.nullcontext("") as folder:
         clips = [_clip(one, pathlib.Path(folder)) for one in found]
         there = [i for i, one in enumerate(found) if not one.problem]
         for i, facts in child_processes.run(media.facts, [clips[i].path for i in there], workers=1):

@@ -119,18 +119,18 @@ def judge(one: Examined, detector: Detector, prior: float) -> Verdict:
         "type": best.type if best else None,
         "quality": {
             "measures": [
-                {"name": name, "what": what, "value": _plain(measures[name] if measures else math.nan), "unit": unit}
+                {"name": name, "what": what, "value": measures[name] if measures else math.nan, "unit": unit}
                 for name, (what, unit) in quality.MEASURES.items()
             ],
-            "flags": [{**vars(flag), "measured": _plain(flag.measured)} for flag in flags],
+            "flags": [dict(vars(flag)) for flag in flags],
         },
         "distance": _distance(out, detector),
         "coverage": _coverage(one, best, detector),
-        "thresholds": _plain(dict(system.thresholds)),
-        "operating_points": _plain([dict(point) for point in system.operating_points]),
-        "scale": _plain(LR_SCALE),
+        "thresholds": dict(system.thresholds),
+        "operating_points": [dict(point) for point in system.operating_points],
+        "scale": LR_SCALE,
     }
-    return Verdict(content, one, *((best.lines, best.steps) if best else ((), ())))
+    return Verdict(_plain(content), one, *((best.lines, best.steps) if best else ((), ())))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -355,8 +355,8 @@ def _stretches(edges: np.ndarray, scores: np.ndarray, detector: Detector, second
         {
             "start": round(float(start), 3),
             "end": round(float(end), 3),
-            "log10_lr": _plain(value / math.log(10)),
-            "scores": {name: _plain(score) for name, score in zip(names, row, strict=True)},
+            "log10_lr": value / math.log(10),
+            "scores": dict(zip(names, row, strict=True)),
         }
         for start, end, value, row in zip(edges[:-1], ends, llr, scores, strict=True)
     ]
