@@ -173,7 +173,7 @@ def _read(container, name: str, into: dict[str, Any], audio: bool) -> tuple[pict
         limits.check_pixels(video.codec_context.width, video.codec_context.height)
         video.codec_context.options = {"max_pixels": str(limits.pixels)}  # a later header may say something else
         video.codec_context.thread_count = 1
-    first, last = (-math.inf, math.inf) if whole else _go_to(container, into["span"])
+    first, last = (-math.inf, math.inf) if whole else _go_to(container, video or heard, into["span"])
     into = into | {"span": (first, last)}
     shown = pictures.Pictures(**into, aspect=video.sample_aspect_ratio) if video and into["on_frame"] else None
     samples = sound.Sound(heard, limits, (first, last)) if heard and audio else None
@@ -221,9 +221,14 @@ def _main(videos):  # noqa: ANN001
     )
 
 
-def _go_to(container, span: tuple[float, float]) -> tuple[float, float]:  # noqa: ANN001
-    """Moves to the last place before a span from which can be decoded, and gives the span by the file's own stamps."""
+def _go_to(container, first, span: tuple[float, float]) -> tuple[float, float]:  # noqa: ANN001
+    """Moves to the last place before a span from which can be decoded, and gives the span by the file's own stamps.
+
+    first: the stream whose beginning is time 0.
+    """
     begin = (container.start_time or 0) / av.time_base
+    if first is not None and first.start_time is not None:
+        begin = float(first.start_time * first.time_base)
     if span[0] > 0:
         with contextlib.suppress(av.error.FFmpegError):  # a kind that cannot be moved in is read from its beginning
             container.seek(int((begin + max(0.0, span[0] - _BEFORE)) * av.time_base))
