@@ -145,7 +145,7 @@ def _superscript(power: int) -> str:
 
 def _tables_of_evidence(found: Mapping[str, Any]) -> str:
     streams = [
-        (one["stream"], one["member"], ratio(one["lr"]), f"{one['words']} for {one['favours']}")
+        (one["stream"], one["member"], ratio(one["lr"]), _support(one["words"], one["favours"]))
         for one in found["streams"]
     ]
     people = [
@@ -160,6 +160,10 @@ def _tables_of_evidence(found: Mapping[str, Any]) -> str:
     ]
     out = _table(["Stream", "Member", "Likelihood ratio", "Support"], streams) if streams else ""
     return out + (_table(["Who", "Likelihood ratio", "Seen", "Judged", "Members"], people) if people else "")
+
+
+def _support(words: str, favours: str) -> str:
+    return "none" if favours == "neither" else f"{words}, for {favours}"
 
 
 def _segments(found: Mapping[str, Any]) -> str:

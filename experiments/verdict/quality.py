@@ -120,16 +120,24 @@ _LIMITS = (
 
 
 def flags(
-    measures: Mapping[str, float], *, crop: int, people: int, seconds: float, window: float, still: bool = False
+    measures: Mapping[str, float],
+    *,
+    crop: int,
+    people: int,
+    seconds: float,
+    window: float,
+    still: bool = False,
+    pictures: bool = True,
 ) -> list[Flag]:
     """What is beyond its limit.
 
     crop: side of the face crops that the detectors read, pixels. people: how many are told apart. seconds: what there
-    is of the file; window: what a detector reads at a time. still: the file is one picture.
+    is of the file; window: what a detector reads at a time. still: the file is one picture. pictures: whether it has
+    any.
     """
     found = []
     no_face, no_sound = math.isnan(measures["brightness"]), math.isnan(measures["loudness"])
-    if no_face:
+    if no_face and pictures:
         found.append(Flag("no_face", 0.0, 1.0, "faces", "no face is seen"))
     if no_sound and not still:
         found.append(Flag("no_sound", 0.0, BLOCK / SAMPLE_RATE, "s", "there is no sound"))

@@ -96,11 +96,17 @@ def judge(one: Examined, detector: Detector, prior: float) -> Verdict:
     measures = quality.mean_of(one.people[highest or 0].measures) if one.people else None
     crop = min((scorer.crops.face_size for scorer in detector.scorers if scorer.sees), default=0)
     people = sum(person.frames > 0 for person in one.people)
-    flags = (
-        quality.flags(measures, crop=crop, people=people, seconds=one.seconds, window=detector.window, still=one.still)
-        if measures
-        else []
-    )
+    flags = []
+    if measures:
+        flags = quality.flags(
+            measures,
+            crop=crop,
+            people=people,
+            seconds=one.seconds,
+            window=detector.window,
+            still=one.still,
+            pictures=one.size != (0, 0),
+        )
     out = detector.reference.distance(measures) if detector.reference and measures else None
     evidence = best.evidence if best else None
     content = {
@@ -299,6 +305,8 @@ def _abstention(
             f"P(fake) {best.probability:.3f} at the calibration's own prior lies between {pair['low']:.3f} and "
             f"{pair['high']:.3f}, where neither answer keeps its error rate of {pair['error']:g}"
         )
+        if math.isinf(pair["low"]) or math.isinf(pair["high"]):
+            words = f"the calibration has too few people for an answer with an error rate of {pair['error']:g}"
         return {"why": "between_thresholds", "words": words}
     return None
 
