@@ -19,7 +19,7 @@ from experiments.report.terminal import number, with_interval
 from experiments.score_table import ScoreRow, Table, curve
 from mmdf_jax.metrics import classification
 from mmdf_jax.metrics import sync as measures
-from mmdf_jax.metrics.calibration import sigmoid
+from mmdf_jax.metrics.calibrators import sigmoid
 from mmdf_jax.stats.bootstrap import Interval, interval
 from mmdf_jax.tasks.lip_sync import RUNS, TOLERANCE
 

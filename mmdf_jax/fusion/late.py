@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from mmdf_jax.metrics.calibration import Scaling, fit_scaling, logit, sigmoid
+from mmdf_jax.metrics import calibrators
+from mmdf_jax.metrics.calibrators import Scaling, constant, logit, sigmoid
 from mmdf_jax.metrics.classification import threshold_for
+from mmdf_jax.stats.groups import folds
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of squared weights, beside the mean cross-entropy in nats
 MAX_PARAMETERS = 5  # of the meta-classifier: a validation split is a few people
-FOLDS = 10  # of cross-fitting: one person each, or groups of people where there are more
 EPSILON = 1e-6
 VOTES = ("majority", "any_of")  # their scores are verdicts, 0 or 1
 WITH_COMPARISONS = "_sync"  # ends the name of a fusion that also takes the detectors which compare streams
@@ -159,18 +160,6 @@ def cross_fitted(name: str, data: Data) -> np.ndarray:
     return fused
 
 
-def folds(groups: np.ndarray) -> list[np.ndarray]:
-    """Masks [n] of the clips to hold out: one identity each, or up to FOLDS sets of identities where there are more.
-
-    Raises:
-      ValueError: there are fewer than two identities.
-    """
-    names, codes = np.unique(groups, return_inverse=True)
-    if len(names) < 2:
-        raise ValueError(f"cross-fitting needs clips of two identities or more on validation, found {len(names)}")
-    return [codes % FOLDS == fold for fold in range(min(FOLDS, len(names)))]
-
-
 def _penalty(fit_one: "_Fit", data: Data) -> float:
     if fit_one not in (_weighted, _noisy_or, _logistic):
         return 0.0  # nothing to penalise
@@ -194,11 +183,8 @@ def calibrations(data: Data) -> list[Scaling]:
     scalings = []
     for scores, own in zip(data.scores.T, data.own.T, strict=True):
         known = ~np.isnan(scores) & (own >= 0)
-        try:
-            scalings.append(fit_scaling(own[known], scores[known]))
-        except ValueError:
-            share = (own[known].sum() + 1) / (known.sum() + 2)
-            scalings.append(Scaling(np.inf, float(logit(share))))
+        both = len(set(own[known].tolist())) == 2
+        scalings.append(calibrators.fit("platt", own[known], scores[known]) if both else constant(own[known]))
     return scalings
 
 

@@ -1,106 +1,128 @@
-"""Calibration of scores read as P(fake): its error, and its repair by scaling fitted on validation."""
+"""How far scores read as P(fake) are from the truth: calibration error, Brier score and its parts, log-loss.
 
-import dataclasses
+Labels are 1 (fake) or 0 (real), scores probabilities in [0, 1]; all functions raise ValueError where they are not.
+Bins hold [low, high), the last one its upper end too (Guo et al. 2017 and scikit-learn close the other end).
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mmdf_jax.metrics.classification import checked
 
-EPSILON = 1e-7  # the logit sees scores at least this far from 0 and 1
 
-
-def _probabilities(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def checked_probabilities(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """labels and scores as a bool [n] and a float64 [n] array, or ValueError saying what is wrong with them."""
     fake, scores = checked(labels, scores)
     if len(scores) and (scores.min() < 0 or scores.max() > 1):
         raise ValueError(f"scores must be probabilities in [0, 1], found {scores.min():g} to {scores.max():g}")
     return fake, scores
 
 
-def _error(fake: np.ndarray, scores: np.ndarray, bin_of: np.ndarray, bins: int) -> float:
-    if not len(scores):
+class Bins(NamedTuple):
+    """Clips by their score: how many each bin holds, their mean score, and their share of fakes (nan if empty)."""
+
+    counts: np.ndarray
+    scores: np.ndarray
+    fakes: np.ndarray
+
+
+def reliability(labels: ArrayLike, scores: ArrayLike, bins: int = 15) -> Bins:
+    """The reliability diagram over `bins` equal-width bins, each field [bins]."""
+    return _binned(*_equal_width(labels, scores, bins), bins)
+
+
+def _equal_width(labels: ArrayLike, scores: ArrayLike, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, scores, and the bin of each clip [n]."""
+    fake, scores = checked_probabilities(labels, scores)
+    return fake, scores, np.minimum((scores * bins).astype(int), bins - 1)
+
+
+def _binned(fake: np.ndarray, scores: np.ndarray, bin_of: np.ndarray, bins: int) -> Bins:
+    counts = np.bincount(bin_of, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        return Bins(counts, np.bincount(bin_of, scores, bins) / counts, np.bincount(bin_of, fake, bins) / counts)
+
+
+def _error(bins: Bins) -> float:
+    if not bins.counts.sum():
         return float("nan")
-    gaps = np.bincount(bin_of, fake, bins) - np.bincount(bin_of, scores, bins)
-    return float(np.abs(gaps).sum() / len(scores))
+    return float(np.nansum(bins.counts * np.abs(bins.fakes - bins.scores)) / bins.counts.sum())
 
 
 def ece(labels: ArrayLike, scores: ArrayLike, bins: int = 15) -> float:
     """Expected calibration error over `bins` equal-width bins (Guo et al. 2017), in [0, 1]; nan without clips."""
-    fake, scores = _probabilities(labels, scores)
-    return _error(fake, scores, np.minimum((scores * bins).astype(int), bins - 1), bins)
+    return _error(reliability(labels, scores, bins))
 
 
 def ece_equal_mass(labels: ArrayLike, scores: ArrayLike, bins: int = 15) -> float:
     """Expected calibration error over bins of (nearly) equal numbers of clips (Nixon et al. 2019).
 
-    Scores of detectors crowd at 0 and 1, where equal widths leave most bins empty. Tied scores share one bin.
+    Scores of detectors crowd at 0 and 1, where equal widths leave most bins empty. The edges are the quantiles of the
+    scores (interpolated linearly), so that tied scores share one bin.
     """
-    fake, scores = _probabilities(labels, scores)
-    order = np.sort(scores)
-    edges = order[(np.arange(1, bins) * len(order)) // bins] if len(order) else order
-    return _error(fake, scores, np.searchsorted(edges, scores, side="right"), bins)
+    fake, scores = checked_probabilities(labels, scores)
+    edges = np.quantile(scores, np.arange(1, bins) / bins) if len(scores) else scores
+    return _error(_binned(fake, scores, np.searchsorted(edges, scores, side="right"), bins))
+
+
+def mce(labels: ArrayLike, scores: ArrayLike, bins: int = 15) -> float:
+    """Maximum calibration error: the largest gap of a bin that holds clips, over equal-width bins, in [0, 1]."""
+    counts, mean, fakes = reliability(labels, scores, bins)
+    return float(np.abs(mean - fakes)[counts > 0].max()) if counts.sum() else float("nan")
 
 
 def brier(labels: ArrayLike, scores: ArrayLike) -> float:
     """The mean squared difference between score and label, in [0, 1]; nan without clips."""
-    fake, scores = _probabilities(labels, scores)
+    fake, scores = checked_probabilities(labels, scores)
     return float(np.mean((scores - fake) ** 2)) if len(scores) else float("nan")
 
 
-@dataclasses.dataclass(frozen=True)
-class Scaling:
-    """p -> sigmoid(logit(p) / temperature + bias). Increasing, so that no ranking metric changes."""
-
-    temperature: float = 1.0
-    bias: float = 0.0
-
-    def __call__(self, scores: ArrayLike) -> np.ndarray:
-        """Calibrated probabilities of any shape from scores in [0, 1]."""
-        return sigmoid(logit(np.asarray(scores, np.float64)) / self.temperature + self.bias)
+def log_loss(labels: ArrayLike, scores: ArrayLike) -> float:
+    """The mean of -log of the probability given to the truth, in nats; inf if one was 0, nan without clips."""
+    fake, scores = checked_probabilities(labels, scores)
+    if not len(scores):
+        return float("nan")
+    with np.errstate(divide="ignore"):
+        return float(-np.mean(np.log(np.where(fake, scores, 1 - scores))))
 
 
-def logit(scores: np.ndarray) -> np.ndarray:
-    """log(p / (1 - p)), of p at least EPSILON from 0 and 1."""
-    scores = np.clip(scores, EPSILON, 1 - EPSILON)
-    return np.log(scores) - np.log1p(-scores)
+class BrierParts(NamedTuple):
+    """brier = reliability - resolution + uncertainty + within_variance - within_covariance.
 
-
-def sigmoid(z: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-z)), without overflow."""
-    return np.exp(-np.logaddexp(0.0, -z))
-
-
-def fit_scaling(labels: ArrayLike, scores: ArrayLike, *, bias: bool = True) -> Scaling:
-    """The temperature (Guo et al. 2017), and with `bias` the offset (Platt 1999), of least cross-entropy.
-
-    Fit it on validation. Targets are Platt's, (n1 + 1) / (n1 + 2) and 1 / (n0 + 2), so that perfectly separated
-    classes give a finite temperature. With one class only, or scores that rank fakes below reals (no positive
-    temperature helps), there is nothing to fit: ValueError.
+    reliability: how far bins are from their share of fakes (0 is best). resolution: how far these shares are from the
+    share of fakes in all (high is best). uncertainty: of the labels alone. The last two are what a bin hides: the
+    variance of its scores, and twice the covariance of its scores and labels.
     """
-    fake, scores = _probabilities(labels, scores)
-    n1, n0 = int(fake.sum()), int((~fake).sum())
-    if not n1 or not n0:
-        raise ValueError(f"calibration needs real and fake clips, found {n0} real and {n1} fake")
-    target = np.where(fake, (n1 + 1) / (n1 + 2), 1 / (n0 + 2))
-    design = np.stack([logit(scores), np.full(len(scores), float(bias))], axis=1)
 
-    def loss(weights: np.ndarray) -> float:
-        z = design @ weights
-        return float(np.mean(np.logaddexp(0.0, z) - target * z))
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within_variance: float
+    within_covariance: float
 
-    # Newton with step halving; the problem is convex with two unknowns.
-    weights = np.array([1.0, 0.0])
-    for _ in range(100):
-        p = sigmoid(design @ weights)
-        gradient = design.T @ (p - target) / len(target)
-        hessian = (design * (p * (1 - p))[:, None]).T @ design / len(target) + 1e-12 * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        scale = 1.0
-        while loss(weights - scale * step) > loss(weights) and scale > 1e-10:
-            scale /= 2
-        weights = weights - scale * step
-        if np.abs(gradient).max() < 1e-10:
-            break
-    if weights[0] <= 0:
-        raise ValueError("calibration failed: on these clips fakes do not score higher than reals")
-    return Scaling(temperature=float(1 / weights[0]), bias=float(weights[1]))
+
+def brier_parts(labels: ArrayLike, scores: ArrayLike, bins: int | None = 15) -> BrierParts:
+    """The Brier score decomposed (Murphy 1973) over `bins` equal-width bins; the terms within bins follow Stephenson,
+    Coelho & Jolliffe (2008).
+
+    bins: None takes one bin for each distinct score, which leaves nothing within bins. All nan without clips.
+    """
+    if bins is None:
+        fake, scores = checked_probabilities(labels, scores)
+        distinct, bin_of = np.unique(scores, return_inverse=True)
+        bins = len(distinct)
+    else:
+        fake, scores, bin_of = _equal_width(labels, scores, bins)
+    if not len(scores):
+        return BrierParts(*[float("nan")] * 5)
+    _, mean, share = (values[bin_of] for values in _binned(fake, scores, bin_of, bins))
+    base = fake.mean()
+    return BrierParts(
+        reliability=float(np.mean((mean - share) ** 2)),
+        resolution=float(np.mean((share - base) ** 2)),
+        uncertainty=float(base * (1 - base)),
+        within_variance=float(np.mean((scores - mean) ** 2)),
+        within_covariance=float(2 * np.mean((scores - mean) * (fake - share))),
+    )

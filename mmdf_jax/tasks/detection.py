@@ -130,6 +130,16 @@ def judged_label(row: Row, target: str) -> int:
     return own if own in (0, 1) else row.label
 
 
+def own_label(row: Row, target: str, compares: bool) -> int:
+    """The label that a detector answers for; -1 where the clip says nothing about the detector.
+
+    A comparison of streams answers for clips whose streams are real and disagree. Other fakes may be in step or not.
+    """
+    if compares and row.label == 1 and row.video_label >= 0 and row.audio_label >= 0:
+        return 1 if row.video_label == row.audio_label == 0 else -1
+    return judged_label(row, target)
+
+
 def any_present(outputs: Outputs) -> Array:
     """Whether a row has any of the model's streams [b]."""
     return functools.reduce(jnp.logical_or, outputs["present"].values())

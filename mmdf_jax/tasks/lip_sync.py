@@ -41,6 +41,7 @@ class Task:
     motion: float = 0.4
 
     evaluator: ClassVar = {"name": "experiments.evaluators.sync"}
+    compares_streams: ClassVar = True  # its score is P(the streams disagree)
     directions: ClassVar = {"accuracy_1": "max", "loss": "min"}
 
     def __post_init__(self) -> None:

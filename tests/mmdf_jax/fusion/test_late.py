@@ -131,15 +131,6 @@ def test_cross_fitting_never_sees_the_person_whom_it_scores(name):
     np.testing.assert_allclose(alone[mine[kept]], fused[mine][:1], rtol=1e-12)
 
 
-def test_many_people_are_held_out_in_groups():
-    groups = np.repeat(np.arange(25), 2)
-    folds = late.folds(groups)
-    assert len(folds) == late.FOLDS and (np.sum(folds, axis=0) == 1).all()
-    assert all(len(set(groups[fold]) & set(groups[~fold])) == 0 for fold in folds)
-    with pytest.raises(ValueError, match="two identities or more on validation, found 1"):
-        late.folds(np.zeros(4))
-
-
 def test_detectors_that_compare_streams_enter_only_the_fusions_named_for_it():
     (val, _), (test, kinds) = table(people=10, takes=10, compares=True), table(takes=10, seed=1, compares=True)
     assert set(late.available(val)) - set(late.available(val.only([0, 1, 2]))) == {"noisy_or_sync", "logistic_sync"}

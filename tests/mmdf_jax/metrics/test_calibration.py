@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from mmdf_jax.metrics import calibration as c
+from mmdf_jax.metrics import calibrators
 from mmdf_jax.metrics.classification import auc
 
 
@@ -58,18 +59,18 @@ def test_scaling_against_logistic_regression():
     labels, scores = overconfident(bias=0.7)
     logits = np.log(scores / (1 - scores))
     with_bias = LogisticRegression(C=np.inf, tol=1e-10).fit(logits[:, None], labels)
-    fitted = c.fit_scaling(labels, scores)
+    fitted = calibrators.fit_scaling(labels, scores)
     # Platt's smoothed targets move the fit by O(1 / n).
     np.testing.assert_allclose(1 / fitted.temperature, with_bias.coef_[0, 0], rtol=5e-3)
     np.testing.assert_allclose(fitted.bias, with_bias.intercept_[0], atol=5e-3)
     without = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10).fit(logits[:, None], labels)
-    fitted = c.fit_scaling(labels, scores, bias=False)
+    fitted = calibrators.fit_scaling(labels, scores, bias=False)
     np.testing.assert_allclose(1 / fitted.temperature, without.coef_[0, 0], rtol=5e-3)
     assert fitted.bias == 0
 
 
 def test_scaling_repairs_calibration_on_other_data_and_keeps_the_order():
-    scaling = c.fit_scaling(*overconfident(seed=0))
+    scaling = calibrators.fit_scaling(*overconfident(seed=0))
     labels, scores = overconfident(seed=1)
     repaired = scaling(scores)
     np.testing.assert_allclose(scaling.temperature, 2.5, rtol=0.15)
@@ -78,17 +79,17 @@ def test_scaling_repairs_calibration_on_other_data_and_keeps_the_order():
 
 
 def test_scaling_survives_certainty_and_perfect_separation():
-    scaling = c.fit_scaling([0, 0, 1, 1], [0.0, 0.0, 1.0, 1.0])
+    scaling = calibrators.fit_scaling([0, 0, 1, 1], [0.0, 0.0, 1.0, 1.0])
     assert np.isfinite([scaling.temperature, scaling.bias]).all()
     assert ((scaling([0.0, 1.0]) > 0) & (scaling([0.0, 1.0]) < 1)).all()
 
 
 def test_undefined_and_bad_input():
     assert all(math.isnan(error([], [])) for error in (c.ece, c.ece_equal_mass, c.brier))
-    for error in (c.ece, c.ece_equal_mass, c.brier, c.fit_scaling):
+    for error in (c.ece, c.ece_equal_mass, c.brier, calibrators.fit_scaling):
         with pytest.raises(ValueError, match=r"\[0, 1\], found -0.1 to 0.5"):
             error([0, 1], [-0.1, 0.5])
     with pytest.raises(ValueError, match="2 real and 0 fake"):
-        c.fit_scaling([0, 0], [0.1, 0.2])
+        calibrators.fit_scaling([0, 0], [0.1, 0.2])
     with pytest.raises(ValueError, match="do not score higher"):
-        c.fit_scaling([1, 1, 1, 0, 0, 0] * 10, [0.1, 0.2, 0.3, 0.7, 0.8, 0.9] * 10)
+        calibrators.fit_scaling([1, 1, 1, 0, 0, 0] * 10, [0.1, 0.2, 0.3, 0.7, 0.8, 0.9] * 10)

@@ -1,0 +1,533 @@
+"""`system.json`: a calibrated detector as one small file. What it fuses, how, how far its numbers carry, and on what
+data they were measured.
+
+The file names its members by the digest of their parameters and holds everything else: each member's calibration, the
+ensemble's weights, the calibration of the fused probability, bounds of the likelihood ratio, thresholds, and operating
+points with their error rates. A checksum over all of it refuses a file that was changed by hand.
+
+    {"schema": 1, "name": …, "members": [{"name", "run", "digest", "column", "label", "compares", "streams",
+     "calibration"}], "ensemble": …, "weights": {…}, "calibration": {…}, "prior": …, "llr_bounds": [low, high],
+     "thresholds": {"balanced": …, "conformal": {"error", "low", "high"}}, "operating_points": [{"what", "threshold":
+     {"low", "high"}, "false_alarms": [rate, low, high], "misses": …, "abstained": …, "clips", "identities", "data":
+     {"dataset", "split"}}], "ood": null, "data": {"dataset", "split", "clips", "identities", "embedded"},
+     "code": {"mmdf_jax", "python", "jax", "numpy"}, "sha256": …}
+
+A probability is P(fake) where fakes are as frequent as in the calibration set, `prior`. In a pair `low`, `high` null
+is minus and plus infinity; elsewhere it is an unknown number.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import pathlib
+import platform
+from collections.abc import Hashable, Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from experiments import checkpoints, files, model_from_config, run_directory, score_table
+from experiments.score_table import ScoreRow
+from mmdf_jax.fusion import late
+from mmdf_jax.metrics import calibrators, classification, likelihood
+from mmdf_jax.metrics.calibrators import Calibrator, Scaling
+from mmdf_jax.stats import conformal
+from mmdf_jax.stats.bootstrap import interval
+from mmdf_jax.stats.groups import folds
+from mmdf_jax.tasks.detection import own_label
+
+SCHEMA = 1  # raise it when an older program could not read the new form, or the reverse
+FILE = "system.json"
+ERRORS = (0.1, 0.2)  # of each class, that the conformal thresholds allow: the first that validation has people for
+EMBEDDED = "talking_heads"  # the dataset that is a stand-in for real fakes
+BALANCED, CONFORMAL = "equal errors", "conformal"  # the operating points
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A detector in a system.
+
+    run: the folder with its config.json, relative to the system.json; "" for tables made elsewhere. digest: SHA-256 of
+    its parameters (checkpoints.digest), or of its validation table where there is no run. column: of its score tables,
+    P(fake), judged by the clip's column `label`. compares: whether it compares streams. streams: those that it reads.
+    calibration: of its own score, for the label that it answers for.
+    """
+
+    name: str
+    run: str
+    digest: str
+    column: str
+    label: str
+    compares: bool
+    streams: tuple[str, ...]
+    calibration: Calibrator
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """What a system.json says, see the head of this file; all that it computes is in numpy.
+
+    weights: of each member by name, and what else the ensemble has fitted. llr_bounds: natural logarithms. ood: for
+    later use, None.
+    """
+
+    name: str
+    members: tuple[Member, ...]
+    ensemble: str
+    weights: Mapping[str, float]
+    calibration: Calibrator
+    prior: float
+    llr_bounds: tuple[float, float]
+    thresholds: Mapping[str, Any]
+    operating_points: tuple[Mapping[str, Any], ...]
+    data: Mapping[str, Any]
+    code: Mapping[str, str]
+    ood: Mapping[str, Any] | None = None
+
+    def member_probability(self, i: int, scores: np.ndarray) -> np.ndarray:
+        """Calibrated P(fake) [n] of member i, for the label that it answers for, from its scores [n]; nan stays nan."""
+        return _of_known(self.members[i].calibration, np.asarray(scores, float))
+
+    def fused(self, scores: np.ndarray) -> np.ndarray:
+        """The ensemble's score [n] in [0, 1] of the members' scores [n m], before the last calibration.
+
+        A member without a score (nan) is left out; a clip that no member has scored stays nan.
+        """
+        scores = np.asarray(scores, float)
+        own = np.stack([self.member_probability(i, scores[:, i]) for i in range(len(self.members))], axis=1)
+        return combine(self.ensemble, own, [member.name for member in self.members], self.weights)
+
+    def probability(self, scores: np.ndarray, prior: float | None = None) -> np.ndarray:
+        """P(fake) [n] of the members' scores [n m]; at the calibration set's share of fakes, or at a stated `prior`.
+
+        At a stated prior it follows from the likelihood ratio, within that one's bounds.
+        """
+        if prior is not None:
+            return likelihood.probability(self.llr(scores), prior)
+        return _of_known(self.calibration, self.fused(scores))
+
+    def llr(self, scores: np.ndarray) -> np.ndarray:
+        """log(P(evidence | fake) / P(evidence | real)) [n], natural, within `llr_bounds`."""
+        return np.clip(likelihood.log_lr(self.probability(scores), self.prior), *self.llr_bounds)
+
+    def verdicts(self, probability: np.ndarray) -> np.ndarray:
+        """1 fake, 0 real, -1 neither, [n], by the conformal thresholds; also where there is no probability."""
+        low, high = (self.thresholds["conformal"][side] for side in ("low", "high"))
+        return decide(np.asarray(probability, float), low, high)
+
+
+def decide(probability: np.ndarray, low: float, high: float) -> np.ndarray:
+    """1 (fake) from `high` on, 0 (real) up to `low`, -1 (neither) between them and for nan: [n]."""
+    return np.where(probability >= high, 1, np.where(probability <= low, 0, -1))
+
+
+def combine(ensemble: str, own: np.ndarray, names: Sequence[str], weights: Mapping[str, float]) -> np.ndarray:
+    """The fused score [n] of calibrated probabilities [n m], nan where a member has none.
+
+    As mmdf_jax/fusion/late.py has fitted them. weights: by the members' names; a logistic has an `offset` and may have
+    a weight of `missing`, whether a member has no score.
+    """
+    of_members = np.array([weights[name] for name in names])
+    if ensemble == "log_pool":
+        return late.log_pool(own, of_members)
+    if ensemble == "weighted":
+        return late.mean(own, of_members)
+    if ensemble == "noisy_or":
+        return late.noisy_or(own, of_members)
+    there = ~np.isnan(own)
+    evidence = np.where(there, calibrators.logit(np.nan_to_num(own, nan=0.5)), 0.0) @ of_members
+    fused = calibrators.sigmoid(evidence + weights["offset"] + weights.get("missing", 0.0) * ~there.all(1))
+    return np.where(there.any(1), fused, np.nan)
+
+
+ENSEMBLES = ("log_pool", "weighted", "noisy_or", "logistic")  # those that `combine` knows
+
+
+def _of_known(calibrator: Calibrator, scores: np.ndarray) -> np.ndarray:
+    calibrated, known = np.full(scores.shape, np.nan), ~np.isnan(scores)
+    calibrated[known] = calibrator(scores[known])
+    return calibrated
+
+
+# Calibration and operating points
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibrated:
+    """What validation says of a score: its calibration, chosen by log-loss, and what follows from it for a System.
+
+    losses: the log-loss in nats of each calibration method, cross-fitted over identities. probability [n]: of the
+    clips, by calibrations that saw nothing of the identity.
+    """
+
+    calibrator: Calibrator
+    method: str
+    losses: Mapping[str, float]
+    probability: np.ndarray
+    prior: float
+    llr_bounds: tuple[float, float]
+    thresholds: Mapping[str, Any]
+
+
+def calibrate(
+    labels: np.ndarray, scores: np.ndarray, groups: Sequence[Hashable], error: float | None = None
+) -> Calibrated:
+    """Calibrates scores [n] in [0, 1] of validation, which trained nothing of the identity that they score.
+
+    The thresholds: `balanced` has equal error rates, `conformal` has the rate `error` (None: the first of ERRORS that
+    the number of people allows) for a clip of a new person, and abstains in between.
+
+    Raises:
+      ValueError: one class only, or fewer than two identities.
+    """
+    codes = np.unique([repr(group) for group in groups], return_inverse=True)[1]
+    method, losses = calibrators.chosen(labels, scores, codes)
+    fitted, held_out = calibrators.fit(method, labels, scores), np.zeros(len(scores))
+    for fold in folds(codes):
+        held_out[fold] = calibrators.fit(method, labels[~fold], scores[~fold])(scores[fold])
+    prior, probability = float(labels.mean()), fitted(scores)
+    people = min(len(np.unique(codes[labels == one])) for one in (0, 1))
+    if error is None:
+        error = next((rate for rate in ERRORS if people + 1e-9 >= 1 / rate - 1), ERRORS[-1])
+    low, high = conformal.thresholds(labels, probability, error, codes)
+    return Calibrated(
+        calibrator=fitted,
+        method=method,
+        losses=losses,
+        probability=held_out,
+        prior=prior,
+        llr_bounds=likelihood.bounds(labels, likelihood.log_lr(held_out, prior), codes),
+        thresholds={
+            "balanced": classification.threshold_for(labels, probability),
+            "conformal": {"error": error, "low": low, "high": high},
+        },
+    )
+
+
+def operating_points(
+    thresholds: Mapping[str, Any], test: Sequence[ScoreRow], labels: np.ndarray, probability: np.ndarray, samples: int
+) -> tuple[dict[str, Any], ...]:
+    """What the thresholds do on test: error rates and abstentions with 95 % intervals over identities.
+
+    labels [n], probability [n]: of the rows; those without a probability are left out. A false alarm is a real that is
+    called fake, a miss is a fake that is called real.
+    """
+    known = ~np.isnan(probability)
+    rows = [row for row, has in zip(test, known, strict=True) if has]
+    labels, probability, groups = labels[known], probability[known], [row.group for row in rows]
+    pair, balanced = thresholds["conformal"], thresholds["balanced"]
+    where = {"dataset": _dataset(rows), "split": "test"}
+    found = []
+    for what, low, high in ((BALANCED, balanced, balanced), (CONFORMAL, pair["low"], pair["high"])):
+        called = decide(probability, low, high)
+        rates = {
+            "false_alarms": _rate(labels == 0, called == 1, groups, samples),
+            "misses": _rate(labels == 1, called == 0, groups, samples),
+            "abstained": _rate(np.ones(len(labels), bool), called == -1, groups, samples),
+        }
+        counts = {"clips": len(labels), "identities": len(set(groups))}
+        found.append({"what": what, "threshold": {"low": low, "high": high}, **rates, **counts, "data": where})
+    return tuple(found)
+
+
+def _rate(among: np.ndarray, happened: np.ndarray, groups: Sequence[Hashable], samples: int) -> list[float]:
+    """The share [value, low, high] of clips `among` which it happened to."""
+    own = [group for group, taken in zip(groups, among, strict=True) if taken]
+    share = lambda labels, scores: float(scores.mean()) if len(scores) else math.nan  # noqa: E731
+    found = interval(share, np.zeros(len(own), int), happened[among].astype(float), own, samples=samples)
+    return [found.value, found.low, found.high]
+
+
+def data_of(rows: Sequence[ScoreRow], split: str) -> dict[str, Any]:
+    """What a system says of the data that it was calibrated on."""
+    dataset = _dataset(rows)
+    return {
+        "dataset": dataset,
+        "split": split,
+        "clips": len(rows),
+        "identities": len({row.group for row in rows}),
+        "embedded": EMBEDDED in dataset.split(" + "),
+    }
+
+
+def _dataset(rows: Sequence[ScoreRow]) -> str:
+    return " + ".join(sorted({row.dataset for row in rows if row.dataset}))
+
+
+def code() -> dict[str, str]:
+    """The versions that a system was made with."""
+    try:
+        own = metadata.version("mmdf_jax")
+    except metadata.PackageNotFoundError:
+        own = ""  # run from a checkout that is not installed
+    return {
+        "mmdf_jax": own,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in ("jax", "numpy")},
+    }
+
+
+# A trained run as a system of one member
+
+
+def of_run(workdir: pathlib.Path, *, samples: int = 2000, allow: Sequence[str] = ()) -> System:
+    """The system of a folder: what its system.json says, or of a trained run a system of one member, run ".".
+
+    Its calibration is chosen on scores/val.csv, and its operating points have the error rates of scores/test.csv.
+
+    Raises:
+      FileNotFoundError: no config, no tables, or no checkpoint there.  ValueError: validation has one class only or
+        fewer than two identities, or the run has no P(fake); one line.
+    """
+    if (workdir / FILE).is_file():
+        return read(workdir / FILE)
+    config = run_directory.read_config(workdir)
+    if "model" not in config:
+        raise ValueError(f"{workdir}: this run has no model and no {FILE}; expected a trained run or a system")
+    evaluator = model_from_config.make_evaluator(config, allow)
+    task = model_from_config.make_task(config, allow)
+    target, compares = getattr(evaluator, "judged_by", "label"), getattr(task, "compares_streams", False)
+    val, test = (_scored(workdir / "scores" / f"{split}.csv", target, compares) for split in ("val", "test"))
+    rows = [row for _, row in val]
+    labels, scores = np.array([label for label, _ in val]), np.array([row.score for row in rows])
+    try:
+        found = calibrate(labels, scores, [row.group for row in rows])
+    except ValueError as error:
+        raise ValueError(f"{workdir / 'scores' / 'val.csv'}: {error}") from None
+    on_test = found.calibrator(np.array([row.score for _, row in test]))
+    points = operating_points(
+        found.thresholds, [row for _, row in test], np.array([label for label, _ in test]), on_test, samples
+    )
+    return System(
+        name=workdir.resolve().name,
+        members=(
+            Member(
+                name="model",
+                run=".",
+                digest=digest_of(workdir),
+                column="score",
+                label=target,
+                compares=compares,
+                streams=tuple(sorted(config["data"]["streams"])),
+                calibration=found.calibrator,
+            ),
+        ),
+        ensemble="weighted",
+        weights={"model": 1.0},
+        calibration=Scaling(),
+        prior=found.prior,
+        llr_bounds=found.llr_bounds,
+        thresholds=found.thresholds,
+        operating_points=points,
+        data=data_of(rows, "val"),
+        code=code(),
+    )
+
+
+def _scored(path: pathlib.Path, target: str, compares: bool) -> list[tuple[int, ScoreRow]]:
+    """(the label that the detector answers for, row) of the clips that have both."""
+    rows = [(own_label(row, target, compares), row) for row in score_table.read(path) if row.scored]
+    if not (known := [(label, row) for label, row in rows if label >= 0]):
+        raise ValueError(f"{path}: expected clips with a score, P(fake), found none")
+    return known
+
+
+def digest_of(run: pathlib.Path) -> str:
+    """The digest of a trained run's best parameters, as its checkpoint has recorded them.
+
+    Raises:
+      FileNotFoundError: nothing was trained there.  ValueError: the checkpoint is damaged.
+    """
+    saved = checkpoints.Checkpoints(run / "checkpoints")
+    try:
+        return saved.digest("best")
+    finally:
+        saved.close()
+
+
+def digest_of_table(path: pathlib.Path) -> str:
+    """The SHA-256 of a score table's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def refuse_other_digest(member: Member, found: str, where: pathlib.Path) -> None:
+    """Raises ValueError, one line, where a member's parameters are not those that the system was calibrated with."""
+    if found != member.digest:
+        raise ValueError(
+            f"{where}: member {member.name} of this system had parameters of digest {member.digest[:12]}…, found "
+            f"{found[:12]}…; the run was trained again, so make the system again too"
+        )
+
+
+# The file
+
+
+def read(path: str | os.PathLike) -> System:
+    """The system that a file holds.
+
+    Raises:
+      FileNotFoundError: there is none.  ValueError: it is no system.json, of another schema, changed since it was
+        written, or a part of it is not what is expected; one line.
+    """
+    path = pathlib.Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file; expected a {FILE}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+    if not isinstance(content, dict) or "schema" not in content or "members" not in content:
+        raise ValueError(f"{path}: expected a system, an object with `schema` and `members`")
+    if content["schema"] != SCHEMA:
+        raise ValueError(
+            f"{path}: a system of schema {content['schema']!r}; this program reads schema {SCHEMA}. Use the version "
+            f"of the program that wrote it ({(content.get('code') or {})}), or make the system again"
+        )
+    digest = content.pop("sha256", None)
+    if digest != _sha256(content):
+        raise ValueError(f"{path}: its checksum does not fit: it was changed after it was written; make it again")
+    try:
+        _expect(content, _SHAPE, "")
+        return _from_data(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def write(path: str | os.PathLike, system: System) -> None:
+    """Writes a system, atomically."""
+    content = _to_data(system)
+    text = json.dumps({**content, "sha256": _sha256(content)}, indent=1, ensure_ascii=False, allow_nan=False)
+    files.write_text(path, text + "\n")
+
+
+def _sha256(content: Mapping[str, Any]) -> str:
+    """Of the canonical JSON: sorted keys, no spaces."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def _to_data(system: System) -> dict[str, Any]:
+    content = {field.name: getattr(system, field.name) for field in dataclasses.fields(system)}
+    content["members"] = [
+        {**vars(member), "calibration": calibrators.as_data(member.calibration)} for member in system.members
+    ]
+    content["calibration"] = calibrators.as_data(system.calibration)
+    return _finite({"schema": SCHEMA, **content})
+
+
+def _finite(value: Any) -> Any:
+    """Plain data, with null for a number that is not finite."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+_NUMBER, _MAYBE = (int, float), (int, float, type(None))
+_RATE = [_MAYBE, _MAYBE, _MAYBE]
+_PAIR = {"low": _MAYBE, "high": _MAYBE}
+_TEXTS = {"name": str, "run": str, "digest": str, "column": str, "label": str}
+# Types, objects with just these keys, lists of just these, (a type, ...) lists of any length, or None for anything.
+_SHAPE: dict[str, Any] = {
+    "schema": int,
+    "name": str,
+    "members": None,
+    "ensemble": str,
+    "weights": None,
+    "calibration": None,
+    "prior": _NUMBER,
+    "llr_bounds": [_MAYBE, _MAYBE],
+    "thresholds": {"balanced": _NUMBER, "conformal": {"error": _NUMBER, **_PAIR}},
+    "operating_points": None,
+    "ood": (dict, type(None)),
+    "data": {"dataset": str, "split": str, "clips": int, "identities": int, "embedded": bool},
+    "code": dict,
+}
+_MEMBER = {**_TEXTS, "compares": bool, "streams": list, "calibration": None}
+_POINT = {
+    **{"what": str, "threshold": _PAIR, "false_alarms": _RATE, "misses": _RATE, "abstained": _RATE},
+    **{"clips": int, "identities": int, "data": {"dataset": str, "split": str}},
+}
+
+
+def _expect(value: Any, shape: Any, where: str) -> None:
+    """Raises ValueError where a part of a system is not of its shape."""
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            raise ValueError(f"{where or 'the system'}: expected an object, found {value!r:.60}")
+        if missing := sorted(set(shape) - set(value)):
+            raise ValueError(f"{where or 'the system'}: {missing[0]!r} is missing")
+        if unknown := sorted(set(value) - set(shape)):
+            raise ValueError(f"{where or 'the system'}: unknown key {unknown[0]!r}; known: {', '.join(shape)}")
+        for key, inner in shape.items():
+            _expect(value[key], inner, f"{where}.{key}".lstrip("."))
+    elif isinstance(shape, list):
+        if not isinstance(value, list) or len(value) != len(shape):
+            raise ValueError(f"{where}: expected a list of {len(shape)}, found {value!r:.60}")
+        for i, inner in enumerate(shape):
+            _expect(value[i], inner, f"{where}[{i}]")
+    elif shape is not None:
+        kinds = shape if isinstance(shape, tuple) else (shape,)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+            raise ValueError(f"{where}: expected {names}, found {value!r:.60}")
+
+
+def _from_data(content: Mapping[str, Any]) -> System:
+    for name, shape in (("members", _MEMBER), ("operating_points", _POINT)):
+        if not isinstance(content[name], list) or (name == "members" and not content[name]):
+            raise ValueError(f"{name}: expected a list, found {content[name]!r:.60}")
+        for i, one in enumerate(content[name]):
+            _expect(one, shape, f"{name}[{i}]")
+    members = tuple(
+        Member(**{**one, "streams": tuple(map(str, one["streams"])), "calibration": _calibrator(one, f"members[{i}]")})
+        for i, one in enumerate(content["members"])
+    )
+    if content["ensemble"] not in ENSEMBLES:
+        raise ValueError(f"ensemble: expected one of {', '.join(ENSEMBLES)}, found {content['ensemble']!r}")
+    wanted = {member.name for member in members} | ({"offset"} if content["ensemble"] == "logistic" else set())
+    _expect(
+        content["weights"], {name: _NUMBER for name in (*wanted, *({"missing"} & set(content["weights"])))}, "weights"
+    )
+    if not 0 < content["prior"] < 1:
+        raise ValueError(f"prior: expected a share between 0 and 1, found {content['prior']}")
+    pair = content["thresholds"]["conformal"]
+    points = tuple({**one, "threshold": _pair(one["threshold"])} for one in content["operating_points"])
+    rates = ("false_alarms", "misses", "abstained")
+    low, high = content["llr_bounds"]
+    return System(
+        name=content["name"],
+        members=members,
+        ensemble=content["ensemble"],
+        weights=content["weights"],
+        calibration=_calibrator(content, "the system"),
+        prior=content["prior"],
+        llr_bounds=(-math.inf if low is None else low, math.inf if high is None else high),
+        thresholds={**content["thresholds"], "conformal": _pair(pair)},
+        operating_points=tuple({**one, **{name: _known(one[name]) for name in rates}} for one in points),
+        data=content["data"],
+        code=content["code"],
+        ood=content["ood"],
+    )
+
+
+def _calibrator(content: Mapping[str, Any], where: str) -> Calibrator:
+    try:
+        return calibrators.from_data(content["calibration"])
+    except ValueError as error:
+        raise ValueError(f"{where}.calibration: {error}") from None
+
+
+def _pair(value: Mapping[str, Any]) -> dict[str, Any]:
+    low, high = value["low"], value["high"]
+    return {**value, "low": -math.inf if low is None else low, "high": math.inf if high is None else high}
+
+
+def _known(rate: Sequence[float | None]) -> list[float]:
+    return [math.nan if value is None else value for value in rate]
