@@ -33,7 +33,7 @@ _LIST = flags.DEFINE_bool("list", False, "Prints the command of each run, and wh
 _JOBS = flags.DEFINE_integer("jobs", 0, "Runs at once; default: 1, with --slurm all.", lower_bound=0)
 _SLURM = flags.DEFINE_bool("slurm", False, "Submits the runs to Slurm, through submitit.")
 _SLURM_OPTIONS = flags.DEFINE_string(
-    "slurm_options", "{}", "submitit's parameters as JSON, such as {\"timeout_min\": 600, \"gpus_per_node\": 1}."
+    "slurm_options", "{}", 'submitit\'s parameters as JSON, such as {"timeout_min": 600, "gpus_per_node": 1}.'
 )
 _ALLOW = flags.DEFINE_list("allow", [], "Packages outside the project that names in the configs may lie in.")
 

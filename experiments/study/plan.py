@@ -24,7 +24,7 @@ class Experiment:
 
     number: of its part of the plan. config, argument: the config file, and the argument that picks this run. model:
     the folder in Models/. minutes: of the tiny run on two cores, to foretell the time left. members: {name: run} of
-    what it fuses; it needs those first.
+    what it fuses; it needs those first. compares: as a member, it compares streams.
     """
 
     name: str
@@ -34,6 +34,12 @@ class Experiment:
     minutes: float
     argument: str = ""
     members: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    compares: bool = False
+
+    @property
+    def short(self) -> str:
+        """Its name without the stream before the encoder."""
+        return self.name.rpartition("-")[2]
 
 
 def _one_stream(
@@ -67,7 +73,7 @@ _TRAINED = (
     Experiment("early_fusion", 4, "configs/early_fusion.py", "best_early_fusion", 8),
     Experiment("cross_attn", 6, "configs/cross_attn.py", "best_cross_attention", 11),
     Experiment("contrastive", 7, "configs/contrastive.py", "best_contrastive", 8),
-    Experiment("lip_sync", 8, "configs/lip_sync.py", "best_lip_sync", 8),
+    Experiment("lip_sync", 8, "configs/lip_sync.py", "best_lip_sync", 8, compares=True),
     Experiment("temporal_consistency", 9, "configs/temporal_consistency.py", "best_temporal_consistency", 7),
     Experiment("hierarchical", 10, "configs/hierarchical.py", "best_hierarchical", 10),
 )
@@ -77,7 +83,7 @@ _LATE_FUSION = {
     "video": "video-resnet3d",
     "sync": "lip_sync",
 }
-# In the plan's order. A member's name in the system is the run's, without the stream before the encoder.
+# In the plan's order.
 EXPERIMENTS = tuple(
     sorted(
         (
@@ -89,7 +95,7 @@ EXPERIMENTS = tuple(
                 "configs/system.py",
                 "best_complete_system",
                 2,
-                members={one.name.rpartition("-")[2]: one.name for one in _TRAINED},
+                members={one.short: one.name for one in _TRAINED},
             ),
         ),
         key=lambda one: one.number,
@@ -204,10 +210,16 @@ def _run(
     study: pathlib.Path, experiment: Experiment, seed: int, flag: str, config: Mapping[str, Any], settings: Settings
 ) -> Run:
     end = f"-seed{seed}" if seed else ""
-    folders = {name: study / "runs" / f"{run}{end}" for name, run in experiment.members.items()}
+    needs = {name: f"{run}{end}" for name, run in experiment.members.items()}
     own = dict(settings.overrides)
     if experiment.members:
-        own["members"] = repr({name: {"run": str(folder)} for name, folder in folders.items()})
+        compares = {f"{one.name}{end}" for one in EXPERIMENTS if one.compares}
+        own["members"] = repr(
+            {
+                name: {"run": str(study / "runs" / run)} | ({"compares": True} if run in compares else {})
+                for name, run in needs.items()
+            }
+        )
     if seed and "seed" in config:
         own["seed"] = str(seed)
     folder = study / "runs" / f"{experiment.name}{end}"
@@ -216,8 +228,7 @@ def _run(
         *(f"--config.{key}={value}" for key, value in own.items() if _knows(config, key)),
         *([f"--allow={','.join(settings.allow)}"] if settings.allow else []),
     ]
-    needs = tuple(path.name for path in folders.values())
-    return Run(f"{experiment.name}{end}", experiment, seed, folder, needs, tuple(words))
+    return Run(f"{experiment.name}{end}", experiment, seed, folder, tuple(needs.values()), tuple(words))
 
 
 def _knows(config: Mapping[str, Any], key: str) -> bool:

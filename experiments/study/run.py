@@ -1,7 +1,6 @@
-"""Doing a study's runs: child processes, as many at once as asked for, each behind what it needs, resumed and idempotent."""
+"""Doing a study's runs: child processes, several at once, each behind what it needs, resumed and idempotent."""
 
 import contextlib
-import dataclasses
 import fcntl
 import json
 import pathlib
@@ -164,7 +163,9 @@ def _reason(run: Run, code: int) -> str:
     """Why a run has failed, in one line: what it said last, or what ended it."""
     if code < 0:
         return f"ended by {signal.Signals(-code).name}; see {output_of(run)}"
-    lines = output_of(run).read_text(encoding="utf-8", errors="replace").splitlines() if output_of(run).is_file() else []
+    lines = (
+        output_of(run).read_text(encoding="utf-8", errors="replace").splitlines() if output_of(run).is_file() else []
+    )
     said = [line for line in lines if line.strip()]
     errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
     return f"{(errors or said or ['no output'])[-1]} (exit code {code}; {output_of(run)})"

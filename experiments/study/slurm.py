@@ -21,7 +21,9 @@ class Command:
     def __call__(self) -> int:
         """Runs it; its exit code."""
         with appended(self.words, pathlib.Path(self.output)) as file:
-            return subprocess.run(self.words, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT).returncode
+            return subprocess.run(
+                self.words, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+            ).returncode
 
     def checkpoint(self, *args: Any) -> Any:
         """What submitit queues in place of a job that was pre-empted or ran out of time: the run resumes by itself."""
