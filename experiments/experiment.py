@@ -28,6 +28,7 @@ from experiments import (
 from experiments.evaluators import scoring
 from experiments.report import write
 from experiments.run_directory import log
+from experiments.score_table import Table
 from experiments.termination import Termination
 
 
@@ -92,6 +93,7 @@ class Produced:
     best_step: int | None  # of the checkpoint that was kept
     figures: Mapping[str, Figure]
     others: Sequence[pathlib.Path] = ()  # further files that it wrote
+    tables: Mapping[str, tuple[Table, Sequence[str]]] = dataclasses.field(default_factory=dict)  # with their lines
 
 
 def _train(
@@ -145,7 +147,10 @@ def _report(config: Mapping[str, Any], workdir: pathlib.Path, produced: Produced
         best_step=produced.best_step,
         figures=produced.figures,
         others=[*produced.others, workdir / "scores"],
-        compared={"conditions": evaluator.conditions(test, under, samples=samples)} if compares else {},
+        compared={
+            **produced.tables,
+            **({"conditions": evaluator.conditions(test, under, samples=samples)} if compares else {}),
+        },
     )
     log.info(report)
     for name, table in () if compares else tables.items():

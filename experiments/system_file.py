@@ -89,7 +89,7 @@ class System:
 
     def member_probability(self, i: int, scores: np.ndarray) -> np.ndarray:
         """Calibrated P(fake) [n] of member i, for the label that it answers for, from its scores [n]; nan stays nan."""
-        return _of_known(self.members[i].calibration, np.asarray(scores, float))
+        return of_known(self.members[i].calibration, np.asarray(scores, float))
 
     def fused(self, scores: np.ndarray) -> np.ndarray:
         """The ensemble's score [n] in [0, 1] of the members' scores [n m], before the last calibration.
@@ -107,7 +107,7 @@ class System:
         """
         if prior is not None:
             return likelihood.probability(self.llr(scores), prior)
-        return _of_known(self.calibration, self.fused(scores))
+        return of_known(self.calibration, self.fused(scores))
 
     def llr(self, scores: np.ndarray) -> np.ndarray:
         """log(P(evidence | fake) / P(evidence | real)) [n], natural, within `llr_bounds`."""
@@ -146,7 +146,8 @@ def combine(ensemble: str, own: np.ndarray, names: Sequence[str], weights: Mappi
 ENSEMBLES = ("log_pool", "weighted", "noisy_or", "logistic")  # those that `combine` knows
 
 
-def _of_known(calibrator: Calibrator, scores: np.ndarray) -> np.ndarray:
+def of_known(calibrator: Calibrator, scores: np.ndarray) -> np.ndarray:
+    """Calibrated scores [n]; nan stays nan."""
     calibrated, known = np.full(scores.shape, np.nan), ~np.isnan(scores)
     calibrated[known] = calibrator(scores[known])
     return calibrated
@@ -205,6 +206,29 @@ def calibrate(
             "conformal": {"error": error, "low": low, "high": high},
         },
     )
+
+
+def log_loss(found: Calibrated, scores: np.ndarray) -> float:
+    """What a score costs on validation in nats: the least of its calibrations' losses, cross-fitted over identities.
+
+    scores [n]: what `found` calibrates, nan for clips without a score. These are taken to be fake with the share of
+    fakes as their probability, so that abstaining is never free.
+    """
+    missing = float(np.isnan(scores).mean())
+    unknown = -(found.prior * math.log(found.prior) + (1 - found.prior) * math.log1p(-found.prior))
+    return (1 - missing) * min(found.losses.values()) + missing * unknown
+
+
+def choose(
+    labels: np.ndarray, scores: Mapping[str, np.ndarray], groups: Sequence[Hashable], error: float | None = None
+) -> tuple[str, dict[str, Calibrated]]:
+    """The name of the scores [n] of validation with the least `log_loss`, the first of equals; and all calibrated."""
+    found = {}
+    for name, values in scores.items():
+        known = ~np.isnan(values)
+        own = [group for group, has in zip(groups, known, strict=True) if has]
+        found[name] = calibrate(labels[known], values[known], own, error)
+    return min(found, key=lambda name: round(log_loss(found[name], scores[name]), 9)), found
 
 
 def operating_points(

@@ -127,7 +127,7 @@ def from_data(data: Any) -> Calibrator:  # it is what a file holds
     """
     fields = {"scaling": {"kind", "temperature", "bias"}, "isotonic": {"kind", "x", "y"}}
     kind = data.get("kind") if isinstance(data, Mapping) else None
-    if kind not in fields:
+    if not isinstance(kind, str) or kind not in fields:
         raise ValueError(f"calibration: expected kind 'scaling' or 'isotonic', found {kind!r}")
     if set(data) != fields[kind]:
         raise ValueError(f"calibration: expected {', '.join(sorted(fields[kind]))}, found {', '.join(sorted(data))}")

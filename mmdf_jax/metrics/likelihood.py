@@ -151,6 +151,8 @@ def bounds(labels: ArrayLike, llr: ArrayLike, groups: Sequence[Hashable] | None 
         return float("nan"), float("nan")
     edges, where = np.unique(llr, return_inverse=True)
     groups = range(len(fake)) if groups is None else groups
+    if len(groups) != len(fake):
+        raise ValueError(f"groups must name one identity per ratio, found {len(groups)} for {len(fake)} ratios")
     rates = []
     for one in (fake, ~fake):
         of_clips = weights([group for group, is_one in zip(groups, one, strict=True) if is_one])

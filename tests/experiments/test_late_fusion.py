@@ -228,7 +228,7 @@ def test_bad_tables_are_refused_in_one_line(tmp_path, name, message):
             "config.fusion=noisy_or_sync: with these members expected one of",
         ),
         ({"members": {"a": {"scores": "x"}}}, "config.members: expected two detectors or more to fuse, found 1"),
-        ({"members": {"a": {"scores": "x"}, "b": {}}}, r"config\.members\.b: expected either `config`"),
+        ({"members": {"a": {"scores": "x"}, "b": {}}}, r"config\.members\.b: expected one of `config`"),
         ({"members": {"a": {"scores": "x"}, "B/": {"scores": "x"}}}, "config.members.B/: expected a name of small"),
         ({"members": {"a": {"scores": "x", "colum": "y"}, "b": {"scores": "x"}}}, "unknown key 'colum'; known: scores"),
         ({"members": {"a": {"scores": "x", "label": "y"}, "b": {"scores": "x"}}}, r"a\.label=y: expected one of label"),

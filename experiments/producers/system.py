@@ -1,0 +1,323 @@
+"""The integrated system as a run: members chosen, combined and calibrated on validation, and written as system.json.
+
+A pipeline is a way to choose members and a way to combine them. Every pipeline is scored on validation by nested
+cross-validation over identities: choice, calibration and weights all know nothing of the person that they score. The
+pipeline whose scores, once calibrated, have the least log-loss becomes the system.
+"""
+
+import dataclasses
+import math
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments import distributed, run_directory, score_table, system_file
+from experiments.experiment import Produced
+from experiments.producers import members
+from experiments.report import terminal
+from experiments.report.terminal import number
+from experiments.run_directory import log
+from experiments.score_table import Table
+from experiments.system_file import Calibrated, System
+from experiments.termination import Termination
+from mmdf_jax.fusion import late, selection
+from mmdf_jax.metrics.classification import auc
+
+MISSING = {"present": math.nan, "exclude": math.nan, "as_real": 0.0, "as_fake": 1.0, "as_chance": 0.5}
+SELECTIONS = ("single", "greedy", "budget", "all")
+BUDGETS = {"ms": "inference_ms", "parameters_m": "parameters_m"}  # {key of config.budget: of members.COSTS}
+RESERVED = ("offset", "missing")  # weights of a stacking beside those of its members
+Select = Callable[[late.Data, str], tuple[int, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pipeline:
+    """A selection and an ensemble, what they chose on all of validation, and what they score.
+
+    nested [n]: validation, neither chosen nor fitted on the identity. naive [n]: validation, the choice made on all
+    of it and only the fit without the identity. test [n].
+    """
+
+    selection: str
+    ensemble: str
+    chosen: tuple[int, ...]
+    nested: np.ndarray
+    naive: np.ndarray
+    test: np.ndarray
+
+    @property
+    def name(self) -> str:
+        return self.selection if self.selection == "single" else f"{self.selection}_{self.ensemble}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Producer:
+    """Makes a system of `config.members`."""
+
+    def check(self, config: Mapping[str, Any], allow: Sequence[str]) -> None:
+        """Refuses what is wrong with the config before any member is trained.
+
+        Raises:
+          ValueError: `config.<name>: …`.
+        """
+        specs = config["members"]
+        if not specs:
+            raise ValueError("config.members: expected a detector or more, found none; see configs/system.py")
+        members.check(specs, config["override"])
+        if clash := [name for name in specs if name in RESERVED]:
+            raise ValueError(
+                f"config.members.{clash[0]}: this name is taken by a weight of the stacking; choose another"
+            )
+        for name, known in (("selections", SELECTIONS), ("ensembles", system_file.ENSEMBLES)):
+            if not config[name]:
+                raise ValueError(f"config.{name}: expected one or more of {', '.join(known)}, found none")
+            if wrong := [value for value in config[name] if value not in known]:
+                raise ValueError(f"config.{name}: {wrong[0]!r} is not one of {', '.join(known)}")
+        if config["missing"] not in MISSING:
+            raise ValueError(f"config.missing={config['missing']}: expected one of {', '.join(MISSING)}")
+        if unknown := sorted(set(config["budget"]) - set(BUDGETS)):
+            raise ValueError(f"config.budget: unknown key {unknown[0]!r}; known: {', '.join(BUDGETS)}")
+        for key, value in config["budget"].items():
+            if not (isinstance(value, int | float) and 0 <= value < math.inf):
+                raise ValueError(f"config.budget.{key}={value}: expected a number of at least 0; 0 is no budget")
+        if len(limits := _limits(config)) > 1:
+            raise ValueError(f"config.budget: expected one limit, found {' and '.join(limits)}")
+        if not (isinstance(config["error"], float) and 0 < config["error"] < 1):
+            raise ValueError(f"config.error={config['error']}: expected a rate above 0 and below 1")
+
+    def evaluator(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The report on a system."""
+        return {
+            "name": "experiments.evaluators.system",
+            "comparisons": [name for name, spec in config["members"].items() if spec.get("compares")],
+            "error": config["error"],
+        }
+
+    def produce(
+        self, config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str], termination: Termination
+    ) -> Produced:
+        """Trains the members that are to be trained, writes the score tables of all pipelines, and system.json."""
+        detectors = [members.make(name, spec, config, workdir, allow) for name, spec in config["members"].items()]
+        if not distributed.is_primary():
+            return Produced({}, None, {})
+        run_directory.start_log(workdir, primary=True)  # the members' runs have written to their own
+        rows = members.joined(detectors)
+        if config["missing"] == "exclude":
+            rows = {split: _complete(some, split) for split, some in rows.items()}
+        # To the ensembles here, a comparison of streams is a member like any other.
+        val, test = (
+            dataclasses.replace(
+                members.data(detectors, rows[split], MISSING[config["missing"]]), compares=(False,) * len(detectors)
+            )
+            for split in ("val", "test")
+        )
+        members.refuse_one_class(val.labels, "the system")
+        members.informative(val)
+        selects = _selects(config, detectors)
+        pipelines = _pipelines(val, test, selects, config["ensembles"])
+        by_name = {one.name: one for one in pipelines}
+        nested = {name: one.nested for name, one in by_name.items()}
+        name, calibrated = system_file.choose(val.labels, nested, val.groups.tolist(), config["error"])
+        pipeline, found = by_name[name], calibrated[name]
+        system = _system(workdir, detectors, val.only(pipeline.chosen), pipeline, found, rows["val"])
+        scores = {"val": pipeline.nested, "test": pipeline.test}
+        for split in ("val", "test"):
+            others = {f"fused_{one.name}": one.nested if split == "val" else one.test for one in pipelines}
+            if split == "val":
+                others |= {f"naive_{one.name}": one.naive for one in pipelines}
+            own = members.fused_rows(
+                detectors, rows[split], system_file.of_known(found.calibrator, scores[split]), others
+            )
+            score_table.write(workdir / "scores" / f"{split}.csv", own)
+        judged = [row for row, _ in rows["test"]]
+        points = system_file.operating_points(
+            system.thresholds,
+            judged,
+            test.labels,
+            system.probability(test.scores[:, pipeline.chosen]),
+            config["evaluate"]["bootstrap"],
+        )
+        system = dataclasses.replace(system, operating_points=points)
+        system_file.write(workdir / system_file.FILE, system)
+        taken = [detectors[i] for i in pipeline.chosen]
+        run = {
+            "model": f"system ({pipeline.name})",
+            "modality": " + ".join(member.name for member in taken),
+            **members.costs(taken),
+        }
+        table = _members_table(detectors, val, pipelines, system)
+        lines = [*_members_lines(table, pipelines, name), "", *_system_lines(system, found)]
+        return Produced(run, None, {}, [workdir / system_file.FILE], {"members": (table, lines)})
+
+
+def _limits(config: Mapping[str, Any]) -> dict[str, float]:
+    """The budget that the config sets: {key of BUDGETS: limit}, of one key at most."""
+    return {key: float(value) for key, value in config["budget"].items() if value}
+
+
+def _complete(rows: Sequence[members.Joined], split: str) -> list[members.Joined]:
+    """The clips that every member's table has."""
+    kept = [(row, own) for row, own in rows if all(its is not None for its in own)]
+    if not kept:
+        raise ValueError(f"config.missing=exclude: no clip of {split} is in the tables of all members")
+    if len(kept) < len(rows):
+        log.warning(
+            "%d of %d clips of %s are left out: not every table has them", len(rows) - len(kept), len(rows), split
+        )
+    return kept
+
+
+def _selects(config: Mapping[str, Any], detectors: Sequence[members.Member]) -> dict[str, Select]:
+    """{selection: how it chooses members, given data and the ensemble}; `budget` only where there is a limit."""
+    known: dict[str, Select] = {
+        "single": lambda data, ensemble: selection.best_single(data),
+        "greedy": selection.greedy,
+        "all": lambda data, ensemble: tuple(range(len(data.names))),
+    }
+    for key, limit in _limits(config).items():
+        known["budget"] = _under_budget(key, limit, detectors)
+    return {name: known[name] for name in config["selections"] if name in known}
+
+
+def _under_budget(key: str, limit: float, detectors: Sequence[members.Member]) -> Select:
+    costs = np.array([members.costs_of(member).get(BUDGETS[key], math.nan) for member in detectors])
+    if unknown := [member.name for member, cost in zip(detectors, costs, strict=True) if math.isnan(cost)]:
+        raise ValueError(
+            f"config.budget.{key}={limit:g}: what {unknown[0]} costs is not known; state it as "
+            f"config.members.{unknown[0]}.{key}, or give a run with a results.csv"
+        )
+    if (least := costs.min()) > limit:
+        cheapest = detectors[int(costs.argmin())].name
+        raise ValueError(f"config.budget.{key}={limit:g}: no member meets it; the cheapest, {cheapest}, has {least:g}")
+    return lambda data, ensemble: selection.under_budget(data, ensemble, costs, limit)
+
+
+def _pipelines(
+    val: late.Data, test: late.Data, selects: Mapping[str, Select], ensembles: Sequence[str]
+) -> list[Pipeline]:
+    found = []
+    for name, select in selects.items():
+        for ensemble in ensembles if name != "single" else ["weighted"]:
+            chosen = tuple(select(val, ensemble))
+            inside = val.only(chosen)
+            found.append(
+                Pipeline(
+                    name,
+                    ensemble,
+                    chosen,
+                    selection.nested(select, val, ensemble),
+                    late.cross_fitted(ensemble, inside),
+                    late.fit(ensemble, inside).apply(test.scores[:, chosen]),
+                )
+            )
+    return found
+
+
+def _system(
+    workdir: pathlib.Path,
+    detectors: Sequence[members.Member],
+    inside: late.Data,
+    pipeline: Pipeline,
+    found: Calibrated,
+    rows: Sequence[members.Joined],
+) -> System:
+    """The system of a pipeline, still without operating points; inside: validation, its chosen members only."""
+    fitted = late.fit(pipeline.ensemble, inside)
+    return System(
+        name=workdir.name,
+        members=tuple(
+            _member(detectors[i], workdir, calibrator)
+            for i, calibrator in zip(pipeline.chosen, late.calibrations(inside), strict=True)
+        ),
+        ensemble=pipeline.ensemble,
+        weights=fitted.weights or dict.fromkeys(inside.names, 1.0),
+        calibration=found.calibrator,
+        prior=found.prior,
+        llr_bounds=found.llr_bounds,
+        thresholds=found.thresholds,
+        operating_points=(),
+        data=system_file.data_of([row for row, _ in rows], "val"),
+        code=system_file.code(),
+    )
+
+
+def _member(member: members.Member, workdir: pathlib.Path, calibrator: Any) -> system_file.Member:
+    """A member by its digest: of its parameters where it is a trained run, else of its validation table."""
+    config = run_directory.read_config(member.run) if member.run else {}
+    trained = "model" in config
+    return system_file.Member(
+        name=member.name,
+        run=os.path.relpath(member.run, workdir) if trained else "",
+        digest=system_file.digest_of(member.run) if trained else system_file.digest_of_table(member.folder / "val.csv"),
+        column=member.column,
+        label=member.label,
+        compares=member.compares,
+        streams=tuple(sorted(config["data"]["streams"])) if trained else (),
+        calibration=calibrator,
+    )
+
+
+def _members_table(
+    detectors: Sequence[members.Member], val: late.Data, pipelines: Sequence[Pipeline], system: System
+) -> Table:
+    """A row for each member: what it is, how it does on validation, and in which pipelines it stands."""
+    weights = {member.name: system.weights[member.name] for member in system.members}
+    rows = []
+    for i, member in enumerate(detectors):
+        known = ~np.isnan(val.scores[:, i]) & (val.own[:, i] >= 0)
+        cost = members.costs_of(member)
+        rows.append(
+            {
+                "Member": member.name,
+                "Column": member.column,
+                "Label": "disagreement" if member.compares else member.label,
+                "Clips": int((~np.isnan(val.scores[:, i])).sum()),
+                "Validation AUC": auc(val.own[known, i], val.scores[known, i]),
+                "Inference (ms/sample)": cost.get("inference_ms", math.nan),
+                "Parameters (M)": cost.get("parameters_m", math.nan),
+                "Weight": weights.get(member.name, math.nan),
+                **{one.name: int(i in one.chosen) for one in pipelines},
+            }
+        )
+    return Table(tuple(rows[0]), rows)
+
+
+def _members_lines(table: Table, pipelines: Sequence[Pipeline], name: str) -> list[str]:
+    """The members on the terminal, with how many of a selection's pipelines take each."""
+    of_selection: dict[str, list[str]] = {}
+    for one in pipelines:
+        of_selection.setdefault(one.selection, []).append(one.name)
+    heads = "".join(f"{selection:>8}" for selection in of_selection)
+    lines = [f"{'member':<20}{'answers for':<14}{'AUC on val':>11}{'ms/clip':>9}{'M':>8}{heads}{'weight':>10}"]
+    for row in table.rows:
+        taken = "".join(f"{sum(row[one] for one in names)} of {len(names)}".rjust(8) for names in of_selection.values())
+        lines.append(
+            f"{terminal.fit(row['Member'], 19):<20}{row['Label']:<14}{number(row['Validation AUC']):>11}"
+            f"{number(row['Inference (ms/sample)'], 1):>9}{number(row['Parameters (M)'], 2):>8}{taken}"
+            f"{number(row['Weight']):>10}"
+        )
+    return [*lines, f"Columns: pipelines of a selection that take the member. Weight: in {name}, the system."]
+
+
+def _system_lines(system: System, found: Calibrated) -> list[str]:
+    """How the system is calibrated, and where it is."""
+    losses = ", ".join(f"{method} {loss:.3f}" for method, loss in found.losses.items())
+    data = system.data
+    lines = [
+        f"{system_file.FILE}: {len(system.members)} members by {system.ensemble}, calibrated by {found.method} "
+        f"(log-loss in nats: {losses})",
+        f"on {data['clips']} clips of {data['identities']} people, {system.prior:.0%} of them fake"
+        + (f" ({data['dataset']})." if data["dataset"] else "."),
+    ]
+    if data["embedded"]:
+        lines.append("The embedded dataset is a stand-in: this system says nothing about real fakes.")
+    pair = system.thresholds["conformal"]
+    if unsaid := [word for word, side in (("real", "low"), ("fake", "high")) if math.isinf(pair[side])]:
+        lines.append(
+            f"Validation has too few people to promise an error rate of {pair['error']:g}: nothing is called "
+            f"{' or '.join(unsaid)} there."
+        )
+    return lines
