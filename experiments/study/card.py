@@ -14,14 +14,14 @@ _STAND_IN = (
 
 
 def write(name: str, row: Mapping[str, str], dataset: str, uses: str) -> str:
-    """The card's text. row: of the run's results.csv. dataset: its reader's name. uses: commands that take the model."""
+    """The card's text. row: of the run's results.csv. dataset: its reader's name. uses: what takes the model."""
     numbers = {key: cell for key, cell in row.items() if key not in ("Model", "Modality") and cell}
     return "\n".join(
         (
             _HEAD,
             f"# {name}\n",
-            f"{row['Model']} over {row['Modality']}, of data `{dataset}`; the best on validation. Its score is P(fake) of"
-            " a clip.\n",
+            f"{row['Model']} over {row['Modality']}, of data `{dataset}`; the best on validation. Its score is"
+            " P(fake) of a clip.\n",
             "## Results\n",
             "On the test split. Thresholds come from validation; low and high are 95 % intervals over identities.\n",
             "| | |\n|---|---|",

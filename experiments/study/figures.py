@@ -1,4 +1,4 @@
-"""Figures/ of a study, for print: models compared, fusions, ROC, confusion, attention. From tables and drawn pictures."""
+"""Figures/ of a study, for print: models compared, fusions, ROC, confusion; and the runs' pictures of attention."""
 
 import csv
 import pathlib
@@ -26,7 +26,7 @@ _GROUPS = {
 
 
 def gather(study: pathlib.Path, rows: Sequence[Mapping[str, Any]], best: Mapping[str, Run]) -> None:
-    """Writes the figures. rows: of complete_results.csv; best: each model's best run, the same in all figures of all."""
+    """Writes the figures. rows: of complete_results.csv. best: each model's best run, which figures of all show."""
     of_best = [row for row in rows if row["Run"] in {run.name for run in best.values()}]
     drawn: dict[str, Figure] = {}
     for part, stream in SINGLE.items():

@@ -213,13 +213,7 @@ def _run(
     needs = {name: f"{run}{end}" for name, run in experiment.members.items()}
     own = dict(settings.overrides)
     if experiment.members:
-        compares = {f"{one.name}{end}" for one in EXPERIMENTS if one.compares}
-        own["members"] = repr(
-            {
-                name: {"run": str(study / "runs" / run)} | ({"compares": True} if run in compares else {})
-                for name, run in needs.items()
-            }
-        )
+        own["members"] = _literal(study, needs)
     if seed and "seed" in config:
         own["seed"] = str(seed)
     folder = study / "runs" / f"{experiment.name}{end}"
@@ -229,6 +223,17 @@ def _run(
         *([f"--allow={','.join(settings.allow)}"] if settings.allow else []),
     ]
     return Run(f"{experiment.name}{end}", experiment, seed, folder, tuple(needs.values()), tuple(words))
+
+
+def _literal(study: pathlib.Path, members: Mapping[str, str]) -> str:
+    """`config.members` for the command line: a Python literal, its strings in double quotes for a shell's sake."""
+    compares = {one.name for one in EXPERIMENTS if one.compares}
+    items = (
+        f'"{name}": {{"run": {json.dumps(str(study / "runs" / run))}'
+        + (', "compares": True}' if run.partition("-seed")[0] in compares else "}")
+        for name, run in members.items()
+    )
+    return "{" + ", ".join(items) + "}"
 
 
 def _knows(config: Mapping[str, Any], key: str) -> bool:
