@@ -73,7 +73,9 @@ def export(workdir: pathlib.Path, folder: pathlib.Path, allow: Sequence[str] = (
             f"    python -m experiments.evaluate --workdir={folder.name} --data=folder --manifest=clips.csv",
         )
         try:
-            system_file.write(temporary / system_file.FILE, system_file.of_run(workdir, allow=allow))
+            samples = run_directory.read_config(workdir)["evaluate"]["bootstrap"]
+            system = system_file.of_run(workdir, samples=samples, allow=allow)
+            system_file.write(temporary / system_file.FILE, system)
         except ValueError as error:  # a kind without P(fake), or a validation split that calibrates nothing
             log.warning("%s gets no %s: %s", folder, system_file.FILE, error)
         with contextlib.closing(checkpoints.Checkpoints(workdir / "checkpoints")) as saved:
