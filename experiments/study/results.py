@@ -139,4 +139,5 @@ def _lines(study: pathlib.Path) -> Iterator[str]:
 
 
 def _number(cell: str) -> float:
-    return float(cell) if cell else float("nan")
+    """The number that a cell shows as; whole ones stay whole."""
+    return int(cell) if cell.isdecimal() else float(cell or "nan")

@@ -37,8 +37,8 @@ def rows(split, seed, column="label", skill=2.0):
     rng = np.random.default_rng(seed)
     table = []
     for person in range(6):
-        for method, (video, voice) in METHODS.items():
-            labels = {"label": int(method != "real"), "video_label": video, "audio_label": voice}
+        for method, (picture, voice) in METHODS.items():
+            labels = {"label": int(method != "real"), "video_label": picture, "audio_label": voice}
             for take in range(2):
                 score = float(1 / (1 + np.exp(-(skill * (2 * labels[column] - 1) + rng.normal()))))
                 clip = f"{split}/{method}/{person}_{take}"
