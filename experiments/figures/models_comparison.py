@@ -30,7 +30,7 @@ def draw(
         auc, rates, *costs = panels
         auc.set(xlabel="test AUC, 95 % over identities")
         rates.set(xlabel="at the threshold of validation")
-        auc.set_yticks(range(len(rows)), [style.shorten(_name(row), 30) for row in rows])
+        auc.set_yticks(range(len(rows)), [style.shorten(_name(row), 38) for row in rows])
         auc.set_ylim(len(rows) - 0.5, -0.5)
         for place, row in enumerate(rows):
             name, colour = groups.get(row["Experiment"], ("", style.REAL))
@@ -43,7 +43,7 @@ def draw(
             axes.set_xlabel(column.replace(" (", "\n("))
             axes.margins(x=0.35)
             for place, row in enumerate(rows):
-                shown = "–" if math.isnan(row[column]) else f" {row[column]:.3g}"
+                shown = " –" if math.isnan(row[column]) else f" {row[column]:.3g}"
                 axes.text(values[place], place, shown, va="center", fontsize=7)
         for axes in panels:
             axes.grid(axis="y", visible=False)
@@ -55,7 +55,7 @@ def draw(
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    judged = "" if row["Judged by"] == "label" else f" ({row['Judged by'].removesuffix('_label')})"
+    judged = "" if row["Judged by"] == "label" else f" ({row['Judged by'].replace('_', ' ')})"
     return f"{row['Run']}{judged}"
 
 

@@ -27,7 +27,8 @@ _GROUPS = {
 
 def gather(study: pathlib.Path, rows: Sequence[Mapping[str, Any]], best: Mapping[str, Run]) -> None:
     """Writes the figures. rows: of complete_results.csv. best: each model's best run, which figures of all show."""
-    of_best = [row for row in rows if row["Run"] in {run.name for run in best.values()}]
+    row_of = {row["Run"]: row for row in rows}
+    of_best = [row_of[run.name] for run in best.values()]
     drawn: dict[str, Figure] = {}
     for part, stream in SINGLE.items():
         if own := [row for row in rows if row["Experiment"] == f"{part:02d}"]:
@@ -37,7 +38,7 @@ def gather(study: pathlib.Path, rows: Sequence[Mapping[str, Any]], best: Mapping
         drawn["fusion_comparison"] = fusion_comparison.draw(
             _read(path), title="By the clip's label: AUC, and difference to the best single detector"
         )
-    seen = {run.name: _seen(run, row) for run, row in zip(best.values(), of_best, strict=True)}
+    seen = {run.name: _seen(run, row_of[run.name]) for run in best.values()}
     drawn["roc_curves_all_models"] = roc_curves.draw(_panels(of_best, seen), title="ROC curves, test split")
     drawn["confusion_matrices"] = confusion.draw_all(
         [(row["Run"], *seen[row["Run"]], row["Threshold"]) for row in of_best],
@@ -63,11 +64,11 @@ def _seen(run: Run, row: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 def _panels(
     rows: Sequence[Mapping[str, Any]], seen: Mapping[str, tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, list[tuple[str, np.ndarray, np.ndarray]]]:
-    headings = {f"{part:02d}": f"{stream} models, by the {stream}'s own label" for part, stream in SINGLE.items()}
-    headings["01"] = "image models, by the video label"
+    headings = {"01": "image models", "02": "audio models", "03": "video models", "09": "video models"}
     panels: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = {}
     for row in rows:
-        heading = headings.get(row["Experiment"], "several streams, by the clip's label; 09 by the video label")
+        label = "clip's label" if row["Judged by"] == "label" else row["Judged by"].replace("_", " ")
+        heading = f"{headings.get(row['Experiment'], 'several streams')}, by the {label}"
         panels.setdefault(heading, []).append((row["Run"], *seen[row["Run"]]))
     return panels
 

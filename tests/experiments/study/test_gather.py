@@ -235,8 +235,28 @@ def test_figures_of_what_cannot_be_drawn():
     (axes,) = confusion.draw_all([("x", *one_class, float("nan"))]).axes
     assert axes.texts[0].get_text() == "no threshold"
     blank = dict.fromkeys(results.COLUMNS, float("nan")) | {"Experiment": "01", "Run": "x", "Judged by": "label"}
-    assert [text.get_text() for text in models_comparison.draw([blank]).axes[2].texts] == ["–"]
+    assert [text.get_text() for text in models_comparison.draw([blank]).axes[2].texts] == [" –"]
     assert len(figures._GROUPS) == 11 and np.isnan(blank["AUC"])
+
+
+def test_each_models_figures_are_of_its_own_scores(study, monkeypatch):
+    study, runs = study
+    drawn = {}
+    monkeypatch.setattr(style, "save_for_print", lambda figure, path: drawn.update({path.name: figure}))
+    rows = [results.row_of(run) for run in runs if run.finished]
+    figures.gather(study, rows, models.best_seeds([run for run in runs if run.finished]))
+    aucs = {row["Run"]: f"{row['AUC']:.3f}" for row in rows}
+    shown = {}
+    for axes in drawn["roc_curves_all_models"].axes:
+        shown |= dict(text.get_text().split() for text in axes.get_legend().get_texts())
+    assert len(shown) == 8 and all(aucs[name] == auc for name, auc in shown.items())
+    confused = {axes.get_title(loc="left"): axes for axes in drawn["confusion_matrices"].axes}
+    for row in rows:
+        if row["Run"] in shown:
+            tn, _, fp, _, fn, _, tp, _ = (text.get_text() for text in confused[row["Run"]].texts)
+            assert (int(tn) + int(tp)) / (int(tn) + int(fp) + int(fn) + int(tp)) == pytest.approx(row["Accuracy"])
+    headings = [axes.get_title(loc="left") for axes in drawn["roc_curves_all_models"].axes]
+    assert headings[-1] == "several streams, by the clip's label" and "image models, by the video label" in headings
 
 
 def test_pictures_stand_below_each_other(tmp_path):
