@@ -12,6 +12,7 @@ from experiments import best_model, files, score_table, suite, system_file
 from experiments.evaluators import classification
 from experiments.figures import confusion, models_comparison, pictures, roc_curves, style
 from experiments.study import figures, models, plan, results
+from experiments.study import run as study_run
 from tests.experiments.study import hand_written
 from tests.experiments.study.hand_written import table
 
@@ -194,6 +195,33 @@ def test_the_page_fits_and_the_tree_names_all(study):
     assert max(map(len, page)) <= 100 and any(line.startswith("audio-hubert            audio_label  ") for line in page)
     tree = results.tree(study)
     assert "    best_clip/  6 files" in tree and "    complete_results.csv" in tree and "runs/" in tree
+
+
+def test_a_study_from_its_runs_to_its_last_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(style, "save_for_print", lambda figure, path: None)
+    started = []
+
+    def start(run):
+        started.append(run.name)
+        if run.name != "audio-wav2vec2":
+            hand_written.put(run.folder)
+        return study_run.Child(["sh", "-c", "echo error: the disk is full; exit 1"], study_run.output_of(run))
+
+    monkeypatch.setattr(study_run, "start_child", start)
+    runs = plan.runs(tmp_path, plan.Settings())
+    wanted, added = plan.chosen(runs, ["02", "late_fusion"])
+    todo = plan.in_order(run for run in runs if run in (*wanted, *added) and run.name != "late_fusion")
+    failed = suite._do(tmp_path, plan.Settings(), runs, todo, added, None)
+    assert list(failed) == ["audio-wav2vec2"] and len(started) == len(todo) == 6
+    said = capsys.readouterr().out
+    assert "also done, since others need them: image-efficientnet, video-resnet3d, lip_sync" in said
+    assert said.rindex("audio-wav2vec2: the disk is full (exit code 1") > said.rindex("Models/")
+    assert "1 of 6 runs have no result; the same command tries them again" in said
+    assert plan.recall(tmp_path) == plan.Settings()
+    suite._do(tmp_path, plan.Settings(), runs, todo, added, None)
+    assert started[6:] == ["audio-wav2vec2"]
+    assert "finished before: image-efficientnet, audio-hubert" in capsys.readouterr().out
 
 
 def test_an_empty_study_is_one_line(tmp_path, monkeypatch):

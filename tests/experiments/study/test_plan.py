@@ -1,12 +1,14 @@
 """The study as data: what it holds, what needs what, which config takes which setting, and what is refused."""
 
 import json
+import os
 import pathlib
 import shlex
 import subprocess
 import sys
 
 import pytest
+import yaml
 from ml_collections import config_flags
 
 from experiments import suite
@@ -160,3 +162,18 @@ def test_what_is_left_of_the_command_line_are_overrides():
     assert suite._overrides(["--config.data.root=a=b", "--config.x={}"]) == (("data.root", "a=b"), ("x", "{}"))
     with pytest.raises(ValueError, match=r"'DIR': unexpected; expected --config\.KEY=VALUE"):
         suite._overrides(["DIR"])
+
+
+def test_the_kubernetes_job_runs_the_lines_that_need_no_other(tmp_path, runs):
+    (spec,) = yaml.safe_load_all((ROOT / "docs" / "kubernetes.yaml").read_text())
+    alone = [run for run in runs if not run.needs]
+    assert spec["spec"]["completions"] == len(alone) and spec["spec"]["completionMode"] == "Indexed"
+    (container,) = spec["spec"]["template"]["spec"]["containers"]
+    python = tmp_path / "python"  # prints the run's command in place of running it
+    python.write_text(f'#!/bin/sh\n[ "$2" = experiments.suite ] && exec {sys.executable} "$@"\necho "$@"\n')
+    python.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "JOB_COMPLETION_INDEX": "2"}
+    words = [*container["command"], *container["args"]]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    expected = [word.replace("study/", "/data/study/") for word in alone[2].words]
+    assert done.stdout.split() == expected
