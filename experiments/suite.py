@@ -97,6 +97,8 @@ def _gather(study: pathlib.Path, runs: Sequence[plan.Run], settings: plan.Settin
     finished = [run for run in runs if run.finished]
     if not finished:
         raise ValueError(f"{study}: an empty study: no run in {study / 'runs'} is finished, so nothing is gathered")
+    if half := [run.name for run in runs if not run.finished and (run.folder / "config.json").is_file()]:
+        log.warning("begun but not finished, so not gathered: %s", ", ".join(half))
     from experiments.study import figures, logs, models, results  # JAX and matplotlib, which --list does not wait for
 
     best = models.best_seeds(finished)

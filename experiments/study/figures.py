@@ -47,8 +47,8 @@ def gather(study: pathlib.Path, rows: Sequence[Mapping[str, Any]], best: Mapping
     drawn["final_comparison_chart"] = models_comparison.draw(
         sorted(of_best, key=lambda row: -np.nan_to_num(row["AUC"])), title="All models", groups=_GROUPS
     )
-    attention = {run.name: run.folder / "figures" / "attention.png" for run in best.values()}
-    if attention := {name: path for name, path in attention.items() if path.is_file()}:
+    attention = [run.folder / "figures" / "attention.png" for run in best.values()]
+    if attention := [path for path in attention if path.is_file()]:
         drawn["attention_visualizations"] = pictures.draw(attention)
     for name, figure in drawn.items():
         style.save_for_print(figure, study / "Figures" / name)

@@ -11,6 +11,7 @@ import pytest
 from experiments import best_model, files, score_table, suite, system_file
 from experiments.evaluators import classification
 from experiments.figures import confusion, models_comparison, pictures, roc_curves, style
+from experiments.run_directory import log
 from experiments.study import figures, models, plan, results
 from experiments.study import run as study_run
 from tests.experiments.study import hand_written
@@ -171,21 +172,22 @@ def contents(study):
     }
 
 
-def test_gathering_again_changes_nothing(study, monkeypatch):
+def test_gathering_again_changes_nothing(study, monkeypatch, caplog):
     study, runs = study
     before = contents(study)
     (study / "Models" / ".best_clip.99").mkdir()  # of a suite that was killed
     monkeypatch.setattr(style, "save", save_one)
-    suite._gather(study, runs, plan.Settings())
+    monkeypatch.setattr(log, "propagate", True)
+    with caplog.at_level("WARNING", log.name):
+        suite._gather(study, runs, plan.Settings())
+    assert "begun but not finished, so not gathered: hierarchical" in caplog.text
     assert contents(study) == before and not (study / "Models" / ".best_clip.99").exists()
 
 
 def test_figures_are_for_print(study, tmp_path):
     study, _ = study
     assert (study / "Figures" / "final_comparison_chart.pdf").read_bytes().startswith(b"%PDF")
-    style.save_for_print(
-        pictures.draw({"a": study / "runs" / "cross_attn" / "figures" / "attention.png"}), tmp_path / "a"
-    )
+    style.save_for_print(pictures.draw([study / "runs" / "cross_attn" / "figures" / "attention.png"]), tmp_path / "a")
     raw = (tmp_path / "a.png").read_bytes()
     place = raw.index(b"pHYs") + 4
     assert int.from_bytes(raw[place : place + 4], "big") == round(300 / 0.0254)
@@ -291,8 +293,8 @@ def test_each_models_figures_are_of_its_own_scores(study, monkeypatch):
     assert headings[-1] == "several streams, by the clip's label" and "image models, by the video label" in headings
 
 
-def test_pictures_stand_below_each_other(tmp_path):
-    for name, size in (("a", (4, 2)), ("b", (2, 2))):
+def test_pictures_keep_their_size_beside_each_other(tmp_path):
+    for name, size in (("a", (4, 2)), ("b", (2, 3))):
         style.save(style.new_figure(*size), tmp_path / f"{name}.png")
-    figure = pictures.draw({name: tmp_path / f"{name}.png" for name in "ab"})
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["a", "b"] and figure.get_figwidth() == 4
+    figure = pictures.draw([tmp_path / "a.png", tmp_path / "b.png"])
+    assert tuple(figure.get_size_inches()) == (6, 3) and len(figure.axes) == 2
