@@ -9,18 +9,23 @@ SIZES = ("tiny", "base")
 PSEUDO_FAKES = ("SelfBlended", "Vocoded", "SelfBlendedVocoded", "Dubbed")
 
 
+class UnknownArgument(ValueError):
+    """A config argument that this config does not have; another may have it."""
+
+
 def parse_args(arg: str | None, **defaults: str | int | float | bool) -> ConfigDict:
     """Reads `data=folder,size=base` into typed values with these defaults, and `pseudo_fakes` with False.
 
     Raises:
-      ValueError: an argument is unknown, given twice, not `key=value`, or not of its default's type.
+      UnknownArgument: an argument is unknown.
+      ValueError: one is given twice, or not of its default's type.
     """
     defaults = {**defaults, "pseudo_fakes": False}
     values: dict[str, str | int | float | bool] = {}
     for item in filter(None, (arg or "").split(",")):
         key, separator, text = item.partition("=")
         if not separator or key not in defaults:
-            raise ValueError(
+            raise UnknownArgument(
                 f"config argument {item!r} is not one of "
                 + ", ".join(f"{name}={default}" for name, default in defaults.items())
             )

@@ -11,7 +11,7 @@ import jax
 from flax import linen as nn
 
 from data_pipelines.source import Source
-from experiments import checkpoints, distributed, model_from_config
+from experiments import checkpoints, distributed, exported_model, model_from_config
 from experiments.evaluators import scoring
 from experiments.termination import Termination
 from mmdf_jax.typing import Task
@@ -45,10 +45,10 @@ class BestModel:
 
 
 def load(workdir: pathlib.Path, config: Mapping[str, Any], allow: Sequence[str] = ()) -> BestModel:
-    """The best checkpoint of the run in `workdir`.
+    """The best checkpoint of the run in `workdir`, or the exported model there.
 
     Raises:
-      FileNotFoundError: nothing was trained there.  ValueError: a damaged checkpoint, or one of another model.
+      FileNotFoundError: nothing was trained there.  ValueError: damaged weights, or those of another model.
     """
     mesh = distributed.make_mesh()
     model, task = model_from_config.make_model(config, allow), model_from_config.make_task(config, allow)
@@ -57,6 +57,9 @@ def load(workdir: pathlib.Path, config: Mapping[str, Any], allow: Sequence[str] 
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=distributed.replicated(mesh)),
         {"params": abstract["params"], "batch_stats": abstract["batch_stats"]},
     )
-    with contextlib.closing(checkpoints.Checkpoints(workdir / "checkpoints")) as saved:
-        variables, info = saved.load("best", placed)
+    if exported_model.is_exported(workdir):
+        variables, info = exported_model.load(workdir, placed)
+    else:
+        with contextlib.closing(checkpoints.Checkpoints(workdir / "checkpoints")) as saved:
+            variables, info = saved.load("best", placed)
     return BestModel(config, mesh, model, task, scoring.make_predict(model, task, mesh), variables, info["best_step"])

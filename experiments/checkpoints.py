@@ -96,11 +96,10 @@ class Checkpoints:
             raise FileNotFoundError(f"{self._folder / which}: no checkpoint there; train first")
         where = self._folder / which / str(step)
         content = self._content(which, step, where)
-        wanted = {name: _described(leaf) for name, leaf in _named(abstract_state)}
-        if difference := _difference(wanted, content["arrays"]):
+        if unlike := difference(abstract_state, content["arrays"]):
             raise ValueError(
                 f"{where}: this checkpoint is of another model, optimizer or precision than the config asks for "
-                f"({difference}); use the config that it was written with, or another --workdir"
+                f"({unlike}); use the config that it was written with, or another --workdir"
             )
         try:
             state = self._managers[which].load(step, abstract_state)
@@ -108,13 +107,8 @@ class Checkpoints:
             raise self._damaged(
                 which, step, f"it cannot be read ({_cause(error)}); what else is whole was not checked"
             ) from None
-        found, expected = describe(state), content["arrays"]
-        if wrong := sorted(name for name in expected if expected[name] != found[name]):
-            raise self._damaged(
-                which,
-                step,
-                f"{len(wrong)} of {len(expected)} arrays are not what was saved ({_some(wrong)}); the others are whole",
-            )
+        if wrong := changed(state, content["arrays"]):
+            raise self._damaged(which, step, wrong)
         return state, content["info"]
 
     def digest(self, which: Which) -> str:
@@ -123,9 +117,7 @@ class Checkpoints:
         Raises:
           FileNotFoundError, ValueError: as `load`; the arrays themselves are not read.
         """
-        if (step := self.step(which)) is None:
-            raise FileNotFoundError(f"{self._folder / which}: no checkpoint there; train first")
-        return digest(self._content(which, step, self._folder / which / str(step))["arrays"])
+        return digest(self.content(which)["arrays"])
 
     def _content(self, which: Which, step: int, where: pathlib.Path) -> dict[str, Any]:
         """What was saved beside the arrays, once its digest is seen to be right."""
@@ -152,6 +144,12 @@ class Checkpoints:
                 "earlier version or another program; use that, or another --workdir"
             )
         raise self._damaged(which, step, f"{path.name} is not what was saved; {unknown}")
+
+    def content(self, which: Which) -> dict[str, Any]:
+        """What the newest step says of itself: `info`, and `arrays` as `describe` gives them. Errors as `digest`."""
+        if (step := self.step(which)) is None:
+            raise FileNotFoundError(f"{self._folder / which}: no checkpoint there; train first")
+        return self._content(which, step, self._folder / which / str(step))
 
     def close(self) -> None:
         """Ends Orbax's threads; after a failed save, only lets go."""
@@ -187,6 +185,14 @@ def describe(state: Any) -> dict[str, dict[str, Any]]:
     return {name: {**_described(leaf), "sha256": sha256(leaf)} for name, leaf in _named(state)}
 
 
+def changed(state: Any, saved: Mapping[str, Any]) -> str:
+    """Which arrays of `state` are not what `describe` said of them when they were saved, in words; "" if all are."""
+    found = describe(state)
+    if wrong := sorted(name for name in saved if saved[name] != found[name]):
+        return f"{len(wrong)} of {len(saved)} arrays are not what was saved ({some(wrong)}); the others are whole"
+    return ""
+
+
 def digest(arrays: Mapping[str, Any]) -> str:
     """One SHA-256 for arrays that `describe` has described: it names a model's parameters wherever they are stored."""
     return _sha256(arrays)
@@ -200,8 +206,9 @@ def _described(leaf: Any) -> dict[str, Any]:
     return {"dtype": np.dtype(leaf.dtype).name, "shape": list(leaf.shape)}
 
 
-def _difference(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def difference(abstract_state: Any, found: Mapping[str, Any]) -> str:
     """What differs between the arrays that are asked for and those of a checkpoint, "" if nothing does."""
+    wanted = {name: _described(leaf) for name, leaf in _named(abstract_state)}
 
     def kind(array: Mapping[str, Any]) -> str:
         return f"{array['dtype']}{array['shape']}"
@@ -213,14 +220,15 @@ def _difference(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     ]
     missing, extra = sorted({*wanted} - {*found}), sorted({*found} - {*wanted})
     parts = [
-        _some(other),
-        "missing there: " * bool(missing) + _some(missing),
-        "only there: " * bool(extra) + _some(extra),
+        some(other),
+        "missing there: " * bool(missing) + some(missing),
+        "only there: " * bool(extra) + some(extra),
     ]
     return "; ".join(filter(None, parts))
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first names, and how many more there are."""
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 

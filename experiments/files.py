@@ -1,8 +1,10 @@
 """Files that are whole or not there: written beside their place, then moved into it."""
 
 import contextlib
+import filecmp
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator
 
 
@@ -23,3 +25,25 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes `text` as the whole of `path`."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def atomic_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A temporary folder beside `path` to fill; it takes the place of `path` on success and goes on failure.
+
+    Where `path` has the same files already, it stays as it is.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    before = temporary.with_suffix(".before")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        names = [str(one.relative_to(temporary)) for one in temporary.rglob("*") if one.is_file()]
+        if not path.exists():
+            temporary.rename(path)
+        elif len(filecmp.cmpfiles(path, temporary, names, shallow=False)[0]) < len(names):
+            path.rename(before)
+            temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import checkpoints, files, model_from_config, run_directory, score_table
+from experiments import checkpoints, exported_model, files, model_from_config, run_directory, score_table
 from experiments.score_table import ScoreRow
 from mmdf_jax.fusion import late
 from mmdf_jax.metrics import calibrators, classification, likelihood
@@ -360,11 +360,13 @@ def _scored(path: pathlib.Path, target: str, compares: bool) -> list[tuple[int, 
 
 
 def digest_of(run: pathlib.Path) -> str:
-    """The digest of a trained run's best parameters, as its checkpoint has recorded them.
+    """The digest of a trained run's best parameters, as its checkpoint has recorded them, or of an exported model's.
 
     Raises:
       FileNotFoundError: nothing was trained there.  ValueError: the checkpoint is damaged.
     """
+    if exported_model.is_exported(run):
+        return checkpoints.digest(exported_model.contents(run)["arrays"])
     saved = checkpoints.Checkpoints(run / "checkpoints")
     try:
         return saved.digest("best")

@@ -44,7 +44,7 @@ class Evaluator(classification.Evaluator):
         methods = classification.per_method(test, row["Threshold"], samples=samples)
         return {
             "methods": Table(classification.METHOD_COLUMNS, methods),
-            "fusion_comparison": self._comparison(val, test, samples),
+            "fusion_comparison": self.compared(val, test, samples=samples),
         }
 
     def figures(
@@ -80,7 +80,8 @@ class Evaluator(classification.Evaluator):
         table = tables["fusion_comparison"]
         return [*super().text(row, tables, scored), "", *_compared(table.rows), "", *_recalls(table)]
 
-    def _comparison(self, val: Sequence[ScoreRow], test: Sequence[ScoreRow], samples: int) -> Table:
+    def compared(self, val: Sequence[ScoreRow], test: Sequence[ScoreRow], *, samples: int) -> Table:
+        """One row per detector and fusion, with COLUMNS, and AUC and recall of each method."""
         columns = _columns(test)
         kinds = {
             name: COMPARISON if name.removeprefix("score_") in self.comparisons else SINGLE

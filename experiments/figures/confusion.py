@@ -37,6 +37,29 @@ def draw(labels: ArrayLike, scores: ArrayLike, *, threshold: float, abstained: i
     return figure
 
 
+def draw_all(detectors: Sequence[tuple[str, ArrayLike, ArrayLike, float]], *, title: str = "") -> Figure:
+    """A small matrix for each (name, labels [n], scores [n], threshold), the threshold chosen on validation."""
+    across = min(4, max(len(detectors), 1))
+    down = max(-(-len(detectors) // across), 1)
+    with style.look():
+        figure = style.new_figure(2.6 * across, 2.5 * down + 0.4)
+        figure.suptitle(title or "Confusion matrices", x=0.01, ha="left", fontweight="bold", fontsize=11)
+        panels = np.atleast_1d(figure.subplots(down, across)).ravel()
+        for axes in panels[len(detectors) :]:
+            axes.set_axis_off()
+        for axes, (name, labels, scores, threshold) in zip(panels, detectors, strict=False):
+            axes.grid(False)
+            axes.set_title(style.shorten(name, 26), fontsize=9)
+            if math.isnan(threshold):
+                axes.set_axis_off()
+                style.say(axes, "no threshold")
+                continue
+            found = confusion(labels, scores, threshold)
+            _fill(axes, np.array([[found.tn, found.fp], [found.fn, found.tp]]), ("real", "fake"), sizes=(11, 8))
+            axes.set_xticks([0, 1], ["called real", "called fake"], fontsize=8)
+    return figure
+
+
 def draw_types(matrix: np.ndarray, names: Sequence[str], *, abstained: int = 0, title: str = "") -> Figure:
     """The matrix [k k] of `metrics.types.confusion`, rows true, of classes called `names`; empty rows stay, greyed.
 

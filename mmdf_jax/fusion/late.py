@@ -22,6 +22,7 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of squared weights, beside the mean
 MAX_PARAMETERS = 5  # of the meta-classifier: a validation split is a few people
 EPSILON = 1e-6
 VOTES = ("majority", "any_of")  # their scores are verdicts, 0 or 1
+ENSEMBLES = ("log_pool", "weighted", "noisy_or", "stacking")  # of any number of detectors: what a system is made of
 WITH_COMPARISONS = "_sync"  # ends the name of a fusion that also takes the detectors which compare streams
 
 
@@ -93,6 +94,30 @@ def noisy_or(scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarra
     return _where_any(scores, 1 - np.prod(1 - weights * np.nan_to_num(scores), axis=1))
 
 
+def log_pool(scores: np.ndarray) -> np.ndarray:
+    """The probability whose logit is the mean logit of the scores that are there (logarithmic opinion pool)."""
+    return sigmoid(mean(logit(scores)))
+
+
+def stacked(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The probability whose logit is Σ wᵢ logit(pᵢ) + w₀; weights [m + 1], the last one w₀.
+
+    For a missing score stands the mean logit of the others. With all weights 1 / m this is `log_pool`.
+    """
+    logits = logit(scores)
+    return sigmoid(np.where(np.isnan(logits), mean(logits)[:, None], logits) @ weights[:-1] + weights[-1])
+
+
+def logistic(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """As `stacked`, but 0 stands for a missing logit; a last weight of m + 2 is added where any score is missing."""
+    return _where_any(scores, sigmoid(_design(scores, flag=len(weights) == scores.shape[1] + 2) @ weights))
+
+
+def _design(scores: np.ndarray, flag: bool) -> np.ndarray:
+    columns = [np.nan_to_num(logit(scores)), np.ones((len(scores), 1))]
+    return np.concatenate([*columns, np.isnan(scores).any(1, keepdims=True)] if flag else columns, axis=1)
+
+
 def _where_any(scores: np.ndarray, fused: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(scores).all(1), np.nan, fused)
 
@@ -118,7 +143,7 @@ def available(data: Data) -> tuple[str, ...]:
 
 
 def fit(name: str, data: Data, penalty: float | None = None) -> Fusion:
-    """Fits the fusion `name` of `available(data)`; the result takes scores [n m] of all of `data`'s detectors.
+    """Fits the fusion `name` of `available(data)` or ENSEMBLES; it takes scores [n m] of all of `data`'s detectors.
 
     penalty: the L2 penalty of its weights. None: that of PENALTIES with the least cross-entropy on people who were
       left out of the fit, one after the other.
@@ -126,26 +151,46 @@ def fit(name: str, data: Data, penalty: float | None = None) -> Fusion:
     Raises:
       ValueError: an unknown name, or clips of one class only.
     """
-    fit_one, columns, chosen = _chosen(name, data)
-    fitted = fit_one(chosen, calibrations(chosen), _penalty(fit_one, chosen) if penalty is None else penalty)
-    return dataclasses.replace(fitted, apply=lambda scores: fitted.apply(scores[:, columns]))
+    base, columns, chosen = _chosen(name, data)
+    if base in VOTES:
+        thresholds = _thresholds(chosen)
+        return Fusion(lambda scores: _voted(base, scores[:, columns], thresholds), _named(chosen.names, thresholds))
+    scalings = calibrations(chosen)
+    penalty = _penalty(base, chosen) if penalty is None else penalty
+    weights = fit_weights(base, calibrated(chosen, scalings), penalty)
+    return Fusion(
+        lambda scores: combine(base, apply_calibrations(scalings, scores[:, columns]), weights),
+        _named([*chosen.names, "offset", "missing"], weights),
+    )
+
+
+def combine(name: str, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The fused scores [n] of calibrated scores [n m], by a fusion that is no vote; weights: as fitted, in order."""
+    return _RULES[name](scores, weights)
+
+
+def fit_weights(name: str, data: Data, penalty: float) -> np.ndarray:
+    """What a fusion that is no vote fits to calibrated scores, [m] or a few more; empty for one without parameters."""
+    return _WEIGHTS[name](data, penalty) if name in _WEIGHTS else np.zeros(0)
 
 
 def chosen_penalty(name: str, data: Data) -> float:
     """The penalty that `fit` chooses for the fusion `name`."""
-    fit_one, _, chosen = _chosen(name, data)
-    return _penalty(fit_one, chosen)
+    base, _, chosen = _chosen(name, data)
+    return _penalty(base, chosen)
 
 
-def _chosen(name: str, data: Data) -> tuple["_Fit", list[int], Data]:
-    """How a fusion is fitted, the detectors that it takes, and the clips that any of them has scored."""
-    if name not in (known := available(data)):
+def _chosen(name: str, data: Data) -> tuple[str, list[int], Data]:
+    """The rule of a fusion, the detectors that it takes, and the clips that any of them has scored."""
+    if name not in (known := tuple(dict.fromkeys((*available(data), *ENSEMBLES)))):
         raise ValueError(f"fusion {name!r} is not one of {', '.join(known)}")
     if len(set(data.labels.tolist())) < 2:
         raise ValueError(f"a fusion is fitted to real and fake clips, found {len(data.labels)} of one class")
     columns = [i for i, other in enumerate(data.compares) if name.endswith(WITH_COMPARISONS) or not other]
+    if not columns:
+        raise ValueError(f"fusion {name!r} needs a detector of a single stream, found none")
     chosen = data.only(columns)
-    return _FITS[name.removesuffix(WITH_COMPARISONS)], columns, chosen.take(~np.isnan(chosen.scores).all(1))
+    return name.removesuffix(WITH_COMPARISONS), columns, chosen.take(~np.isnan(chosen.scores).all(1))
 
 
 def cross_fitted(name: str, data: Data) -> np.ndarray:
@@ -160,18 +205,19 @@ def cross_fitted(name: str, data: Data) -> np.ndarray:
     return fused
 
 
-def _penalty(fit_one: "_Fit", data: Data) -> float:
-    if fit_one not in (_weighted, _noisy_or, _logistic):
+def _penalty(name: str, data: Data) -> float:
+    if name not in _WEIGHTS:
         return 0.0  # nothing to penalise
     if len(np.unique(data.groups)) < 2:
         return PENALTIES[-1]
     losses = np.zeros(len(PENALTIES))
     for held_out in folds(data.groups):
-        inside = data.take(~held_out)
+        inside, outside = data.take(~held_out), data.take(held_out)
         scalings = calibrations(inside)
+        inside, outside = calibrated(inside, scalings), calibrated(outside, scalings)
         for i, penalty in enumerate(PENALTIES):
-            fused = fit_one(inside, scalings, penalty).apply(data.scores[held_out])
-            losses[i] += _cross_entropy(data.labels[held_out], fused).sum()
+            fused = combine(name, outside.scores, fit_weights(name, inside, penalty))
+            losses[i] += _cross_entropy(outside.labels, fused).sum()
     return PENALTIES[int(np.argmin(losses))]
 
 
@@ -188,52 +234,41 @@ def calibrations(data: Data) -> list[Scaling]:
     return scalings
 
 
-def _calibrated(scalings: Sequence[Scaling], scores: np.ndarray) -> np.ndarray:
-    calibrated = np.full(scores.shape, np.nan)
-    for i, scaling in enumerate(scalings):
-        known = ~np.isnan(scores[:, i])
-        calibrated[known, i] = scaling(scores[known, i])
-    return calibrated
+def apply_calibrations(scalings: Sequence[Scaling], scores: np.ndarray) -> np.ndarray:
+    """Calibrated scores [n m]; nan stays."""
+    return np.stack([scaling(column) for scaling, column in zip(scalings, scores.T, strict=True)], axis=1)
 
 
-def _majority(data: Data, scalings: Sequence[Scaling], penalty: float) -> Fusion:
-    """More than half of the detectors that scored the clip call it fake, each at its own threshold."""
-    return _vote(data, lambda share: share > 0.5)
+def calibrated(data: Data, scalings: Sequence[Scaling]) -> Data:
+    """The same clips with calibrated scores."""
+    return dataclasses.replace(data, scores=apply_calibrations(scalings, data.scores))
 
 
-def _any_of(data: Data, scalings: Sequence[Scaling], penalty: float) -> Fusion:
-    """At least one detector calls the clip fake, each at its own threshold."""
-    return _vote(data, lambda share: share > 0)
+# Votes: each detector at its own threshold
 
 
-def _vote(data: Data, decide: Callable[[np.ndarray], np.ndarray]) -> Fusion:
-    thresholds = np.full(len(data.names), np.inf)  # a detector that knows one class only never calls a clip fake
+def _thresholds(data: Data) -> np.ndarray:
+    """[m], of scores that are not calibrated; inf where a detector knows one class only: it never calls a clip fake."""
+    thresholds = np.full(len(data.names), np.inf)
     for i, (scores, own) in enumerate(zip(data.scores.T, data.own.T, strict=True)):
         known = ~np.isnan(scores) & (own >= 0)
         thresholds[i] = np.nan_to_num(threshold_for(own[known], scores[known]), nan=np.inf)
-
-    def apply(scores: np.ndarray) -> np.ndarray:
-        votes = np.where(np.isnan(scores), np.nan, scores >= thresholds)
-        return _where_any(scores, decide(np.nan_to_num(mean(votes))).astype(float))
-
-    return Fusion(apply, dict(zip(data.names, thresholds.tolist(), strict=True)))
+    return thresholds
 
 
-def _soft(data: Data, scalings: Sequence[Scaling], penalty: float) -> Fusion:
-    """The mean of the calibrated scores."""
-    return Fusion(lambda scores: mean(_calibrated(scalings, scores)))
+def _voted(name: str, scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """majority: more than half of the detectors that scored the clip call it fake. any_of: at least one does."""
+    share = np.nan_to_num(mean(np.where(np.isnan(scores), np.nan, scores >= thresholds)))
+    return _where_any(scores, (share > (0.5 if name == "majority" else 0)).astype(float))
 
 
-def _maximum(data: Data, scalings: Sequence[Scaling], penalty: float) -> Fusion:
-    """The highest calibrated score."""
-    return Fusion(lambda scores: maximum(_calibrated(scalings, scores)))
+# Weights, of calibrated scores
 
 
-def _weighted(data: Data, scalings: Sequence[Scaling], penalty: float) -> Fusion:
-    """The mean of the calibrated scores with weights on the simplex; the penalty draws them to equal ones."""
+def _weighted(data: Data, penalty: float) -> np.ndarray:
+    """Weights on the simplex; the penalty draws them to equal ones."""
     m = len(data.names)
-    scores = _calibrated(scalings, data.scores)
-    present, scores = ~np.isnan(scores), np.nan_to_num(scores)
+    present, scores = ~np.isnan(data.scores), np.nan_to_num(data.scores)
 
     def loss(free: np.ndarray) -> tuple[float, np.ndarray]:
         weights = _softmax(free)
@@ -243,13 +278,12 @@ def _weighted(data: Data, scalings: Sequence[Scaling], penalty: float) -> Fusion
         gradient = (slope / total) @ (present * (scores - fused[:, None])) + 2 * penalty * (weights - 1 / m)
         return value + penalty * ((weights - 1 / m) ** 2).sum(), weights * (gradient - weights @ gradient)
 
-    weights = _softmax(_minimum(loss, np.zeros(m), -4.0, 4.0))
-    return Fusion(lambda scores: mean(_calibrated(scalings, scores), weights), _named(data.names, weights))
+    return _softmax(_minimum(loss, np.zeros(m), -4.0, 4.0))
 
 
-def _noisy_or(data: Data, scalings: Sequence[Scaling], penalty: float) -> Fusion:
-    """`noisy_or` of the calibrated scores with weights in [0, 1]; the penalty draws them to 1."""
-    scores = np.nan_to_num(_calibrated(scalings, data.scores))
+def _noisy_or(data: Data, penalty: float) -> np.ndarray:
+    """Weights in [0, 1]; the penalty draws them to 1."""
+    scores = np.nan_to_num(data.scores)
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         factors = np.maximum(1 - weights * scores, EPSILON)
@@ -258,49 +292,62 @@ def _noisy_or(data: Data, scalings: Sequence[Scaling], penalty: float) -> Fusion
         gradient = (slope * none) @ (scores / factors) + 2 * penalty * (weights - 1)
         return value + penalty * ((weights - 1) ** 2).sum(), gradient
 
-    weights = _minimum(loss, np.ones(len(data.names)), 0.0, 1.0)
-    return Fusion(lambda scores: noisy_or(_calibrated(scalings, scores), weights), _named(data.names, weights))
+    return _minimum(loss, np.ones(len(data.names)), 0.0, 1.0)
 
 
-def _logistic(data: Data, scalings: Sequence[Scaling], penalty: float) -> Fusion:
-    """A logistic regression on the calibrated logits, 0 for a missing one, and on whether one is missing.
+def _logistic(data: Data, penalty: float) -> np.ndarray:
+    """Weights of the logits, an offset that is free, and the weight of a missing score; the penalty draws them to 0.
 
-    The flag has a parameter only where validation has clips with a missing score, and one of MAX_PARAMETERS is left.
+    The last has a parameter only where validation has clips with a missing score, and one of MAX_PARAMETERS is left.
     """
     m = len(data.names)
-    flag = np.isnan(data.scores).any() and m + 2 <= MAX_PARAMETERS
+    x = _design(data.scores, flag=bool(np.isnan(data.scores).any()) and m + 2 <= MAX_PARAMETERS)
+    return _regression(x, data.labels, penalty, np.zeros(x.shape[1]), free=m)
 
-    def design(scores: np.ndarray) -> np.ndarray:
-        columns = [np.nan_to_num(logit(_calibrated(scalings, scores))), np.ones((len(scores), 1))]
-        return np.concatenate([*columns, np.isnan(scores).any(1, keepdims=True)] if flag else columns, axis=1)
 
-    x = design(data.scores)
-    penalised = np.arange(x.shape[1]) != m  # the offset is free
+def _stacking(data: Data, penalty: float) -> np.ndarray:
+    """Weights of the logits, and an offset that is free; the penalty draws them to equal ones, 1 / m.
+
+    So many detectors need no more clips than few: with little to learn from, the result is their `log_pool`.
+    """
+    m = len(data.names)
+    logits = logit(data.scores)
+    x = np.column_stack([np.where(np.isnan(logits), mean(logits)[:, None], logits), np.ones(len(logits))])
+    return _regression(x, data.labels, penalty, np.append(np.full(m, 1 / m), 0.0), free=m)
+
+
+def _regression(x: np.ndarray, labels: np.ndarray, penalty: float, centre: np.ndarray, free: int) -> np.ndarray:
+    """Logistic regression on x [n k] whose ridge draws the weights to `centre` [k], all but the one at `free`."""
+    penalised = np.arange(x.shape[1]) != free
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        z = x @ weights
-        value = np.mean(np.logaddexp(0.0, z) - data.labels * z) + penalty * (penalised * weights**2).sum()
-        return value, x.T @ (sigmoid(z) - data.labels) / len(z) + 2 * penalty * penalised * weights
+        z, away = x @ weights, penalised * (weights - centre)
+        value = np.mean(np.logaddexp(0.0, z) - labels * z) + penalty * (away**2).sum()
+        return value, x.T @ (sigmoid(z) - labels) / len(z) + 2 * penalty * away
 
-    weights = _minimum(loss, np.zeros(x.shape[1]))
-    names = [*data.names, "offset", *(["missing"] if flag else [])]
-    return Fusion(lambda scores: _where_any(scores, sigmoid(design(scores) @ weights)), _named(names, weights))
+    return _minimum(loss, centre)
 
 
-_Fit = Callable[[Data, Sequence[Scaling], float], Fusion]
-_FITS: dict[str, _Fit] = {
-    "majority": _majority,
-    "any_of": _any_of,
-    "soft": _soft,
+_RULES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "soft": lambda scores, _: mean(scores),
+    "log_pool": lambda scores, _: log_pool(scores),
+    "maximum": lambda scores, _: maximum(scores),
+    "weighted": mean,
+    "noisy_or": noisy_or,
+    "logistic": logistic,
+    "stacking": stacked,
+}
+_WEIGHTS: dict[str, Callable[[Data, float], np.ndarray]] = {
     "weighted": _weighted,
-    "maximum": _maximum,
     "noisy_or": _noisy_or,
     "logistic": _logistic,
+    "stacking": _stacking,
 }
 
 
 def _named(names: Sequence[str], weights: np.ndarray) -> dict[str, float]:
-    return dict(zip(names, weights.tolist(), strict=True))
+    """The weights by name; there may be more names, of weights that this fusion has not."""
+    return dict(zip(names, weights.tolist(), strict=False))
 
 
 def _softmax(free: np.ndarray) -> np.ndarray:

@@ -55,8 +55,9 @@ def logit(scores: np.ndarray) -> np.ndarray:
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-z)), without overflow."""
-    return np.exp(-np.logaddexp(0.0, -z))
+    """1 / (1 + exp(-z)), without overflow; nan stays."""
+    with np.errstate(invalid="ignore"):
+        return np.exp(-np.logaddexp(0.0, -z))
 
 
 def fit(method: str, labels: ArrayLike, scores: ArrayLike) -> Calibrator:

@@ -1,0 +1,319 @@
+"""The study as data: its runs in the plan's order, what each needs first, the command of each, the study's settings."""
+
+import dataclasses
+import json
+import pathlib
+import runpy
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from configs.common import UnknownArgument
+from experiments import files
+from experiments.run_directory import FREE
+
+SCHEMA = 1  # of study.json
+FILE = "study.json"
+LAST = 12  # the plan's last part, experiments.analyze, reads what the study leaves and has no run of its own
+TOP = ("seed", "folds", "fold", "members")  # settings of a config that are the study's own to choose
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One run of the plan, whatever its seed.
+
+    number: of its part of the plan. config, argument: the config file, and the argument that picks this run. model:
+    the folder in Models/. minutes: of the tiny run on two cores, to foretell the time left. members: {name: run} of
+    what it fuses; it needs those first. compares: as a member, it compares streams.
+    """
+
+    name: str
+    number: int
+    config: str
+    model: str
+    minutes: float
+    argument: str = ""
+    members: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    compares: bool = False
+
+    @property
+    def short(self) -> str:
+        """Its name without the stream before the encoder."""
+        return self.name.rpartition("-")[2]
+
+
+def _one_stream(
+    number: int, stream: str, models: Mapping[str, str], minutes: Mapping[str, float]
+) -> Iterator[Experiment]:
+    for encoder, model in models.items():
+        yield Experiment(
+            f"{stream}-{encoder}", number, f"configs/{stream}.py", model, minutes[encoder], f"encoder={encoder}"
+        )
+
+
+_TRAINED = (
+    *_one_stream(
+        1,
+        "image",
+        {name: f"best_{name}" for name in ("clip", "dinov2", "convnext", "efficientnet")},
+        {"clip": 4, "dinov2": 4, "convnext": 3, "efficientnet": 3},
+    ),
+    *_one_stream(
+        2,
+        "audio",
+        {name: f"best_{name}" for name in ("wav2vec2", "hubert", "spectrogram_cnn")},
+        {"wav2vec2": 4, "hubert": 4, "spectrogram_cnn": 3},
+    ),
+    *_one_stream(
+        3,
+        "video",
+        {"resnet3d": "best_3dresnet", "cnn_lstm": "best_lstm", "temporal_difference": "best_temporal_difference"},
+        {"resnet3d": 4, "cnn_lstm": 5, "temporal_difference": 3},
+    ),
+    Experiment("early_fusion", 4, "configs/early_fusion.py", "best_early_fusion", 8),
+    Experiment("cross_attn", 6, "configs/cross_attn.py", "best_cross_attention", 11),
+    Experiment("contrastive", 7, "configs/contrastive.py", "best_contrastive", 8),
+    Experiment("lip_sync", 8, "configs/lip_sync.py", "best_lip_sync", 8, compares=True),
+    Experiment("temporal_consistency", 9, "configs/temporal_consistency.py", "best_temporal_consistency", 7),
+    Experiment("hierarchical", 10, "configs/hierarchical.py", "best_hierarchical", 10),
+)
+_LATE_FUSION = {
+    "image": "image-efficientnet",
+    "audio": "audio-spectrogram_cnn",
+    "video": "video-resnet3d",
+    "sync": "lip_sync",
+}
+# In the plan's order.
+EXPERIMENTS = tuple(
+    sorted(
+        (
+            *_TRAINED,
+            Experiment("late_fusion", 5, "configs/late_fusion.py", "best_late_fusion", 0.5, members=_LATE_FUSION),
+            Experiment(
+                "system",
+                11,
+                "configs/system.py",
+                "best_complete_system",
+                2,
+                members={one.short: one.name for one in _TRAINED},
+            ),
+        ),
+        key=lambda one: one.number,
+    )
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a study is told: (key, value) arguments and (key, value) overrides of its configs, and how many seeds.
+
+    An argument or override goes to each config that knows it.
+    """
+
+    arguments: tuple[tuple[str, str], ...] = ()
+    overrides: tuple[tuple[str, str], ...] = ()
+    seeds: int = 1
+    allow: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run of a study. needs: names of runs. words: its command after `python`."""
+
+    name: str
+    experiment: Experiment
+    seed: int
+    folder: pathlib.Path
+    needs: tuple[str, ...]
+    words: tuple[str, ...]
+
+    @property
+    def finished(self) -> bool:
+        """A run writes results.csv last."""
+        return (self.folder / "results.csv").is_file()
+
+
+def runs(study: pathlib.Path, settings: Settings) -> list[Run]:
+    """All runs, seed by seed, in the plan's order.
+
+    Raises:
+      ValueError: no config knows an argument or override, or it is one that the study sets itself.
+      FileNotFoundError: a config file is not there; the command is to be started in the repository's root.
+    """
+    configs = {one.name: _config(one, settings) for one in EXPERIMENTS}
+    taken = {item for flag, _ in configs.values() for item in flag.partition(":")[2].split(",")}
+    for key, value in settings.arguments:
+        if f"{key}={value}" not in taken:
+            raise ValueError(f"--data: no config of the study has an argument {key!r}")
+    for key, _ in settings.overrides:
+        if key in TOP:
+            raise ValueError(f"--config.{key}: the study sets it itself; --seeds=N repeats each run with N seeds")
+        if not any(_knows(config, key) for _, config in configs.values()):
+            raise ValueError(f"--config.{key}: no config of the study has this setting")
+    return [
+        _run(study, one, seed, *configs[one.name], settings) for seed in range(settings.seeds) for one in EXPERIMENTS
+    ]
+
+
+def chosen(all_runs: Sequence[Run], only: Iterable[str]) -> tuple[list[Run], list[Run]]:
+    """The runs that `only` names, by the part's number or their names, and what else they need; the plan's order.
+
+    Raises:
+      ValueError: a name that is neither.
+    """
+    wanted: dict[str, Run] = {}
+    for word in only:
+        found = [run for run in all_runs if word in (run.name, run.experiment.name, f"{run.experiment.number:02d}")]
+        if not found and not (word.isdecimal() and int(word) == LAST):
+            names = ", ".join(f"{one.number:02d} {one.name}" for one in EXPERIMENTS)
+            raise ValueError(f"--only={word}: expected numbers or names of the plan: {names}")
+        wanted |= {run.name: run for run in found}
+    needed = {name for run in wanted.values() for name in run.needs} - set(wanted)
+    return list(wanted.values()), [run for run in all_runs if run.name in needed]
+
+
+def in_order(some: Iterable[Run]) -> list[Run]:
+    """The runs in an order in which each stands behind what it needs, else in their own."""
+    left, ordered = list(some), []
+    while left:
+        names = {run.name for run in left}
+        ready = next(run for run in left if not names & set(run.needs))
+        ordered.append(ready)
+        left.remove(ready)
+    return ordered
+
+
+def command(run: Run) -> str:
+    """The run's command as a line for a shell, with what it needs first as its comment."""
+    line = shlex.join(("python", *run.words))
+    return f"{line}  # after {' '.join(run.needs)}" if run.needs else line
+
+
+def _config(experiment: Experiment, settings: Settings) -> tuple[str, dict[str, Any]]:
+    """The run's config flag, with those arguments of the study that the config knows, and the config."""
+    if not pathlib.Path(experiment.config).is_file():
+        raise FileNotFoundError(f"{experiment.config}: no such file; start the command in the repository's root")
+    get_config = runpy.run_path(experiment.config)["get_config"]
+    known = [experiment.argument] if experiment.argument else []
+    for key, value in settings.arguments:
+        if experiment.argument.startswith(f"{key}="):
+            raise ValueError(f"{key}={value}: the plan sets it; --only=NAME picks runs")
+        try:
+            get_config(",".join((*known, f"{key}={value}")))
+        except UnknownArgument:
+            continue
+        known.append(f"{key}={value}")
+    return ":".join(filter(None, (experiment.config, ",".join(known)))), get_config(",".join(known)).to_dict()
+
+
+def _run(
+    study: pathlib.Path, experiment: Experiment, seed: int, flag: str, config: Mapping[str, Any], settings: Settings
+) -> Run:
+    end = f"-seed{seed}" if seed else ""
+    needs = {name: f"{run}{end}" for name, run in experiment.members.items()}
+    own = dict(settings.overrides)
+    if experiment.members:
+        own["members"] = _literal(study, needs)
+    if seed and "seed" in config:
+        own["seed"] = str(seed)
+    folder = study / "runs" / f"{experiment.name}{end}"
+    words = [
+        *("-m", "experiments.main", f"--config={flag}", f"--workdir={folder}"),
+        *(f"--config.{key}={value}" for key, value in own.items() if _knows(config, key)),
+        *([f"--allow={','.join(settings.allow)}"] if settings.allow else []),
+    ]
+    return Run(f"{experiment.name}{end}", experiment, seed, folder, tuple(needs.values()), tuple(words))
+
+
+def _literal(study: pathlib.Path, members: Mapping[str, str]) -> str:
+    """`config.members` for the command line: a Python literal, its strings in double quotes for a shell's sake."""
+    compares = {one.name for one in EXPERIMENTS if one.compares}
+    items = (
+        f'"{name}": {{"run": {json.dumps(str(study / "runs" / run))}'
+        + (', "compares": True}' if run.partition("-seed")[0] in compares else "}")
+        for name, run in members.items()
+    )
+    return "{" + ", ".join(items) + "}"
+
+
+def _knows(config: Mapping[str, Any], key: str) -> bool:
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return False
+        node = node[part]
+    return True
+
+
+def parse_arguments(text: str) -> tuple[tuple[str, str], ...]:
+    """`folder,size=base` -> (("data", "folder"), ("size", "base")): a dataset, then config arguments.
+
+    Raises:
+      ValueError: what follows the dataset is not `key=value`, or a key stands there twice.
+    """
+    pairs: dict[str, str] = {}
+    for i, item in enumerate(filter(None, text.split(","))):
+        key, separator, value = item.rpartition("=") if "=" in item or i else ("data", "=", item)
+        if not separator or not key or key in pairs:
+            raise ValueError(f"--data={text}: expected a dataset and then key=value,…, each once; found {item!r}")
+        pairs[key] = value
+    return tuple(pairs.items())
+
+
+def remember(study: pathlib.Path, settings: Settings, all_runs: Sequence[Run]) -> None:
+    """Writes study.json: the settings and the plan."""
+    content = {
+        "schema": SCHEMA,
+        "settings": dataclasses.asdict(settings),
+        "runs": [
+            {
+                "name": run.name,
+                "number": f"{run.experiment.number:02d}",
+                "seed": run.seed,
+                "model": run.experiment.model,
+                "needs": run.needs,
+                "command": shlex.join(("python", *run.words)),
+            }
+            for run in all_runs
+        ],
+    }
+    files.write_text(study / FILE, json.dumps(content, indent=1) + "\n")
+
+
+def recall(study: pathlib.Path) -> Settings | None:
+    """The settings that the study was last started with, None if it never was.
+
+    Raises:
+      ValueError: its study.json is damaged or of another version.
+    """
+    path = study / FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["schema"] != SCHEMA:
+            raise ValueError(f"schema {content['schema']}, expected {SCHEMA}")
+        found = content["settings"]
+        pairs = {key: tuple((str(a), str(b)) for a, b in found[key]) for key in ("arguments", "overrides")}
+        return Settings(**pairs, seeds=int(found["seeds"]), allow=tuple(found["allow"]))
+    except FileNotFoundError:
+        return None
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a study of this version ({error}); choose another --workdir") from None
+
+
+def joined(before: Settings | None, now: Settings, study: pathlib.Path) -> Settings:
+    """The settings to go on with: those of now, with as many seeds as the study ever had.
+
+    Raises:
+      ValueError: what decides about the outcome is not as it was.
+    """
+    if before is None:
+        return now
+    for what, kind in (("arguments", "--data: {}"), ("overrides", "--config.{}")):
+        there, here = dict(getattr(before, what)), dict(getattr(now, what))
+        for key in sorted({*there, *here}):
+            if there.get(key) != here.get(key) and key not in FREE:
+                raise ValueError(
+                    f"{study}: this study was started with other settings ({kind.format(key)}={there.get(key)} there, "
+                    f"{here.get(key)} now); choose another --workdir"
+                )
+    return dataclasses.replace(now, seeds=max(before.seeds, now.seeds))

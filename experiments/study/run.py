@@ -1,0 +1,211 @@
+"""Doing a study's runs: child processes, several at once, each behind what it needs, resumed and idempotent."""
+
+import contextlib
+import fcntl
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, Protocol
+
+from experiments import metrics_log, progress
+from experiments.run_directory import log
+from experiments.study.plan import Run
+
+POLL = 0.2  # s
+PATIENCE = 120.0  # s that a child has to save what it does when it is asked to end
+TRAINING = 0.9  # part of a run's time until its last step; the rest is evaluation
+
+
+class Job(Protocol):
+    """A run that goes on somewhere."""
+
+    def poll(self) -> int | None:
+        """Its exit code, None while it goes on."""
+
+    def stop(self) -> None:
+        """Asks it to save what it does and to end."""
+
+    def kill(self) -> None:
+        """Ends it at once."""
+
+
+class Child:
+    """A command as a child process, whose output goes to the end of a file."""
+
+    def __init__(self, words: Sequence[str], output: pathlib.Path) -> None:
+        with appended(words, output) as file:
+            self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
+        self.poll, self.stop, self.kill = self._process.poll, self._process.terminate, self._process.kill
+
+
+class Elsewhere:
+    """A run that another process is at, such as one that an earlier suite has left behind."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def poll(self) -> int | None:
+        return None if held(self._run.folder) else 0
+
+    def stop(self) -> None:
+        """It is not ours."""
+
+    kill = stop
+
+
+@contextlib.contextmanager
+def appended(words: Sequence[str], output: pathlib.Path) -> Iterator[IO[str]]:
+    """The file of a run's output, open at its end, where the command stands now."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with open(output, "a", encoding="utf-8") as file:
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(words)}\n")
+        file.flush()
+        yield file
+
+
+def output_of(run: Run) -> pathlib.Path:
+    """Where what the run prints goes: Logs/output/<run>.txt of its study."""
+    return run.folder.parents[1] / "Logs" / "output" / f"{run.name}.txt"
+
+
+def start_child(run: Run) -> Job:
+    """The run as a process of this machine."""
+    return Child([sys.executable, *run.words], output_of(run))
+
+
+def do(todo: Sequence[Run], start: Callable[[Run], Job], jobs: int = 1) -> dict[str, str]:
+    """Does what is not finished of `todo`, at most `jobs` at once; returns {run: why it has no result}.
+
+    A run that fails stops only those that need it. One that another process is at is waited for. SIGTERM and SIGINT are
+    passed on; when all have ended, SystemExit with 128 + the signal's number follows.
+    """
+    waiting, active, failed = list(todo), {}, {}
+    with _signals() as came, contextlib.closing(_Progress(todo)) as shown:
+        while waiting or active:
+            for run, job, began in list(active.values()):
+                if (code := job.poll()) is None:
+                    continue
+                del active[run.name]
+                if run.finished:
+                    log.info("%s: done in %.1f min", run.name, (time.monotonic() - began) / 60)
+                elif isinstance(job, Elsewhere) or held(run.folder):
+                    waiting.insert(0, run)
+                else:
+                    failed[run.name] = _reason(run, code)
+                    log.warning("%s failed: %s", run.name, failed[run.name])
+            for run in list(waiting):
+                before = {other.name for other in waiting} | set(active)
+                if lost := [name for name in run.needs if name in failed]:
+                    failed[run.name] = f"not started: it needs {', '.join(lost)}"
+                elif not run.finished:
+                    if came or len(active) >= jobs or before & set(run.needs):
+                        continue
+                    taken = held(run.folder)
+                    log.info("%s: %s", run.name, "another process is at it; waiting for it" if taken else "started")
+                    active[run.name] = (run, Elsewhere(run) if taken else start(run), time.monotonic())
+                waiting.remove(run)
+            if came:
+                _end([job for _, job, _ in active.values()])
+                log.info("terminated: what was saved stays; the same command goes on from there")
+                raise SystemExit(128 + came[0])
+            shown.update([run for run, _, _ in active.values()], failed)
+            if active:
+                time.sleep(POLL)
+    return failed
+
+
+def held(folder: pathlib.Path) -> bool:
+    """Whether a process is at work in a run directory."""
+    try:
+        with open(folder / ".lock", "r+") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """A list that SIGTERM and SIGINT add their numbers to."""
+    came: list[int] = []
+
+    def note(number: int, frame: types.FrameType | None) -> None:
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        job.stop()
+    latest = time.monotonic() + PATIENCE
+    ours = [job for job in jobs if not isinstance(job, Elsewhere)]
+    while any(job.poll() is None for job in ours):
+        if time.monotonic() > latest:
+            for job in ours:
+                job.kill()
+        time.sleep(POLL)
+
+
+def _reason(run: Run, code: int) -> str:
+    """Why a run has failed, in one line: what it said last, or what ended it."""
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}; see {output_of(run)}"
+    lines = (
+        output_of(run).read_text(encoding="utf-8", errors="replace").splitlines() if output_of(run).is_file() else []
+    )
+    said = [line for line in lines if line.strip()]
+    errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
+    return f"{(errors or said or ['no output'])[-1]} (exit code {code}; {output_of(run)})"
+
+
+class _Progress:
+    """A bar over all of `todo`, weighed by the minutes that the plan foretells."""
+
+    def __init__(self, todo: Sequence[Run]) -> None:
+        self._weights: Mapping[str, float] = {run.name: run.experiment.minutes for run in todo}
+        self._runs = {run.name: run for run in todo}
+        self._done = {run.name for run in todo if run.finished}
+        start = sum(self._weights[name] for name in self._done)
+        self._bar = progress.share(sum(self._weights.values()), "study", start=start)
+        self._steps: dict[str, int] = {}
+        self._shown = 0.0
+
+    def update(self, active: Sequence[Run], failed: Mapping[str, str]) -> None:
+        """Shows how far all runs are; now and then."""
+        if time.monotonic() < self._shown + self._bar.mininterval:
+            return
+        self._shown = time.monotonic()
+        self._done |= {run.name for run in self._runs.values() if run.finished}
+        parts = {run.name: self._part(run) for run in active}
+        past = sum(self._weights[name] for name in {*self._done, *failed})
+        self._bar.n = past + sum(self._weights[name] * part for name, part in parts.items())
+        at = ", ".join(f"{name} {100 * part:.0f} %" for name, part in parts.items())
+        self._bar.set_postfix_str(f"{len(self._done)} of {len(self._runs)} runs; {at}")  # shows it
+
+    def _part(self, run: Run) -> float:
+        """How far a run is, by its steps."""
+        try:
+            if run.name not in self._steps:
+                config = json.loads((run.folder / "config.json").read_text(encoding="utf-8"))
+                self._steps[run.name] = config["train"]["steps"]
+            rows = metrics_log.read(run.folder / "metrics.jsonl")
+        except (OSError, ValueError, KeyError):
+            return 0.0  # not there yet, or a run without steps
+        return TRAINING * rows[-1]["step"] / self._steps[run.name] if rows else 0.0
+
+    def close(self) -> None:
+        """Ends the bar."""
+        self._bar.close()

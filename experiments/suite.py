@@ -1,0 +1,142 @@
+"""Does the whole study, and leaves its models, tables, figures and logs under the plan's names.
+
+    python -m experiments.suite --workdir=study
+    python -m experiments.suite --workdir=study --only=01,06 --seeds=3 --jobs=2
+    python -m experiments.suite --workdir=study --data=folder,size=base --config.data.root=DIR
+    python -m experiments.suite --workdir=study --list
+
+Start it again with the same command and it goes on where it was: what is finished is not done again. A run that fails
+is named at the end, and stops only those that need it. `--list` prints a command per run, for any scheduler; when those
+are done, the suite only gathers what they left. `--slurm` submits each run as a job.
+"""
+
+import json
+import pathlib
+import re
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from absl import app, flags
+
+from experiments import command_line, run_directory
+from experiments.run_directory import log
+from experiments.study import plan
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the study lives.")
+_DATA = flags.DEFINE_string(
+    "data", "", "A dataset, then config arguments: folder,size=base. Each config takes those that it knows."
+)
+_ONLY = flags.DEFINE_list("only", [], "Numbers or names of runs; what they need is added.")
+_SEEDS = flags.DEFINE_integer("seeds", 1, "Repeats each run with the seeds 0 … N - 1.", lower_bound=1)
+_LIST = flags.DEFINE_bool("list", False, "Prints the command of each run, and what it needs first; does nothing.")
+_JOBS = flags.DEFINE_integer("jobs", 0, "Runs at once; default: 1, with --slurm all.", lower_bound=0)
+_SLURM = flags.DEFINE_bool("slurm", False, "Submits the runs to Slurm, through submitit.")
+_SLURM_OPTIONS = flags.DEFINE_string(
+    "slurm_options", "{}", 'submitit\'s parameters as JSON, such as {"timeout_min": 600, "gpus_per_node": 1}.'
+)
+_ALLOW = flags.DEFINE_list("allow", [], "Packages outside the project that names in the configs may lie in.")
+
+_OVERRIDE = re.compile(r"--?config\.([^=]+)=(.*)", re.DOTALL)
+
+
+def main(argv: list[str]) -> None:
+    """Runs the study of the flags."""
+    with command_line.errors():
+        study = pathlib.Path(_WORKDIR.value)
+        given = plan.Settings(
+            plan.parse_arguments(_DATA.value), _overrides(argv[1:]), _SEEDS.value, tuple(_ALLOW.value)
+        )
+        settings = plan.joined(plan.recall(study), given, study)
+        runs = plan.runs(study, settings)
+        wanted, added = plan.chosen(runs, _ONLY.value) if _ONLY.value else (runs, [])
+        todo = plan.in_order(run for run in runs if run in wanted or run in added)
+        if _LIST.value:
+            print("\n".join(map(plan.command, todo)), flush=True)
+            return
+        options = _slurm_options()
+        run_directory.create(study)
+        with run_directory.lock(study):
+            failed = _do(study, settings, runs, todo, added, options)
+    if failed:
+        raise SystemExit(1)
+
+
+def _do(
+    study: pathlib.Path,
+    settings: plan.Settings,
+    runs: Sequence[plan.Run],
+    todo: Sequence[plan.Run],
+    added: Sequence[plan.Run],
+    options: dict[str, Any] | None,
+) -> dict[str, str]:
+    """The runs, then what is gathered; returns what has failed, which the last lines name."""
+    from experiments.study import run, slurm
+
+    (study / "Logs").mkdir(exist_ok=True)
+    run_directory.start_log(study / "Logs", primary=True)
+    plan.remember(study, settings, runs)
+    if added:
+        log.info("also done, since others need them: %s", ", ".join(one.name for one in added))
+    if finished := [one.name for one in todo if one.finished]:
+        log.info("finished before: %s", ", ".join(finished))
+    start = run.start_child if options is None else slurm.launcher(study / "Logs" / "slurm", options)
+    began = time.monotonic()
+    failed = run.do(todo, start, _JOBS.value or (1 if options is None else len(todo) or 1))
+    log.info("the runs took %.1f min", (time.monotonic() - began) / 60)
+    _gather(study, runs, settings)
+    for name, reason in failed.items():
+        log.error("%s: %s", name, reason)
+    if failed:
+        log.error("%d of %d runs have no result; the same command tries them again", len(failed), len(todo))
+    return failed
+
+
+def _gather(study: pathlib.Path, runs: Sequence[plan.Run], settings: plan.Settings) -> None:
+    """Models/, Results/, Figures/ and Logs/ from the runs that are finished."""
+    finished = [run for run in runs if run.finished]
+    if not finished:
+        raise ValueError(f"{study}: an empty study: no run in {study / 'runs'} is finished, so nothing is gathered")
+    if half := [run.name for run in runs if not run.finished and (run.folder / "config.json").is_file()]:
+        log.warning("begun but not finished, so not gathered: %s", ", ".join(half))
+    from experiments.study import figures, logs, models, results  # JAX and matplotlib, which --list does not wait for
+
+    best = models.best_seeds(finished)
+    logs.gather(study, finished)
+    rows = results.gather(study, finished, best)
+    figures.gather(study, rows, best)
+    models.gather(study, best, settings.allow)
+    log.info("%s", results.page(rows))
+    log.info("%s", results.tree(study))
+
+
+def _overrides(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    pairs: dict[str, str] = {}
+    for word in words:
+        match = _OVERRIDE.fullmatch(word)
+        if not match:
+            raise ValueError(f"{word!r}: unexpected; expected --config.KEY=VALUE for what the configs are to have")
+        pairs[match[1]] = match[2]
+    return tuple(pairs.items())
+
+
+def _slurm_options() -> dict[str, Any] | None:
+    """The parameters for submitit, None without --slurm."""
+    try:
+        options = json.loads(_SLURM_OPTIONS.value)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--slurm_options={_SLURM_OPTIONS.value!r} is not JSON ({error})") from None
+    if not isinstance(options, dict):
+        raise ValueError(f"--slurm_options={_SLURM_OPTIONS.value!r}: expected an object")
+    return options if _SLURM.value else None
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    """The flags, as every command parses them; what the configs are to have comes back as the words that are left."""
+    overrides = [word for word in argv if re.match(r"--?config\.", word)]
+    return [*command_line.parse_flags([word for word in argv if word not in overrides]), *overrides]
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("workdir")
+    app.run(main, flags_parser=_parse_flags)
