@@ -1,6 +1,7 @@
 """A file's pictures, 25 a second: upright, with square pixels, all of one size."""
 
 import fractions
+import gc
 import math
 import struct
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 from data_pipelines.prepare.limits import Limits
 
 FPS = 25
+_COLLECTED = 16  # pictures after which their memory is given back
 _SIZES = 4  # sizes of one file's pictures that its reason names
 
 OnFrame = Callable[[int, float, np.ndarray], None]
@@ -85,6 +87,9 @@ class Pictures:
     def take(self, packet) -> None:  # noqa: ANN001
         """The next packet of a video stream."""
         self._packets += packet.size > 0
+        # PyAV's frames and their side data hold each other, and few objects of so many bytes do not wake the collector.
+        if self._packets % _COLLECTED == 0:
+            gc.collect(2 if self._packets % (_COLLECTED * _COLLECTED) == 0 else 1)
         for frame in packet.decode():
             self._damaged += frame.is_corrupt
             self.show(frame, turn_of(frame))

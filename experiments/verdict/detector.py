@@ -15,6 +15,7 @@ import numpy as np
 from data_pipelines import batch as batch_lib
 from data_pipelines import cache
 from data_pipelines.prepare import extract
+from data_pipelines.prepare.records import read_header
 from experiments import best_model, model_from_config, prepare, run_directory, system_file
 from experiments.system_file import System
 from experiments.verdict import quality
@@ -188,8 +189,7 @@ def _reference(run: pathlib.Path) -> Reference | None:
 
             config = run_directory.read_config(run)
             folder = pathlib.Path((run / "records_folder.txt").read_text(encoding="utf-8").strip())
-            margin = prepare.crops_from(config["data"]["crops"]).margin
-            quality.write(path, open_splits(config, folder)["val"], margin)
+            quality.write(path, open_splits(config, folder)["val"], read_header(folder)["crops"]["margin"])
         return Reference(quality.read(path))
     except (ValueError, OSError):  # too few clips, records that are gone, a folder that may not be written to
         return None

@@ -1,5 +1,6 @@
 """How good a file is as evidence: what is measured of its face and its sound, the limits, and the flags beyond them."""
 
+import contextlib
 import csv
 import dataclasses
 import math
@@ -10,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from data_pipelines.loading.windows import BadRecord
 from data_pipelines.source import Source
 from experiments.score_table import write_csv
 from mmdf_jax.audio import SAMPLE_RATE
@@ -160,11 +162,11 @@ def mean_of(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def write(path: pathlib.Path, records: Source, margin: float) -> None:
-    """The table of the measures of records, a row each with clip_id and duration in s."""
-    rows = [
-        {"clip_id": row.clip.clip_id, "duration": row.duration, **measure(records[i], margin)}
-        for i, row in enumerate(records.index)
-    ]
+    """The table of the measures of records, a row each with clip_id and duration in s; damaged ones are left out."""
+    rows = []
+    for i, row in enumerate(records.index):
+        with contextlib.suppress(BadRecord):
+            rows.append({"clip_id": row.clip.clip_id, "duration": row.duration, **measure(records[i], margin)})
     write_csv(path, ["clip_id", "duration", *MEASURES], rows)
 
 
