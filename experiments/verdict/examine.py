@@ -26,6 +26,7 @@ from experiments.verdict import quality
 from experiments.verdict.detector import MOVING, Detector, Scorer
 
 PIECE = 60.0  # s
+LONGEST = 24 * 3600.0  # s: what declares more is damaged
 PEOPLE = 4  # in a piece, at most so many are judged
 SHOWN = 8  # whole pictures of a piece that are kept
 KEPT = 12  # whole pictures, and windows with a map, of a file
@@ -139,6 +140,8 @@ def examine(paths: Sequence[str], detector: Detector, *, shown: bool = True) -> 
         for i, facts in child_processes.run(media.facts, [clips[i].path for i in there], workers=1):
             if isinstance(facts, media.Facts):
                 found[there[i]].facts = facts
+                if facts.seconds > LONGEST:
+                    found[there[i]].problem = f"it declares {facts.seconds:.0f} s; up to {LONGEST:.0f} s are judged"
         parts, jobs = _plan(found, clips, groups)
         left = collections.Counter(part.file for part in parts)
         for i, one in enumerate(found):

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from experiments.figures import style
 from experiments.verdict import figures
-from experiments.verdict.verdict import Verdict, ratio
+from experiments.verdict.verdict import FAVOURED, Verdict, ratio
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:980px;margin:1.5em auto;padding:0 1em}
@@ -106,7 +106,7 @@ def _head(found: Mapping[str, Any]) -> str:
                 bounds + (" (the ratio lies on a bound)" if evidence["capped"] else ""),
             ),
             (
-                f"P(fake) for a prior of {evidence['prior']:g}",
+                f"P(manipulated) for a prior of {evidence['prior']:g}",
                 f"{evidence['probability']:.3f}" + (f" ({chance[0]:.3f} to {chance[1]:.3f})" if chance else ""),
             ),
         ]
@@ -163,7 +163,7 @@ def _tables_of_evidence(found: Mapping[str, Any]) -> str:
 
 
 def _support(words: str, favours: str) -> str:
-    return "none" if favours == "neither" else f"{words}, for {favours}"
+    return f"{words}, for {FAVOURED[favours]}"
 
 
 def _segments(found: Mapping[str, Any]) -> str:

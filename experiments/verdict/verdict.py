@@ -27,6 +27,7 @@ EMBEDDED = (
     "follows from it for recordings of real people."
 )
 LEAST = 0.3  # of a segment's score, to be shown
+FAVOURED = {"fake": "manipulated over genuine", "real": "genuine over manipulated", "neither": "either"}
 STEP = 0.04  # s, of timelines
 SHORTEST = 0.2  # s, of a segment of steps
 LR_SCALE = [{"from": low, "to": high, "words": words} for low, high, words in likelihood.BANDS]
@@ -67,7 +68,7 @@ class Verdict:
         head = f"{path}: {evidence['sentence']}"
         numbers = [
             f"likelihood ratio {ratio(evidence['lr'])}{_range(evidence['interval'])}: {evidence['words']}",
-            f"P(fake) {evidence['probability']:.2f} at a prior of {evidence['prior']:g}",
+            f"P(manipulated) {evidence['probability']:.2f} at a prior of {evidence['prior']:g}",
         ]
         lines = [head, "  " + "; ".join(numbers)]
         if streams := [f"{one['stream']} {ratio(one['lr'])}" for one in found["streams"]]:
@@ -241,7 +242,7 @@ def _evidence(evidence: Evidence, prior: float, data: Mapping[str, Any]) -> dict
     strength, favours = evidence.words
     interval = None if math.isnan(evidence.low) else [math.exp(evidence.low), math.exp(evidence.high)]
     at = lambda llr: float(likelihood.probability(llr, prior))  # noqa: E731
-    words = "no support for either" if favours == "neither" else f"{strength} support for {favours}"
+    words = f"{strength} support for {FAVOURED[favours]}"
     return {
         "lr": evidence.lr,
         "log10_lr": evidence.llr / math.log(10),
@@ -302,7 +303,7 @@ def _abstention(
     if detector.system.verdicts(np.array([best.probability]))[0] < 0:
         pair = detector.system.thresholds["conformal"]
         words = (
-            f"P(fake) {best.probability:.3f} at the calibration's own prior lies between {pair['low']:.3f} and "
+            f"P(manipulated) {best.probability:.3f} at the calibration's own prior lies between {pair['low']:.3f} and "
             f"{pair['high']:.3f}, where neither answer keeps its error rate of {pair['error']:g}"
         )
         if math.isinf(pair["low"]) or math.isinf(pair["high"]):
