@@ -67,7 +67,8 @@ class Verdict:
         evidence = found["evidence"]
         head = f"{path}: {evidence['sentence']}"
         numbers = [
-            f"likelihood ratio {ratio(evidence['lr'])}{_range(evidence['interval'])}: {evidence['words']}",
+            f"likelihood ratio {ratio(evidence['lr'])}{_range(evidence['interval'])}: {evidence['words']}"
+            + (", at the bound of what the calibration supports" if evidence["capped"] else ""),
             f"P(manipulated) {evidence['probability']:.2f} at a prior of {evidence['prior']:g}",
         ]
         lines = [head, "  " + "; ".join(numbers)]
