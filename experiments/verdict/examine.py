@@ -82,6 +82,11 @@ class Person:
     last_box: tuple[int, tuple[float, ...]] | None = None  # piece, and the box at its end
     speaker: str = ""
 
+    @property
+    def sounds(self) -> bool:
+        """Whether any of the pieces has a sound that is not silent."""
+        return any(measured["loudness"] >= quality.SILENT for measured in self.measures)
+
     def outputs(self, scorer: str) -> dict[str, np.ndarray]:
         """All windows' outputs of a scorer, by their starts; {} without any."""
         parts = self.windows.get(scorer)

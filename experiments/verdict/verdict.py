@@ -182,7 +182,7 @@ class _Judged:
         return cls(
             evidence=evidence,
             probability=detector.scale.probability(scores) if evidence else math.nan,
-            streams=_streams(scorers, of_stretches),
+            streams=_streams(scorers, of_stretches, _there(person)),
             stretches=_stretches(edges, scores, detector, one.seconds) if evidence else [],
             segments=_segments(scorers, whole),
             type=_type(scorers, whole),
@@ -335,12 +335,21 @@ def _person(i: int, person: Person, judged: _Judged) -> dict[str, Any]:
     }
 
 
+def _there(person: Person) -> set[str]:
+    """The streams that there are of somebody: a member may have a score of a stream that the file lacks."""
+    pictures, sound = person.frames > 0, person.sounds
+    streams = {*(("image", "video", "mouth") if pictures else ()), *(("audio",) if sound else ())}
+    return streams | ({"sync"} if pictures and sound else set())
+
+
 def _streams(
-    scorers: Sequence[Scorer], of_stretches: Mapping[str, Sequence[Mapping[str, Any]]]
+    scorers: Sequence[Scorer], of_stretches: Mapping[str, Sequence[Mapping[str, Any]]], there: set[str]
 ) -> list[dict[str, Any]]:
     found = []
     for scorer in scorers:
         for scale in scorer.streams:
+            if scale.stream not in there:
+                continue
             scores = [float(values.get(scale.column, math.nan)) for values in of_stretches[scorer.name]]
             if evidence := scale.evidence(scores):
                 strength, favours = evidence.words
