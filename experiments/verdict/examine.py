@@ -349,8 +349,10 @@ def _score(scorer: Scorer, source: InMemory, *, still: bool, silent: bool) -> di
     if not row.frames and streams <= {"image", "video", "mouth"}:
         return {}
     out = own_files.outputs(predict, source, scorer.data, windows=1)
-    if scorer.places:
+    if scorer.places and row.frames:
         out["pictures"] = np.concatenate(pictures)
+    else:
+        out.pop("map", None)  # of no picture
     if row.frames and scorer.sees:
         frames = (out["window_start"] * media.FPS + 1e-3).astype(int)
         seen = np.concatenate([[0], np.cumsum(record["found"] > 0)])
@@ -415,7 +417,9 @@ def _finish(one: Examined) -> None:
         one.shown = [one.shown[i] for i in places]
     if not one.people:
         words = {"no_face": "no face", "no_audio": "no sound", "no_video": "no pictures", "missing": "cannot be read"}
-        one.problem = ": ".join(filter(None, (words.get(one.status, one.status), one.reason))) or "nothing in it"
+        word = words.get(one.status, one.status)
+        parts = [one.reason] if one.reason.startswith(word) else [word, one.reason]
+        one.problem = ": ".join(filter(None, parts)) or "nothing in it"
 
 
 def stretches(scorer: Scorer, out: Mapping[str, np.ndarray], edges: np.ndarray) -> list[dict[str, Any]]:

@@ -190,7 +190,7 @@ class _Judged:
             seconds=_covered(outs, {scorer.name: scorer.window for scorer in scorers}, one),
             members=[member.name for member, known in zip(members, ~np.isnan(scores).all(0), strict=True) if known],
             lines=tuple(_line(scorer, outs[scorer.name]) for scorer in scorers if "score" in outs[scorer.name]),
-            steps=tuple(line for scorer in scorers for line in _steps(scorer, whole[scorer.name])),
+            steps=tuple(line for scorer in scorers for line in _steps(scorer, whole[scorer.name], _there(person))),
         )
 
 
@@ -438,8 +438,9 @@ def _line(scorer: Scorer, out: Mapping[str, np.ndarray]) -> Line:
     return Line(scorer.name, out["window_start"] + scorer.window / 2, np.asarray(out["score"], float))
 
 
-def _steps(scorer: Scorer, values: Mapping[str, Any]) -> list[Line]:
+def _steps(scorer: Scorer, values: Mapping[str, Any], there: set[str]) -> list[Line]:
     names = [name for name in values if name.startswith("frame_") and np.ndim(values[name]) == 1]
+    names = [name for name in names if name == "frame_scores" or name[6:] in there]
     return [
         Line(f"{scorer.name}: {name[6:]}", (np.arange(len(values[name])) + 0.5) * STEP, values[name]) for name in names
     ]

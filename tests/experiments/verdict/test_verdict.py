@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import re
+import wave
 
 import cv2
 import hand_made
@@ -163,3 +164,16 @@ def test_a_member_without_a_run_cannot_judge(tmp_path, monkeypatch):
     monkeypatch.setattr(detector, "find", lambda *_: (made, tmp_path))
     with pytest.raises(ValueError, match="member model is a score table, which cannot judge a file"):
         detector.load(tmp_path)
+
+
+def test_what_a_file_lacks_has_no_evidence_and_no_map(files, tmp_path):
+    with wave.open(str(tmp_path / "tone.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(np.int16(9000 * np.sin(np.arange(32000) * 0.5)).tobytes())
+    made = hand_made.make(tmp_path)
+    (one,) = examine.examine([str(tmp_path / "tone.wav")], made, shown=False)
+    found = verdict.judge(one, made, 0.5).content
+    assert [stream["stream"] for stream in found["streams"]] == ["audio"] and not one.mapped
+    assert found["people"][0]["name"] == found["highest"] == "the sound" and found["coverage"]["people_judged"] == 0
+    assert "no_face" not in {flag["name"] for flag in found["quality"]["flags"]}
+    hand_made.check(found, hand_made.SCHEMA["properties"]["verdicts"]["items"])
