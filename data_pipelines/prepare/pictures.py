@@ -13,7 +13,7 @@ import numpy as np
 from data_pipelines.prepare.limits import Limits
 
 FPS = 25
-_COLLECTED = 16  # pictures after which their memory is given back
+_COLLECTED = 8  # pictures after which their memory is given back
 _SIZES = 4  # sizes of one file's pictures that its reason names
 
 OnFrame = Callable[[int, float, np.ndarray], None]
