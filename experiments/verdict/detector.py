@@ -123,6 +123,8 @@ def find(model: pathlib.Path, allow: Sequence[str] = ()) -> tuple[System, pathli
         raise FileNotFoundError(
             f"--model={model}: expected a trained run, an exported model, a study or a system.json, found none"
         )
+    if not any((model / name).is_file() for name in (system_file.FILE, "scores/val.csv")):
+        raise FileNotFoundError(f"--model={model}: this run has no scores/val.csv yet; let it finish")
     return system_file.of_run(model, allow=allow), model
 
 

@@ -150,7 +150,9 @@ def test_the_embedded_corpus_is_named_first(files, tmp_path, capsys, monkeypatch
     assert capsys.readouterr().out.startswith("Trained on the embedded corpus of drawn talking heads")
 
 
-@pytest.mark.parametrize(("name", "words"), [("", "found none"), ("study.json", "let it finish")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("", "found none"), ("study.json", "study has no"), ("config.json", "run has no")]
+)
 def test_a_model_that_is_none_is_one_line(tmp_path, name, words):
     if name:
         (tmp_path / name).write_text("{}")
