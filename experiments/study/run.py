@@ -92,12 +92,12 @@ def do(todo: Sequence[Run], start: Callable[[Run], Job], jobs: int = 1) -> dict[
                     continue
                 del active[run.name]
                 if run.finished:
-                    log.info("%s: done in %.1f min", run.name, (time.monotonic() - began) / 60)
+                    shown.say("%s: done in %.1f min", run.name, (time.monotonic() - began) / 60)
                 elif isinstance(job, Elsewhere) or held(run.folder):
                     waiting.insert(0, run)
                 else:
                     failed[run.name] = _reason(run, code)
-                    log.warning("%s failed: %s", run.name, failed[run.name])
+                    shown.say("%s failed: %s", run.name, failed[run.name])
             for run in list(waiting):
                 before = {other.name for other in waiting} | set(active)
                 if lost := [name for name in run.needs if name in failed]:
@@ -106,12 +106,12 @@ def do(todo: Sequence[Run], start: Callable[[Run], Job], jobs: int = 1) -> dict[
                     if came or len(active) >= jobs or before & set(run.needs):
                         continue
                     taken = held(run.folder)
-                    log.info("%s: %s", run.name, "another process is at it; waiting for it" if taken else "started")
+                    shown.say("%s: %s", run.name, "another process is at it; waiting for it" if taken else "started")
                     active[run.name] = (run, Elsewhere(run) if taken else start(run), time.monotonic())
                 waiting.remove(run)
             if came:
                 _end([job for _, job, _ in active.values()])
-                log.info("terminated: what was saved stays; the same command goes on from there")
+                shown.say("terminated: what was saved stays; the same command goes on from there")
                 raise SystemExit(128 + came[0])
             shown.update([run for run, _, _ in active.values()], failed)
             if active:
@@ -182,6 +182,11 @@ class _Progress:
         self._bar = progress.share(sum(self._weights.values()), "study", start=start)
         self._steps: dict[str, int] = {}
         self._shown = 0.0
+
+    def say(self, text: str, *values: object) -> None:
+        """Tells something, in the bar's place."""
+        self._bar.clear()
+        log.info(text, *values)
 
     def update(self, active: Sequence[Run], failed: Mapping[str, str]) -> None:
         """Shows how far all runs are; now and then."""
