@@ -30,7 +30,7 @@ Select = Callable[[Data, str], tuple[int, ...]]
 
 def best_single(data: Data, ensemble: str = "soft") -> tuple[int, ...]:
     """The index of the detector with the least loss, as a set of one."""
-    return _found(_Loss(data, ensemble).least((i,) for i in range(len(data.names)))[0])
+    return _Loss(data, ensemble).least((i,) for i in range(len(data.names)))[0]
 
 
 def greedy(data: Data, ensemble: str, most: int = 20) -> tuple[int, ...]:
@@ -64,7 +64,7 @@ def under_budget(data: Data, ensemble: str, costs: Sequence[float], budget: floa
     if 2 ** len(fits) > (FITTED_SUBSETS if ensemble in late.WEIGHTS else SUBSETS):
         return _forward(loss, costs, budget, most=m, again=False)
     sets = itertools.chain.from_iterable(itertools.combinations(fits.tolist(), k) for k in range(1, len(fits) + 1))
-    return _found(loss.least(each for each in sets if costs[list(each)].sum() <= budget)[0])
+    return loss.least(each for each in sets if costs[list(each)].sum() <= budget)[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,21 +147,20 @@ class _Loss:
 
     def __call__(self, columns: Sequence[int]) -> float:
         labels, table = self.data.labels, self.table[:, columns]
-        if self.ensemble not in late.WEIGHTS:
+        if self.ensemble in late.WEIGHTS:
+            fused = np.full(len(labels), np.nan)
+            for held_out, inside in self.folds:
+                part = inside.only(columns)
+                part = part.take(~np.isnan(part.scores).all(1))
+                if len(set(part.labels.tolist())) == 2:  # else there is nothing to fit weights to
+                    weights = late.fit_weights(self.ensemble, part, PENALTY)
+                    fused[held_out] = late.combine(self.ensemble, table[held_out], weights)
+        else:
             fused = late.combine(self.ensemble, table, np.zeros(0))
-            return log_loss(labels, _calibrated(_scaling(labels, fused), fused, labels))
-        fused = np.zeros(len(labels))
-        for held_out, inside in self.folds:
-            part = inside.only(columns)
-            part = part.take(~np.isnan(part.scores).all(1))
-            if len(set(part.labels.tolist())) < 2:
-                return np.inf  # nothing to fit weights to
-            weights = late.fit_weights(self.ensemble, part, PENALTY)
-            fused[held_out] = late.combine(self.ensemble, table[held_out], weights)
         return log_loss(labels, _calibrated(_scaling(labels, fused), fused, labels))
 
     def least(self, sets: Iterable[tuple[int, ...]]) -> tuple[tuple[int, ...], float]:
-        """The set with the least loss, the first of equal ones, and its loss; () and inf if there is none."""
+        """The set with the least loss, the first of equal ones, and its loss; () and inf of no sets."""
         best, lowest = (), np.inf
         for columns in sets:
             if (loss := self(columns)) < lowest - ROUNDING:
@@ -180,10 +179,4 @@ def _forward(loss: _Loss, costs: np.ndarray, budget: float, most: int, *, again:
         if loss_of_larger >= lowest - LEAST_GAIN:
             break
         chosen, lowest = larger, loss_of_larger
-    return _found(chosen)
-
-
-def _found(chosen: tuple[int, ...]) -> tuple[int, ...]:
-    if not chosen:
-        raise ValueError("no detector has scored real and fake clips of enough identities to be fitted")
     return chosen
