@@ -49,7 +49,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     # Of {"ms": per clip} or of {"parameters_m": millions}; without either there is no selection `budget`.
     config.budget = ConfigDict({"ms": 0.0, "parameters_m": 0.0})
     # Ways to combine them: the mean of calibrated logits, a weighted mean of probabilities, P(any is fake), stacking.
-    config.ensembles = ("log_pool", "weighted", "noisy_or", "logistic")
+    config.ensembles = ("log_pool", "weighted", "noisy_or", "stacking")
 
     # Of each class, among clips of new people, that a verdict may get wrong; between the thresholds it abstains. It
     # takes 1 / error - 1 people on validation to promise it.

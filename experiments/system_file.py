@@ -125,25 +125,18 @@ def decide(probability: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def combine(ensemble: str, own: np.ndarray, names: Sequence[str], weights: Mapping[str, float]) -> np.ndarray:
-    """The fused score [n] of calibrated probabilities [n m], nan where a member has none.
+    """The fused score [n] of calibrated probabilities [n m], nan where a member has none, by one of ENSEMBLES.
 
-    As mmdf_jax/fusion/late.py has fitted them. weights: by the members' names; a logistic has an `offset` and may have
-    a weight of `missing`, whether a member has no score.
+    weights: by the members' names, as mmdf_jax/fusion/late.py has fitted them; a stacking has an `offset` besides. In a
+    log_pool they say how often each member counts.
     """
     of_members = np.array([weights[name] for name in names])
     if ensemble == "log_pool":
-        return late.log_pool(own, of_members)
-    if ensemble == "weighted":
-        return late.mean(own, of_members)
-    if ensemble == "noisy_or":
-        return late.noisy_or(own, of_members)
-    there = ~np.isnan(own)
-    evidence = np.where(there, calibrators.logit(np.nan_to_num(own, nan=0.5)), 0.0) @ of_members
-    fused = calibrators.sigmoid(evidence + weights["offset"] + weights.get("missing", 0.0) * ~there.all(1))
-    return np.where(there.any(1), fused, np.nan)
+        return calibrators.sigmoid(late.mean(calibrators.logit(own), of_members))
+    return late.combine(ensemble, own, np.append(of_members, weights["offset"]) if "offset" in weights else of_members)
 
 
-ENSEMBLES = ("log_pool", "weighted", "noisy_or", "logistic")  # those that `combine` knows
+ENSEMBLES = ("log_pool", "weighted", "noisy_or", "stacking")
 
 
 def of_known(calibrator: Calibrator, scores: np.ndarray) -> np.ndarray:
@@ -206,29 +199,6 @@ def calibrate(
             "conformal": {"error": error, "low": low, "high": high},
         },
     )
-
-
-def log_loss(found: Calibrated, scores: np.ndarray) -> float:
-    """What a score costs on validation in nats: the least of its calibrations' losses, cross-fitted over identities.
-
-    scores [n]: what `found` calibrates, nan for clips without a score. These are taken to be fake with the share of
-    fakes as their probability, so that abstaining is never free.
-    """
-    missing = float(np.isnan(scores).mean())
-    unknown = -(found.prior * math.log(found.prior) + (1 - found.prior) * math.log1p(-found.prior))
-    return (1 - missing) * min(found.losses.values()) + missing * unknown
-
-
-def choose(
-    labels: np.ndarray, scores: Mapping[str, np.ndarray], groups: Sequence[Hashable], error: float | None = None
-) -> tuple[str, dict[str, Calibrated]]:
-    """The name of the scores [n] of validation with the least `log_loss`, the first of equals; and all calibrated."""
-    found = {}
-    for name, values in scores.items():
-        known = ~np.isnan(values)
-        own = [group for group, has in zip(groups, known, strict=True) if has]
-        found[name] = calibrate(labels[known], values[known], own, error)
-    return min(found, key=lambda name: round(log_loss(found[name], scores[name]), 9)), found
 
 
 def operating_points(
@@ -339,7 +309,7 @@ def of_run(workdir: pathlib.Path, *, samples: int = 2000, allow: Sequence[str] =
                 calibration=found.calibrator,
             ),
         ),
-        ensemble="weighted",
+        ensemble="log_pool",
         weights={"model": 1.0},
         calibration=Scaling(),
         prior=found.prior,
@@ -517,10 +487,8 @@ def _from_data(content: Mapping[str, Any]) -> System:
     )
     if content["ensemble"] not in ENSEMBLES:
         raise ValueError(f"ensemble: expected one of {', '.join(ENSEMBLES)}, found {content['ensemble']!r}")
-    wanted = {member.name for member in members} | ({"offset"} if content["ensemble"] == "logistic" else set())
-    _expect(
-        content["weights"], {name: _NUMBER for name in (*wanted, *({"missing"} & set(content["weights"])))}, "weights"
-    )
+    wanted = [member.name for member in members] + ["offset"] * (content["ensemble"] == "stacking")
+    _expect(content["weights"], dict.fromkeys(wanted, _NUMBER), "weights")
     if not 0 < content["prior"] < 1:
         raise ValueError(f"prior: expected a share between 0 and 1, found {content['prior']}")
     pair = content["thresholds"]["conformal"]

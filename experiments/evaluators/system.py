@@ -20,7 +20,7 @@ from mmdf_jax.metrics import calibration, likelihood, selective
 from mmdf_jax.metrics import classification as metrics
 from mmdf_jax.metrics.calibrators import logit
 
-MEMBER, PIPELINE, SYSTEM = "member", "pipeline", "system"
+MEMBER, PIPELINE, SYSTEM, BEST = "member", "pipeline", "system", ", the best on validation"
 COVERAGES = (1.0, 0.9, 0.8)
 NESTED = ("Log-loss nested", "Log-loss naive", "AUC nested", "AUC naive")
 COMPARISON_COLUMNS = ("Detector", "Kind", "Clips", *NESTED, *AUC, *DIFFERENCE)
@@ -52,20 +52,21 @@ class Evaluator(classification.Evaluator):
         self, val: Sequence[ScoreRow], test: Sequence[ScoreRow], row: Mapping[str, Any], *, samples: int
     ) -> dict[str, Table]:
         """Per method; pipelines and members; the system's rivals; calibration; risk by coverage; operating points."""
-        labels, groups = np.array([r.label for r in val]), [r.group for r in val]
-        nested = {name: comparison.scores(val, name) for name in _columns(val, "fused_")}
-        chosen, found = system_file.choose(labels, nested, groups, self.error)
+        labels, held_out = np.array([r.label for r in val]), comparison.scores(val, "uncalibrated")
+        known = ~np.isnan(held_out)
+        groups = [r.group for r, has in zip(val, known, strict=True) if has]
+        found = system_file.calibrate(labels[known], held_out[known], groups, self.error)
         best = comparison.best_on(val, _columns(val, "score_"))
         without = [dataclasses.replace(r, extra=_without_members(r.extra)) for r in test]
         methods = classification.per_method(without, row["Threshold"], samples=samples)
         points = system_file.operating_points(
-            found[chosen].thresholds, test, np.array([r.label for r in test]), comparison.scores(test, "score"), samples
+            found.thresholds, test, np.array([r.label for r in test]), comparison.scores(test, "score"), samples
         )
         return {
             "methods": Table(classification.METHOD_COLUMNS, methods),
-            "system_comparison": _comparison(val, test, nested, found, chosen, best, samples),
+            "system_comparison": _comparison(val, test, best, samples),
             "system_rivals": _rivals(test, best, samples),
-            "calibration": _calibration(test, chosen, found[chosen]),
+            "calibration": _calibration(test, found),
             "risk_coverage": _risks(val, test, best),
             "operating_points": Table(POINT_COLUMNS, [_point_row(point) for point in points]),
         }
@@ -135,23 +136,17 @@ def _of_members(rows: Sequence[ScoreRow]) -> np.ndarray:
 # What choosing and combining gain
 
 
-def _comparison(
-    val: Sequence[ScoreRow],
-    test: Sequence[ScoreRow],
-    nested: Mapping[str, np.ndarray],
-    found: Mapping[str, system_file.Calibrated],
-    chosen: str,
-    best: str,
-    samples: int,
-) -> Table:
+def _comparison(val: Sequence[ScoreRow], test: Sequence[ScoreRow], best: str, samples: int) -> Table:
     """A row for each member and pipeline: validation, nested and naive; test; and the difference to the best member."""
-    labels, groups = np.array([row.label for row in val]), [row.group for row in val]
-    naive = {name: comparison.scores(val, name.replace("fused_", "naive_", 1)) for name in nested}
-    _, naively = system_file.choose(labels, naive, groups)
-    pairs = [(comparison.scores(test, name), comparison.scores(test, best)) for name in nested]
-    gaps = dict(zip(nested, comparison.differences(test, pairs, samples=samples), strict=True))
+    labels, pipelines = np.array([row.label for row in val]), _columns(test, "fused_")
+    nested = {name: comparison.scores(val, name) for name in pipelines}
+    naive = {name: comparison.scores(val, name.replace("fused_", "naive_", 1)) for name in pipelines}
+    losses = {name: calibration.log_loss(labels, values) for name, values in nested.items()}
+    chosen = min(pipelines, key=lambda name: round(losses[name], 9))
+    pairs = [(comparison.scores(test, name), comparison.scores(test, best)) for name in pipelines]
+    gaps = dict(zip(pipelines, comparison.differences(test, pairs, samples=samples), strict=True))
     rows = []
-    for name in (*_columns(test, "score_"), *nested):
+    for name in (*_columns(test, "score_"), *pipelines):
         values = comparison.scores(test, name)
         row = {
             **dict.fromkeys(COMPARISON_COLUMNS, math.nan),
@@ -163,21 +158,18 @@ def _comparison(
         }
         if name in nested:
             row |= {
-                "Log-loss nested": system_file.log_loss(found[name], nested[name]),
-                "Log-loss naive": system_file.log_loss(naively[name], naive[name]),
-                "AUC nested": _auc(labels, nested[name]),
-                "AUC naive": _auc(labels, naive[name]),
+                "Log-loss nested": losses[name],
+                "Log-loss naive": calibration.log_loss(labels, naive[name]),
+                "AUC nested": metrics.auc(labels, nested[name]),
+                "AUC naive": metrics.auc(labels, naive[name]),
             }
         else:
-            row["AUC naive"] = _auc(labels, comparison.scores(val, name))
-            row["Kind"] += ", the best on validation" * (name == best)
+            own = comparison.scores(val, name)
+            known = ~np.isnan(own)
+            row["AUC naive"] = metrics.auc(labels[known], own[known])
+            row["Kind"] += BEST * (name == best)
         rows.append(row)
     return Table(COMPARISON_COLUMNS, rows)
-
-
-def _auc(labels: np.ndarray, values: np.ndarray) -> float:
-    known = ~np.isnan(values)
-    return metrics.auc(labels[known], values[known])
 
 
 def _rivals(test: Sequence[ScoreRow], best: str, samples: int) -> Table:
@@ -237,14 +229,14 @@ def _rival_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 # Calibration
 
 
-def _calibration(test: Sequence[ScoreRow], chosen: str, found: system_file.Calibrated) -> Table:
+def _calibration(test: Sequence[ScoreRow], found: system_file.Calibrated) -> Table:
     """How well scores hold as probabilities on test, before and after; ratios at validation's share of fakes."""
     labels = np.array([row.label for row in test])
     low, high = found.llr_bounds
     own = comparison.scores(test, "score")
     scores = {
         "mean of members, as they are": ("", _of_members(test)),
-        "fused, before calibration": (chosen, comparison.scores(test, chosen)),
+        "fused, before calibration": ("uncalibrated", comparison.scores(test, "uncalibrated")),
         f"the system ({found.method})": ("score", own),
         "its ratios within bounds": (
             "",

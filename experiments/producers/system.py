@@ -5,11 +5,12 @@ cross-validation over identities: choice, calibration and weights all know nothi
 pipeline whose scores, once calibrated, have the least log-loss becomes the system.
 """
 
+import collections
 import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,28 +25,26 @@ from experiments.score_table import Table
 from experiments.system_file import Calibrated, System
 from experiments.termination import Termination
 from mmdf_jax.fusion import late, selection
+from mmdf_jax.metrics.calibration import log_loss
 from mmdf_jax.metrics.classification import auc
+from mmdf_jax.stats.groups import folds
 
 MISSING = {"present": math.nan, "exclude": math.nan, "as_real": 0.0, "as_fake": 1.0, "as_chance": 0.5}
 SELECTIONS = ("single", "greedy", "budget", "all")
 BUDGETS = {"ms": "inference_ms", "parameters_m": "parameters_m"}  # {key of config.budget: of members.COSTS}
-RESERVED = ("offset", "missing")  # weights of a stacking beside those of its members
-Select = Callable[[late.Data, str], tuple[int, ...]]
+RESERVED = "offset"  # the weight of a stacking beside those of its members
 
 
 @dataclasses.dataclass(frozen=True)
 class Pipeline:
-    """A selection and an ensemble, what they chose on all of validation, and what they score.
+    """A selection and an ensemble; what they chose and scored on validation; and what they score on test, [n].
 
-    nested [n]: validation, neither chosen nor fitted on the identity. naive [n]: validation, the choice made on all
-    of it and only the fit without the identity. test [n].
+    All scores are calibrated, by Platt's scaling.
     """
 
     selection: str
     ensemble: str
-    chosen: tuple[int, ...]
-    nested: np.ndarray
-    naive: np.ndarray
+    choice: selection.Choice
     test: np.ndarray
 
     @property
@@ -67,10 +66,8 @@ class Producer:
         if not specs:
             raise ValueError("config.members: expected a detector or more, found none; see configs/system.py")
         members.check(specs, config["override"])
-        if clash := [name for name in specs if name in RESERVED]:
-            raise ValueError(
-                f"config.members.{clash[0]}: this name is taken by a weight of the stacking; choose another"
-            )
+        if RESERVED in specs:
+            raise ValueError(f"config.members.{RESERVED}: this name is a weight of the stacking; choose another")
         for name, known in (("selections", SELECTIONS), ("ensembles", system_file.ENSEMBLES)):
             if not config[name]:
                 raise ValueError(f"config.{name}: expected one or more of {', '.join(known)}, found none")
@@ -118,38 +115,38 @@ class Producer:
         members.informative(val)
         selects = _selects(config, detectors)
         pipelines = _pipelines(val, test, selects, config["ensembles"])
-        by_name = {one.name: one for one in pipelines}
-        nested = {name: one.nested for name, one in by_name.items()}
-        name, calibrated = system_file.choose(val.labels, nested, val.groups.tolist(), config["error"])
-        pipeline, found = by_name[name], calibrated[name]
-        system = _system(workdir, detectors, val.only(pipeline.chosen), pipeline, found, rows["val"])
-        scores = {"val": pipeline.nested, "test": pipeline.test}
+        pipeline = min(pipelines, key=lambda one: round(log_loss(val.labels, one.choice.nested), 9))
+        held_out = _held_out(val, pipeline)
+        known = ~np.isnan(held_out)
+        found = system_file.calibrate(val.labels[known], held_out[known], val.groups[known].tolist(), config["error"])
+        system = _system(workdir, detectors, val, pipeline, found, rows["val"])
+        scores = {"val": held_out, "test": system.fused(_chosen_columns(test, system))}
         for split in ("val", "test"):
-            others = {f"fused_{one.name}": one.nested if split == "val" else one.test for one in pipelines}
-            if split == "val":
-                others |= {f"naive_{one.name}": one.naive for one in pipelines}
-            own = members.fused_rows(
-                detectors, rows[split], system_file.of_known(found.calibrator, scores[split]), others
+            others = {"uncalibrated": scores[split]}
+            others |= {f"fused_{one.name}": one.choice.nested if split == "val" else one.test for one in pipelines}
+            others |= {f"naive_{one.name}": one.choice.naive for one in pipelines} if split == "val" else {}
+            own = system_file.of_known(found.calibrator, scores[split])
+            score_table.write(
+                workdir / "scores" / f"{split}.csv", members.fused_rows(detectors, rows[split], own, others)
             )
-            score_table.write(workdir / "scores" / f"{split}.csv", own)
         judged = [row for row, _ in rows["test"]]
         points = system_file.operating_points(
             system.thresholds,
             judged,
             test.labels,
-            system.probability(test.scores[:, pipeline.chosen]),
+            system.probability(_chosen_columns(test, system)),
             config["evaluate"]["bootstrap"],
         )
         system = dataclasses.replace(system, operating_points=points)
         system_file.write(workdir / system_file.FILE, system)
-        taken = [detectors[i] for i in pipeline.chosen]
+        taken = [detectors[i] for i in dict.fromkeys(pipeline.choice.chosen)]
         run = {
             "model": f"system ({pipeline.name})",
             "modality": " + ".join(member.name for member in taken),
             **members.costs(taken),
         }
         table = _members_table(detectors, val, pipelines, system)
-        lines = [*_members_lines(table, pipelines, name), "", *_system_lines(system, found)]
+        lines = [*_members_lines(table, pipelines, pipeline.name), "", *_system_lines(system, found)]
         return Produced(run, None, {}, [workdir / system_file.FILE], {"members": (table, lines)})
 
 
@@ -170,10 +167,10 @@ def _complete(rows: Sequence[members.Joined], split: str) -> list[members.Joined
     return kept
 
 
-def _selects(config: Mapping[str, Any], detectors: Sequence[members.Member]) -> dict[str, Select]:
+def _selects(config: Mapping[str, Any], detectors: Sequence[members.Member]) -> dict[str, selection.Select]:
     """{selection: how it chooses members, given data and the ensemble}; `budget` only where there is a limit."""
-    known: dict[str, Select] = {
-        "single": lambda data, ensemble: selection.best_single(data),
+    known: dict[str, selection.Select] = {
+        "single": selection.best_single,
         "greedy": selection.greedy,
         "all": lambda data, ensemble: tuple(range(len(data.names))),
     }
@@ -182,7 +179,7 @@ def _selects(config: Mapping[str, Any], detectors: Sequence[members.Member]) -> 
     return {name: known[name] for name in config["selections"] if name in known}
 
 
-def _under_budget(key: str, limit: float, detectors: Sequence[members.Member]) -> Select:
+def _under_budget(key: str, limit: float, detectors: Sequence[members.Member]) -> selection.Select:
     costs = np.array([members.costs_of(member).get(BUDGETS[key], math.nan) for member in detectors])
     if unknown := [member.name for member, cost in zip(detectors, costs, strict=True) if math.isnan(cost)]:
         raise ValueError(
@@ -196,44 +193,52 @@ def _under_budget(key: str, limit: float, detectors: Sequence[members.Member]) -
 
 
 def _pipelines(
-    val: late.Data, test: late.Data, selects: Mapping[str, Select], ensembles: Sequence[str]
+    val: late.Data, test: late.Data, selects: Mapping[str, selection.Select], ensembles: Sequence[str]
 ) -> list[Pipeline]:
     found = []
     for name, select in selects.items():
-        for ensemble in ensembles if name != "single" else ["weighted"]:
-            chosen = tuple(select(val, ensemble))
-            inside = val.only(chosen)
-            found.append(
-                Pipeline(
-                    name,
-                    ensemble,
-                    chosen,
-                    selection.nested(select, val, ensemble),
-                    late.cross_fitted(ensemble, inside),
-                    late.fit(ensemble, inside).apply(test.scores[:, chosen]),
-                )
-            )
+        for ensemble in ensembles if name != "single" else ["log_pool"]:
+            choice = selection.nested(select, val, ensemble)
+            scored = selection.fit(val, ensemble, choice.chosen)(test.scores)
+            nobody = np.isnan(test.scores[:, choice.chosen]).all(1)
+            found.append(Pipeline(name, ensemble, choice, np.where(nobody, np.nan, scored)))
     return found
+
+
+def _held_out(val: late.Data, pipeline: Pipeline) -> np.ndarray:
+    """The pipeline's scores of validation [n], nested as in its choice, before any calibration of theirs."""
+    fused = np.full(len(val.labels), np.nan)
+    for fold, its in zip(folds(val.groups), pipeline.choice.without, strict=True):
+        inside = val.take(~fold).only(its)
+        fused[fold] = late.fit(pipeline.ensemble, inside).apply(val.scores[fold][:, its])
+    return fused
+
+
+def _chosen_columns(data: late.Data, system: System) -> np.ndarray:
+    """The scores [n k] of a system's members, in its order."""
+    return data.scores[:, [data.names.index(member.name) for member in system.members]]
 
 
 def _system(
     workdir: pathlib.Path,
     detectors: Sequence[members.Member],
-    inside: late.Data,
+    val: late.Data,
     pipeline: Pipeline,
     found: Calibrated,
     rows: Sequence[members.Joined],
 ) -> System:
-    """The system of a pipeline, still without operating points; inside: validation, its chosen members only."""
-    fitted = late.fit(pipeline.ensemble, inside)
+    """The system of a pipeline, still without operating points."""
+    times = collections.Counter(pipeline.choice.chosen)  # a greedy choice may count a member twice
+    chosen = list(times)
+    weights = late.fit(pipeline.ensemble, val.only(pipeline.choice.chosen)).weights
     return System(
         name=workdir.name,
         members=tuple(
             _member(detectors[i], workdir, calibrator)
-            for i, calibrator in zip(pipeline.chosen, late.calibrations(inside), strict=True)
+            for i, calibrator in zip(chosen, late.calibrations(val.only(chosen)), strict=True)
         ),
         ensemble=pipeline.ensemble,
-        weights=fitted.weights or dict.fromkeys(inside.names, 1.0),
+        weights=weights or {val.names[i]: float(count) for i, count in times.items()},
         calibration=found.calibrator,
         prior=found.prior,
         llr_bounds=found.llr_bounds,
@@ -279,7 +284,7 @@ def _members_table(
                 "Inference (ms/sample)": cost.get("inference_ms", math.nan),
                 "Parameters (M)": cost.get("parameters_m", math.nan),
                 "Weight": weights.get(member.name, math.nan),
-                **{one.name: int(i in one.chosen) for one in pipelines},
+                **{one.name: int(i in one.choice.chosen) for one in pipelines},
             }
         )
     return Table(tuple(rows[0]), rows)

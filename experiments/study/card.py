@@ -13,15 +13,18 @@ _STAND_IN = (
 )
 
 
-def write(name: str, row: Mapping[str, str], dataset: str, uses: str) -> str:
-    """The card's text. row: of the run's results.csv. dataset: its reader's name. uses: what takes the model."""
+def write(name: str, row: Mapping[str, str], dataset: str, label: str, uses: str) -> str:
+    """The card's text. row: of the run's results.csv. dataset: its reader's name. label: what it is judged by.
+
+    uses: what takes the model.
+    """
     numbers = {key: cell for key, cell in row.items() if key not in ("Model", "Modality") and cell}
     return "\n".join(
         (
             _HEAD,
             f"# {name}\n",
             f"{row['Model']} over {row['Modality']}, of data `{dataset}`; the best on validation. Its score is"
-            " P(fake) of a clip.\n",
+            f" P(fake) of a clip, judged by its {label.replace('_', ' ')}.\n",
             "## Results\n",
             "On the test split. Thresholds come from validation; low and high are 95 % intervals over identities.\n",
             "| | |\n|---|---|",

@@ -14,7 +14,7 @@ from experiments import checkpoints, exported_model, files, run_directory, score
 from experiments.run_directory import log
 from experiments.study import card
 from experiments.study.plan import Run
-from experiments.study.results import results_of
+from experiments.study.results import judged_by, results_of
 from experiments.verdict import quality
 from mmdf_jax.metrics import classification
 
@@ -115,4 +115,4 @@ def _describe(workdir: pathlib.Path, folder: pathlib.Path, uses: str) -> None:
             shutil.copyfile(workdir / name, folder / name)
     rows = score_table.read(workdir / "scores" / "test.csv")
     dataset = config["data"]["name"] if "data" in config else " + ".join(sorted({one.dataset for one in rows}))
-    files.write_text(folder / "README.md", card.write(workdir.name, row, dataset, uses))
+    files.write_text(folder / "README.md", card.write(workdir.name, row, dataset, judged_by(config), uses))

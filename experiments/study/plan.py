@@ -116,7 +116,7 @@ class Settings:
     allow: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Run:
     """One run of a study. needs: names of runs. words: its command after `python`."""
 

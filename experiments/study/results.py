@@ -73,9 +73,14 @@ def row_of(run: Run) -> dict[str, Any]:
         "Seed": run.seed,
         "Model": row["Model"],
         "Modality": row["Modality"],
-        "Judged by": config.get("task", {}).get("target", "label"),
+        "Judged by": judged_by(config),
     }
     return named | {name: cells[name] for name in COLUMNS if name not in named}
+
+
+def judged_by(config: Mapping[str, Any]) -> str:
+    """The column of the label that a run of this config answers for."""
+    return config.get("task", {}).get("target", "label")
 
 
 def fusions(best: Sequence[Run]) -> Table | None:

@@ -92,12 +92,12 @@ def do(todo: Sequence[Run], start: Callable[[Run], Job], jobs: int = 1) -> dict[
                     continue
                 del active[run.name]
                 if run.finished:
-                    log.info("%s: done in %.1f min", run.name, (time.monotonic() - began) / 60)
+                    shown.say("%s: done in %.1f min", run.name, (time.monotonic() - began) / 60)
                 elif isinstance(job, Elsewhere) or held(run.folder):
                     waiting.insert(0, run)
                 else:
                     failed[run.name] = _reason(run, code)
-                    log.warning("%s failed: %s", run.name, failed[run.name])
+                    shown.say("%s failed: %s", run.name, failed[run.name])
             for run in list(waiting):
                 before = {other.name for other in waiting} | set(active)
                 if lost := [name for name in run.needs if name in failed]:
@@ -106,14 +106,14 @@ def do(todo: Sequence[Run], start: Callable[[Run], Job], jobs: int = 1) -> dict[
                     if came or len(active) >= jobs or before & set(run.needs):
                         continue
                     taken = held(run.folder)
-                    log.info("%s: %s", run.name, "another process is at it; waiting for it" if taken else "started")
+                    shown.say("%s: %s", run.name, "another process is at it; waiting for it" if taken else "started")
                     active[run.name] = (run, Elsewhere(run) if taken else start(run), time.monotonic())
                 waiting.remove(run)
             if came:
                 _end([job for _, job, _ in active.values()])
-                log.info("terminated: what was saved stays; the same command goes on from there")
+                shown.say("terminated: what was saved stays; the same command goes on from there")
                 raise SystemExit(128 + came[0])
-            shown.update([run for run, _, _ in active.values()], failed)
+            shown.update({run: began for run, _, began in active.values()}, failed)
             if active:
                 time.sleep(POLL)
     return failed
@@ -183,27 +183,34 @@ class _Progress:
         self._steps: dict[str, int] = {}
         self._shown = 0.0
 
-    def update(self, active: Sequence[Run], failed: Mapping[str, str]) -> None:
-        """Shows how far all runs are; now and then."""
+    def say(self, text: str, *values: object) -> None:
+        """Tells something, in the bar's place."""
+        self._bar.clear()
+        log.info(text, *values)
+
+    def update(self, active: Mapping[Run, float], failed: Mapping[str, str]) -> None:
+        """Shows how far all runs are; now and then. active: {run: when it was started, of time.monotonic}."""
         if time.monotonic() < self._shown + self._bar.mininterval:
             return
         self._shown = time.monotonic()
         self._done |= {run.name for run in self._runs.values() if run.finished}
-        parts = {run.name: self._part(run) for run in active}
+        parts = {run.name: self._part(run, began) for run, began in active.items()}
         past = sum(self._weights[name] for name in {*self._done, *failed})
         self._bar.n = past + sum(self._weights[name] * part for name, part in parts.items())
         at = ", ".join(f"{name} {100 * part:.0f} %" for name, part in parts.items())
         self._bar.set_postfix_str(f"{len(self._done)} of {len(self._runs)} runs; {at}")  # shows it
 
-    def _part(self, run: Run) -> float:
-        """How far a run is, by its steps."""
+    def _part(self, run: Run, began: float) -> float:
+        """How far a run is, by its steps; one that trains nothing, by the time that it took."""
+        if run.experiment.members:
+            return min(TRAINING, (time.monotonic() - began) / 60 / run.experiment.minutes)
         try:
             if run.name not in self._steps:
                 config = json.loads((run.folder / "config.json").read_text(encoding="utf-8"))
                 self._steps[run.name] = config["train"]["steps"]
             rows = metrics_log.read(run.folder / "metrics.jsonl")
-        except (OSError, ValueError, KeyError):
-            return 0.0  # not there yet, or a run without steps
+        except (OSError, ValueError):
+            return 0.0  # not there yet
         return TRAINING * rows[-1]["step"] / self._steps[run.name] if rows else 0.0
 
     def close(self) -> None:

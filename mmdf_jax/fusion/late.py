@@ -166,12 +166,12 @@ def fit(name: str, data: Data, penalty: float | None = None) -> Fusion:
 
 def combine(name: str, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The fused scores [n] of calibrated scores [n m], by a fusion that is no vote; weights: as fitted, in order."""
-    return _RULES[name](scores, weights)
+    return RULES[name](scores, weights)
 
 
 def fit_weights(name: str, data: Data, penalty: float) -> np.ndarray:
     """What a fusion that is no vote fits to calibrated scores, [m] or a few more; empty for one without parameters."""
-    return _WEIGHTS[name](data, penalty) if name in _WEIGHTS else np.zeros(0)
+    return WEIGHTS[name](data, penalty) if name in WEIGHTS else np.zeros(0)
 
 
 def chosen_penalty(name: str, data: Data) -> float:
@@ -193,20 +193,22 @@ def _chosen(name: str, data: Data) -> tuple[str, list[int], Data]:
     return name.removesuffix(WITH_COMPARISONS), columns, chosen.take(~np.isnan(chosen.scores).all(1))
 
 
-def cross_fitted(name: str, data: Data) -> np.ndarray:
+def cross_fitted(name: str, data: Data, penalty: float | None = None) -> np.ndarray:
     """The fused score of each clip [n] by a fusion whose calibration, weights and penalty never saw that identity.
+
+    penalty: as in `fit`; one that is given is the same for all.
 
     Raises:
       ValueError: fewer than two identities, or as `fit`.
     """
     fused = np.full(len(data.labels), np.nan)
     for held_out in folds(data.groups):
-        fused[held_out] = fit(name, data.take(~held_out)).apply(data.scores[held_out])
+        fused[held_out] = fit(name, data.take(~held_out), penalty).apply(data.scores[held_out])
     return fused
 
 
 def _penalty(name: str, data: Data) -> float:
-    if name not in _WEIGHTS:
+    if name not in WEIGHTS:
         return 0.0  # nothing to penalise
     if len(np.unique(data.groups)) < 2:
         return PENALTIES[-1]
@@ -328,7 +330,8 @@ def _regression(x: np.ndarray, labels: np.ndarray, penalty: float, centre: np.nd
     return _minimum(loss, centre)
 
 
-_RULES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+# Of calibrated scores and weights, and how weights are fitted where there are any.
+RULES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "soft": lambda scores, _: mean(scores),
     "log_pool": lambda scores, _: log_pool(scores),
     "maximum": lambda scores, _: maximum(scores),
@@ -337,7 +340,7 @@ _RULES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "logistic": logistic,
     "stacking": stacked,
 }
-_WEIGHTS: dict[str, Callable[[Data, float], np.ndarray]] = {
+WEIGHTS: dict[str, Callable[[Data, float], np.ndarray]] = {
     "weighted": _weighted,
     "noisy_or": _noisy_or,
     "logistic": _logistic,

@@ -181,14 +181,14 @@ def fit_scaling(labels: ArrayLike, scores: ArrayLike, *, bias: bool = True) -> S
     for _ in range(100):
         p = sigmoid(design @ weights)
         gradient = design.T @ (p - target) / len(target)
+        if np.abs(gradient).max() < 1e-12:
+            break
         hessian = (design * (p * (1 - p))[:, None]).T @ design / len(target) + 1e-12 * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
-        scale = 1.0
-        while loss(weights - scale * step) > loss(weights) and scale > 1e-10:
+        scale, here = 1.0, loss(weights)
+        while loss(weights - scale * step) > here + 1e-13 and scale > 1e-10:  # less is rounding error
             scale /= 2
         weights = weights - scale * step
-        if np.abs(gradient).max() < 1e-10:
-            break
     if weights[0] <= 0:
         raise ValueError("calibration failed: on these clips fakes do not score higher than reals")
     return Scaling(temperature=float(1 / weights[0]), bias=float(weights[1]))

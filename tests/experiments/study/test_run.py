@@ -174,9 +174,12 @@ def test_the_progress_foretells_by_minutes_and_steps(tmp_path):
     (runs[1].folder / "config.json").write_text('{"train": {"steps": 10}}')
     (runs[1].folder / "metrics.jsonl").write_text('{"step": 2}\n{"step": 5}\n{"st')
     shown = study_run._Progress(runs)
-    shown.update([runs[1]], {"a": "why"})
+    shown.update({runs[1]: 0.0}, {"a": "why"})
     assert shown._bar.n == pytest.approx(3 + study_run.TRAINING * 0.5) and shown._bar.total == 4
     assert "0 of 2 runs; b 45 %" in shown._bar.postfix
+    fusion = dataclasses.replace(runs[0], experiment=dataclasses.replace(runs[0].experiment, members={"x": "b"}))
+    assert shown._part(fusion, time.monotonic() - 60) == pytest.approx(1 / 3, abs=0.01)
+    assert shown._part(fusion, 0.0) == study_run.TRAINING and shown._part(make(tmp_path, "new"), 0.0) == 0
     shown.close()
 
 

@@ -35,6 +35,13 @@ def test_rules_in_closed_form():
     np.testing.assert_allclose(late.maximum(scores), [0.5, 0.9, NAN])
     np.testing.assert_allclose(late.noisy_or(scores), [1 - 0.8 * 0.5, 0.9, NAN])
     np.testing.assert_allclose(late.noisy_or(scores, np.array([0.5, 1.0])), [1 - 0.9 * 0.5, 0.45, NAN])
+    # Odds of 1/4 and 1 have the geometric mean 1/2.
+    np.testing.assert_allclose(late.log_pool(scores), [1 / 3, 0.9, NAN])
+    np.testing.assert_allclose(late.stacked(scores, np.array([0.5, 0.5, 0.0])), late.log_pool(scores))
+    # Odds (1/4)² 1³ e, and 9⁵ e: the score that is there stands for the one that is missing.
+    odds = np.array([np.e / 16, np.e * 9.0**5, NAN])
+    np.testing.assert_allclose(late.stacked(scores, np.array([2.0, 3.0, 1.0])), odds / (1 + odds))
+    np.testing.assert_allclose(late.logistic(scores, np.array([2.0, 3.0, 1.0, -1.0]))[1], 81 / 82)
 
 
 def test_a_majority_cannot_find_what_is_fake_in_one_stream_and_an_or_can():
@@ -60,7 +67,7 @@ def test_votes_are_cast_at_each_detectors_own_threshold():
     np.testing.assert_array_equal(late.fit("any_of", data).apply(ballots), [1, 1, 1, NAN])
 
 
-@pytest.mark.parametrize("name", ["weighted", "noisy_or", "logistic"])
+@pytest.mark.parametrize("name", ["weighted", "noisy_or", "logistic", "stacking"])
 def test_a_fit_is_the_lowest_point_of_its_loss(name):
     data, _ = table(people=4)
     scores = np.where(np.random.default_rng(1).random(data.scores.shape) < 0.1, NAN, data.scores)
@@ -75,6 +82,8 @@ def test_a_fit_is_the_lowest_point_of_its_loss(name):
             logits = np.nan_to_num(np.log(calibrated) - np.log1p(-calibrated))
             x = np.column_stack([logits, np.ones(len(logits)), np.isnan(scores).any(1)])
             fused, penalised = 1 / (1 + np.exp(-x @ w)), (w[[0, 1, 2, 4]] ** 2).sum()
+        elif name == "stacking":
+            fused, penalised = late.stacked(calibrated, w), ((w[:3] - 1 / 3) ** 2).sum()
         else:
             rule, prior = (late.mean, 1 / 3) if name == "weighted" else (late.noisy_or, 1)
             fused, penalised = rule(calibrated, w), ((w - prior) ** 2).sum()
@@ -84,7 +93,7 @@ def test_a_fit_is_the_lowest_point_of_its_loss(name):
     np.testing.assert_allclose(fitted.apply(scores)[:5], fitted.apply(scores[:5]))
     steps = np.random.default_rng(0).normal(size=(200, len(weights))) * 0.02
     for step in steps - steps.mean(1, keepdims=True) if name == "weighted" else steps:
-        moved = np.clip(weights + step, 0, 1) if name != "logistic" else weights + step
+        moved = np.clip(weights + step, 0, 1) if name in ("weighted", "noisy_or") else weights + step
         if name != "weighted" or (moved == weights + step).all():
             assert loss(moved) > loss(weights) - 1e-7
     if name == "weighted":
@@ -96,6 +105,11 @@ def test_a_large_penalty_gives_the_plain_rules():
     plain = late.fit("soft", data).apply(data.scores)
     np.testing.assert_allclose(late.fit("weighted", data, 1e6).apply(data.scores), plain, atol=1e-5)
     assert list(late.fit("noisy_or", data, 1e6).weights.values()) == pytest.approx([1, 1, 1], abs=1e-5)
+    *weights, offset = late.fit("stacking", data, 1e6).weights.values()
+    assert weights == pytest.approx([1 / 3] * 3, abs=1e-5)
+    pool = late.fit("log_pool", data).apply(data.scores)
+    stacking = late.fit("stacking", data, 1e6).apply(data.scores)
+    np.testing.assert_allclose(stacking / (1 - stacking), pool / (1 - pool) * np.exp(offset), rtol=1e-4)
 
 
 def test_the_useless_detector_weighs_least():
@@ -113,7 +127,7 @@ def test_the_useless_detector_weighs_least():
     assert weights["good"] > 0.8 > weights["noise"]
 
 
-@pytest.mark.parametrize("name", ["any_of", "soft", "noisy_or", "logistic"])
+@pytest.mark.parametrize("name", ["any_of", "soft", "noisy_or", "logistic", "log_pool", "stacking"])
 def test_cross_fitting_never_sees_the_person_whom_it_scores(name):
     data, _ = table(people=4)
     fused = late.cross_fitted(name, data)
@@ -154,6 +168,32 @@ def test_the_meta_classifier_keeps_to_its_parameters():
     assert "logistic" not in late.available(wide) and "weighted" in late.available(wide)
 
 
+def many(detectors=14, people=5, takes=12, seed=0):
+    """Detectors of one label: each weak, alike in its errors with the others in part, the last two blind."""
+    rng = np.random.default_rng(seed)
+    n = people * takes
+    labels = np.tile(np.arange(takes) % 2, people)
+    strength = np.where(np.arange(detectors) < detectors - 2, 0.5, 0.0)
+    logits = strength * (2 * labels - 1)[:, None] + 0.5 * rng.normal(size=(n, 1)) + rng.normal(size=(n, detectors))
+    names = tuple(f"m{i}" for i in range(detectors))
+    own = np.repeat(labels[:, None], detectors, axis=1)
+    people = np.repeat(np.arange(people), takes)
+    return late.Data(names, 1 / (1 + np.exp(-logits)), own, labels, people, (False,) * detectors)
+
+
+@pytest.mark.parametrize("name", late.ENSEMBLES)
+def test_ensembles_take_more_detectors_than_clips_could_weigh(name):
+    val, test = many(), many(people=20, seed=1)
+    fitted = late.fit(name, val)
+    best = max(auc(test.labels, column) for column in test.scores.T)
+    # An or of detectors that all answer for the same label is wrong whenever one of them is.
+    assert auc(test.labels, fitted.apply(test.scores)) > best + (0.05 if name != "noisy_or" else -0.05)
+    # What a file keeps of it, calibrations and weights, gives the same scores.
+    weights = np.array(list(fitted.weights.values()))
+    calibrated = late.apply_calibrations(late.calibrations(val), test.scores)
+    np.testing.assert_array_equal(late.combine(name, calibrated, weights), fitted.apply(test.scores))
+
+
 def test_a_detector_that_tells_nothing_says_the_share_of_fakes():
     data, _ = table()
     blind = dataclasses.replace(data, scores=1 - data.scores)
@@ -167,5 +207,7 @@ def test_one_class_or_an_unknown_name_is_refused():
     data, _ = table()
     with pytest.raises(ValueError, match="real and fake clips, found 12 of one class"):
         late.fit("soft", data.take(data.labels == 0))
-    with pytest.raises(ValueError, match="'median' is not one of majority, any_of"):
+    with pytest.raises(ValueError, match=r"'median' is not one of majority, any_of, .*, stacking"):
         late.fit("median", data)
+    with pytest.raises(ValueError, match="'log_pool' needs a detector of a single stream, found none"):
+        late.fit("log_pool", dataclasses.replace(data, compares=(True,) * 3))
