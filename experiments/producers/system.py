@@ -82,6 +82,8 @@ class Producer:
                 raise ValueError(f"config.budget.{key}={value}: expected a number of at least 0; 0 is no budget")
         if len(limits := _limits(config)) > 1:
             raise ValueError(f"config.budget: expected one limit, found {' and '.join(limits)}")
+        if not limits and set(config["selections"]) == {"budget"}:
+            raise ValueError("config.budget: the selection budget needs a limit, as config.budget.ms=100")
         if not (isinstance(config["error"], float) and 0 < config["error"] < 1):
             raise ValueError(f"config.error={config['error']}: expected a rate above 0 and below 1")
 
