@@ -10,8 +10,10 @@ import pytest
 
 from configs import system as config_file
 from experiments import check_options, checkpoints, experiment, score_table, system_file
+from experiments.producers import system
 from experiments.report.terminal import WIDTH
 from experiments.score_table import ScoreRow
+from experiments.termination import Termination
 from mmdf_jax.metrics import likelihood
 from mmdf_jax.metrics.calibration import ece, log_loss
 from mmdf_jax.metrics.classification import auc
@@ -58,6 +60,12 @@ def of(folder, names=tuple(MEMBERS), **changes):
     return config | {"selections": ("single", "greedy", "all"), "ensembles": ("log_pool", "noisy_or")} | changes
 
 
+def produce(config, workdir):
+    """The first half of a run: the score tables and system.json, without the report."""
+    workdir.mkdir(parents=True)
+    return system.Producer().produce(config, workdir, (), Termination())
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder, workdir = tmp_path_factory.mktemp("tables"), tmp_path_factory.mktemp("run")
@@ -85,17 +93,17 @@ def test_what_a_system_leaves_behind(finished):
 def test_the_system_is_what_the_tables_say(finished):
     """The file alone turns the members' scores into the table's."""
     _, workdir = finished
-    system = system_file.read(workdir / "system.json")
+    made = system_file.read(workdir / "system.json")
     test = score_table.read(workdir / "scores" / "test.csv")
-    scores = np.array([[row.extra[f"score_{member.name}"] for member in system.members] for row in test])
-    np.testing.assert_allclose(system.probability(scores), [row.score for row in test], rtol=1e-9)
-    np.testing.assert_allclose(system.fused(scores), [row.extra["uncalibrated"] for row in test], rtol=1e-9)
-    assert system.data == {"dataset": "set", "split": "val", "clips": 90, "identities": 6, "embedded": False}
-    assert all(member.run == "" and len(member.digest) == 64 for member in system.members)
+    scores = np.array([[row.extra[f"score_{member.name}"] for member in made.members] for row in test])
+    np.testing.assert_allclose(made.probability(scores), [row.score for row in test], rtol=1e-9)
+    np.testing.assert_allclose(made.fused(scores), [row.extra["uncalibrated"] for row in test], rtol=1e-9)
+    assert made.data == {"dataset": "set", "split": "val", "clips": 90, "identities": 6, "embedded": False}
+    assert all(member.run == "" and len(member.digest) == 64 for member in made.members)
     (row,) = table(workdir / "results.csv")
-    assert float(row["Threshold"]) == pytest.approx(system.thresholds["balanced"], abs=1e-9)
-    kept = [one for one in table(workdir / "operating_points.csv")]
-    for line, point in zip(kept, system.operating_points, strict=True):
+    assert float(row["Threshold"]) == pytest.approx(made.thresholds["balanced"], abs=1e-9)
+    kept = table(workdir / "operating_points.csv")
+    for line, point in zip(kept, made.operating_points, strict=True):
         assert [float(line[name]) for name in ("Misses", "Misses low", "Misses high")] == point["misses"]
 
 
@@ -115,14 +123,17 @@ def test_the_pipeline_is_chosen_on_validation_alone(finished):
     assert chosen == min(pipelines, key=lambda name: float(found[name]["Log-loss nested"]))
     assert f"({chosen})" in table(workdir / "results.csv")[0]["Model"]
     # Fakes of a single stream: `or` finds them, and no mean does.
-    assert float(found["greedy_noisy_or"]["AUC"]) > float(found["all_log_pool"]["AUC"]) + 0.03
+    assert float(found["greedy_noisy_or"]["AUC"]) > float(found["all_log_pool"]["AUC"]) + 0.02
     # Other test clips, other labels even: the same system but for its operating points.
     other = [dataclasses.replace(row, label=1 - row.label, score=0.5) for row in rows("test", 5, 4)]
     put(folder.parent / "other", score_table.read(folder / "val.csv"), other)
     again = of(folder.parent / "other")
-    experiment.run(again, workdir.parent / "again")
-    a, b = (system_file.read(path / "system.json") for path in (workdir, workdir.parent / "again"))
-    assert dataclasses.replace(a, operating_points=(), name="") == dataclasses.replace(b, operating_points=(), name="")
+    produce(again, workdir.parent / "again")
+    a, b = (
+        dataclasses.replace(system_file.read(path / "system.json"), operating_points=(), name="")
+        for path in (workdir, workdir.parent / "again")
+    )
+    assert a == b
 
 
 def test_the_report_against_the_tables(finished):
@@ -152,17 +163,17 @@ def test_clips_that_a_table_lacks(tmp_path, policy):
     put(tmp_path / "short", val[:-2], test[:-3])
     config = of(tmp_path / "whole", ("film", "voice"), missing=policy, selections=("all",), ensembles=("noisy_or",))
     config["members"]["voice"]["scores"] = str(tmp_path / "short")
-    experiment.run(config, tmp_path / "run")
+    produce(config, tmp_path / "run")
     found = score_table.read(tmp_path / "run" / "scores" / "test.csv")
-    system = system_file.read(tmp_path / "run" / "system.json")
+    made = system_file.read(tmp_path / "run" / "system.json")
     assert len(found) == len(test) - 3 * (policy == "exclude")
-    assert system.data["clips"] == len(val) - 2 * (policy == "exclude")
+    assert made.data["clips"] == len(val) - 2 * (policy == "exclude")
     taken = {"present": math.nan, "as_real": 0.0, "as_fake": 1.0, "as_chance": 0.5}
     if policy in taken:
         scores = np.array([[row.extra["score_film"], taken[policy]] for row in test[-3:]])
-        np.testing.assert_allclose([row.score for row in found[-3:]], system.probability(scores), rtol=1e-9)
+        np.testing.assert_allclose([row.score for row in found[-3:]], made.probability(scores), rtol=1e-9)
     # The detector that abstained has said nothing, whatever the policy for missing rows.
-    alone = system.probability(np.array([[math.nan, test[0].extra["score_voice"]]]))
+    alone = made.probability(np.array([[math.nan, test[0].extra["score_voice"]]]))
     assert found[0].score == pytest.approx(alone[0], rel=1e-9)
 
 
@@ -196,18 +207,15 @@ def test_trained_runs_as_members(tmp_path):
         "film": {"run": str(tmp_path / "runs" / "film")},
         "sync": {"run": str(tmp_path / "runs" / "sync"), "compares": True},
     }
-    experiment.run(config, tmp_path / "runs" / "system")
-    found = {row["Detector"]: row for row in table(tmp_path / "runs" / "system" / "system_comparison.csv")}
-    members = {row["Member"]: row for row in table(tmp_path / "runs" / "system" / "members.csv")}
-    assert sum(int(row["budget_noisy_or"]) for row in members.values()) == 1  # two take 60 ms
-    assert set(found) >= {"film", "sync", "budget_log_pool", "budget_noisy_or", "all_log_pool", "all_noisy_or"}
-    assert members["film"]["Label"] == "video_label" and members["film"]["Inference (ms/sample)"] == "30.0"
-    system = system_file.read(tmp_path / "runs" / "system" / "system.json")
-    for member in system.members:
+    produced = produce(config, tmp_path / "runs" / "system")
+    members = {row["Member"]: row for row in produced.tables["members"][0].rows}
+    assert sum(row["budget_noisy_or"] for row in members.values()) == 1  # two take 60 ms
+    assert members["film"]["Label"] == "video_label" and members["film"]["Inference (ms/sample)"] == 30.0
+    made = system_file.read(tmp_path / "runs" / "system" / "system.json")
+    for member in made.members:
         run = tmp_path / "runs" / "system" / member.run
         assert run.resolve() == tmp_path / "runs" / member.name and member.digest == system_file.digest_of(run)
-    (row,) = table(tmp_path / "runs" / "system" / "results.csv")
-    assert float(row["Parameters (M)"]) == 2.0 * len(system.members)
+    assert produced.run["parameters_m"] == 2.0 * len(made.members)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +273,7 @@ def test_bad_tables_are_one_line(tmp_path, val, change, message):
         score_table.write(tmp_path / "tables" / "val.csv", val)
     config = of(tmp_path / "tables", ("film", "voice"), selections=("single", "budget"), **change)
     with pytest.raises((ValueError, OSError)) as error:
-        experiment.run(config | {"selections": ("single", "budget")[: 1 + bool(change)]}, tmp_path / "run")
+        produce(config | {"selections": ("single", "budget")[: 1 + bool(change)]}, tmp_path / "run")
     assert message in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "run" / "system.json").exists()
 
@@ -278,12 +286,12 @@ def test_tables_of_other_clips(tmp_path):
     )
     config = of(tmp_path / "a", ("film", "voice"))
     config["members"]["voice"]["scores"] = str(tmp_path / "b")
-    with pytest.raises(ValueError, match="no clip of it is in .* which members voice and film are joined by"):
-        experiment.run(config, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"no clip of it is in .* which members voice and film are joined by"):
+        produce(config, tmp_path / "run")
     config["missing"] = "exclude"
     some = [dataclasses.replace(row, clip_id=row.clip_id * 2) for row in rows("test", 1, 3)]
     put(tmp_path / "b", rows("val", 0, 3), [rows("test", 1, 3)[0], *some])
     config["members"]["third"] = {"scores": str(tmp_path / "c"), "column": "score_voice"}
     put(tmp_path / "c", rows("val", 0, 3), rows("test", 1, 3)[1:])
-    with pytest.raises(ValueError, match="no clip of it is in|is in the tables of all members"):
-        experiment.run(config, tmp_path / "other")
+    with pytest.raises(ValueError, match=r"no clip of it is in|is in the tables of all members"):
+        produce(config, tmp_path / "other")
