@@ -321,7 +321,7 @@ def _system_lines(system: System, found: Calibrated) -> list[str]:
     lines = [
         f"{system_file.FILE}: {count} member{'s' * (count > 1)} by {system.ensemble}, calibrated by {found.method},",
         f"on {whose}, {system.prior:.0%} of them fake.",
-        f"Log-loss of each calibration on people that its fit did not see, in nats: {losses}.",
+        f"Log-loss in nats, cross-fitted over people: {losses}.",
     ]
     if data["embedded"]:
         lines.append("The embedded dataset is a stand-in: this system says nothing about real fakes.")
