@@ -35,7 +35,7 @@ POINT_COLUMNS = (
     *("Point", "Real up to", "Fake from", "False alarms", "False alarms low", "False alarms high"),
     *("Misses", "Misses low", "Misses high", "Abstained", "Abstained low", "Abstained high", "Clips", "Identities"),
 )
-_NAME = 20  # columns of the page for the name of a member or a pipeline
+_NAME = 19  # columns of the page for the name of a member or a pipeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,8 +212,8 @@ def _compared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         )
     return [
         *(line.rstrip() for line in lines),
-        "▸ is the system: the least nested log-loss on validation, after calibration. Nested: choice, weights and",
-        "calibration never saw the person. Naive: the choice did; how much better it looks is what choosing overfits.",
+        "▸ is the system: the least nested log-loss on validation, calibrated. Nested: choice, weights and",
+        "calibration never saw the person. Naive: the choice did; what it seems to gain, choosing overfits.",
     ]
 
 
@@ -277,7 +277,7 @@ def _calibration_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         *lines,
         f"Validation supports likelihood ratios from {_ratio(low)} to {_ratio(high)}; each person there counts once.",
-        "Cllr: bits, 1 is what silence costs; Cllr min is what remains after the best calibration on test itself.",
+        "Cllr: bits; silence costs 1. Cllr min: what remains after the best calibration, on test itself.",
     ]
 
 
@@ -342,16 +342,14 @@ def _point_row(point: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _point_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = [
-        f"{'operating point':<16}{'real up to':>10}{'fake from':>10}   {'false alarms':<22}{'misses':<22}abstained"
-    ]
+    lines = [f"{'threshold':<13}{'real up to':>10}{'fake from':>10}   {'false alarms':<22}{'misses':<22}abstained"]
     for row in rows:
         rates = [
             with_interval(*(row[f"{name}{side}"] for side in ("", " low", " high")))
             for name in ("False alarms", "Misses", "Abstained")
         ]
         lines.append(
-            f"{row['Point']:<16}{_threshold(row['Real up to']):>10}{_threshold(row['Fake from']):>10}   "
+            f"{row['Point']:<13}{_threshold(row['Real up to']):>10}{_threshold(row['Fake from']):>10}   "
             f"{rates[0]:<22}{rates[1]:<22}{rates[2]}"
         )
     return lines
