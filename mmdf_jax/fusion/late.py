@@ -418,7 +418,7 @@ def _minimum(
             break
         curvature, axes = np.linalg.eigh(hessian(weights)[np.ix_(free, free)])
         step = np.zeros(len(weights))
-        step[free] = axes @ (axes.T @ gradient[free] / np.maximum(np.abs(curvature), 1e-4))
+        step[free] = axes @ (axes.T @ gradient[free] / np.maximum(np.abs(curvature), 1e-8))
         scale = 1.0
         while (there := loss(moved := np.clip(weights - scale * step, low, high)))[0] >= value and scale > 1e-6:
             scale /= 2
