@@ -323,6 +323,8 @@ def _system_lines(system: System, found: Calibrated) -> list[str]:
         f"on {whose}, {system.prior:.0%} of them fake.",
         f"Log-loss in nats, cross-fitted over people: {losses}.",
     ]
+    if data["clips"] < system_file.ISOTONIC_FROM:
+        lines.append(f"Isotonic regression is taken from {system_file.ISOTONIC_FROM:,} clips on.")
     if data["embedded"]:
         lines.append("The embedded dataset is a stand-in: this system says nothing about real fakes.")
     pair = system.thresholds["conformal"]
