@@ -24,9 +24,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config = ConfigDict()
     config.producer = ConfigDict({"name": "experiments.producers.late_fusion"})
 
-    # {name: {"config": a config to train} or {"scores": a folder of score tables, "column": default score, "label": the
-    # column of the label that it answers for}}, and "compares": True for a detector that compares streams: it is no
-    # rival as a single stream, and only the fusions that end in _sync take it.
+    # {name: {"config": a config to train}, {"run": a trained run} or {"scores": a folder of score tables}}. A run and a
+    # folder may name "column": default score, and "label": the column of the label that it answers for. "compares":
+    # True for a detector that compares streams: it is no rival as a single stream, and only the fusions that end in
+    # _sync take it.
     extra = f"size={args.size},data={args.data}" + (",pseudo_fakes=true" if args.pseudo_fakes else "")
     config.members = ConfigDict(
         {

@@ -18,23 +18,24 @@ from experiments.score_table import ScoreRow, Table
 from mmdf_jax.fusion import late
 from mmdf_jax.metrics import calibration, likelihood, selective
 from mmdf_jax.metrics import classification as metrics
-from mmdf_jax.metrics.calibrators import logit
+from mmdf_jax.metrics.calibrators import EPSILON, logit
 
 MEMBER, PIPELINE, SYSTEM, BEST = "member", "pipeline", "system", ", the best on validation"
 COVERAGES = (1.0, 0.9, 0.8)
+BOUNDED = "its ratios within their bounds"
 NESTED = ("Log-loss nested", "Log-loss naive", "AUC nested", "AUC naive")
 COMPARISON_COLUMNS = ("Detector", "Kind", "Clips", *NESTED, *AUC, *DIFFERENCE)
 RIVAL_COLUMNS = ("Rival", "Clips", *AUC, *DIFFERENCE)
 CALIBRATION_COLUMNS = (
-    *("Score", "Clips", "ECE", "ECE equal mass", "MCE", "Brier"),
-    *("Log-loss", "Cllr", "Cllr min", "Cllr calibration"),
+    *("Score", "Column", "Clips", "ECE", "ECE equal mass", "MCE", "Brier", "Log-loss"),
+    *("Cllr", "Cllr min", "Cllr calibration", "Prior", "Least ratio", "Greatest ratio"),
 )
-RISK_COLUMNS = ("Score", "Clips", "Threshold", *(f"Risk at {share:.0%}" for share in COVERAGES), "AURC")
+RISK_COLUMNS = ("Score", "Column", "Clips", "Threshold", *(f"Risk at {share:.0%}" for share in COVERAGES), "AURC")
 POINT_COLUMNS = (
     *("Point", "Real up to", "Fake from", "False alarms", "False alarms low", "False alarms high"),
     *("Misses", "Misses low", "Misses high", "Abstained", "Abstained low", "Abstained high", "Clips", "Identities"),
 )
-_NAME = 20  # columns of the page for the name of a member or a pipeline
+_NAME = 19  # columns of the page for the name of a member or a pipeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Evaluator(classification.Evaluator):
         drawn["tippett"] = tippett.draw(
             labels,
             likelihood.log_lr(scores[after["Score"]], after["Prior"]),
-            bounds=(after["Low"], after["High"]),
+            bounds=(math.log(after["Least ratio"]), math.log(after["Greatest ratio"])),
             title=f"{title}likelihood ratios on test",
         )
         curves = {one["Score"]: _errors(test, one["Column"], one["Threshold"]) for one in tables["risk_coverage"].rows}
@@ -211,8 +212,8 @@ def _compared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         )
     return [
         *(line.rstrip() for line in lines),
-        "▸ is the system: the least nested log-loss on validation, after calibration. Nested: choice, weights and",
-        "calibration never saw the person. Naive: the choice did; how much better it looks is what choosing overfits.",
+        "▸ is the system: the least nested log-loss on validation, calibrated. Nested: choice, weights and",
+        "calibration never saw the person. Naive: the choice did; what it seems to gain, choosing overfits.",
     ]
 
 
@@ -232,41 +233,39 @@ def _rival_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _calibration(test: Sequence[ScoreRow], found: system_file.Calibrated) -> Table:
     """How well scores hold as probabilities on test, before and after; ratios at validation's share of fakes."""
     labels = np.array([row.label for row in test])
-    low, high = found.llr_bounds
-    own = comparison.scores(test, "score")
     scores = {
         "mean of members, as they are": ("", _of_members(test)),
         "fused, before calibration": ("uncalibrated", comparison.scores(test, "uncalibrated")),
-        f"the system ({found.method})": ("score", own),
-        "its ratios within bounds": (
-            "",
-            likelihood.probability(np.clip(likelihood.log_lr(own, found.prior), low, high), found.prior),
-        ),
+        f"the system ({found.method})": ("score", comparison.scores(test, "score")),
     }
     rows = []
     for name, (column, values) in scores.items():
         known = ~np.isnan(values)
         y, p = labels[known], values[known]
         llr = likelihood.log_lr(p, found.prior)
-        rows.append(
-            {
-                "Score": name,
-                "Clips": len(p),
-                "ECE": calibration.ece(y, p),
-                "ECE equal mass": calibration.ece_equal_mass(y, p),
-                "MCE": calibration.mce(y, p),
-                "Brier": calibration.brier(y, p),
-                "Log-loss": calibration.log_loss(y, np.clip(p, 1e-7, 1 - 1e-7)),
-                "Cllr": likelihood.cllr(y, llr),
-                "Cllr min": likelihood.cllr_min(y, llr),
-                "Cllr calibration": likelihood.cllr_cal(y, llr),
-                "Column": column,
-                "Prior": found.prior,
-                "Low": low,
-                "High": high,
-            }
-        )
-    return Table((*CALIBRATION_COLUMNS, "Column", "Prior", "Low", "High"), rows)
+        quality = {
+            "ECE": calibration.ece(y, p),
+            "ECE equal mass": calibration.ece_equal_mass(y, p),
+            "MCE": calibration.mce(y, p),
+            "Brier": calibration.brier(y, p),
+            "Log-loss": calibration.log_loss(y, np.clip(p, EPSILON, 1 - EPSILON)),
+        }
+        rows.append({"Score": name, "Column": column, "Clips": len(p), **quality, **_ratios(y, llr)})
+    # What a verdict states: probabilities follow from it at any prior, and have no error of their own.
+    bounded = {"Score": BOUNDED, "Column": "", "Clips": len(p), **dict.fromkeys(quality, math.nan)}
+    rows.append(bounded | _ratios(y, np.clip(llr, *found.llr_bounds)))
+    limits = dict(
+        zip(("Prior", "Least ratio", "Greatest ratio"), (found.prior, *np.exp(found.llr_bounds)), strict=True)
+    )
+    return Table(CALIBRATION_COLUMNS, [row | limits for row in rows])
+
+
+def _ratios(labels: np.ndarray, llr: np.ndarray) -> dict[str, float]:
+    return {
+        "Cllr": likelihood.cllr(labels, llr),
+        "Cllr min": likelihood.cllr_min(labels, llr),
+        "Cllr calibration": likelihood.cllr_cal(labels, llr),
+    }
 
 
 def _calibration_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -274,11 +273,11 @@ def _calibration_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [f"{'calibration on test':<32}" + "".join(f"{name:>{_width(name)}}" for name in names)]
     for row in rows:
         lines.append(f"{row['Score']:<32}" + "".join(f"{number(row[name]):>{_width(name)}}" for name in names))
-    low, high = (math.exp(rows[-1][side]) for side in ("Low", "High"))
+    low, high = (rows[-1][side] for side in ("Least ratio", "Greatest ratio"))
     return [
         *lines,
         f"Validation supports likelihood ratios from {_ratio(low)} to {_ratio(high)}; each person there counts once.",
-        "Cllr: bits, 1 is what silence costs; Cllr min is what remains after the best calibration on test itself.",
+        "Cllr: bits; silence costs 1. Cllr min: what remains after the best calibration, on test itself.",
     ]
 
 
@@ -320,7 +319,7 @@ def _risks(val: Sequence[ScoreRow], test: Sequence[ScoreRow], best: str) -> Tabl
                 "Column": column,
             }
         )
-    return Table((*RISK_COLUMNS, "Column"), rows)
+    return Table(RISK_COLUMNS, rows)
 
 
 def _risk_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -343,16 +342,14 @@ def _point_row(point: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _point_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = [
-        f"{'operating point':<16}{'real up to':>10}{'fake from':>10}   {'false alarms':<22}{'misses':<22}abstained"
-    ]
+    lines = [f"{'threshold':<13}{'real up to':>10}{'fake from':>10}   {'false alarms':<22}{'misses':<22}abstained"]
     for row in rows:
         rates = [
             with_interval(*(row[f"{name}{side}"] for side in ("", " low", " high")))
             for name in ("False alarms", "Misses", "Abstained")
         ]
         lines.append(
-            f"{row['Point']:<16}{_threshold(row['Real up to']):>10}{_threshold(row['Fake from']):>10}   "
+            f"{row['Point']:<13}{_threshold(row['Real up to']):>10}{_threshold(row['Fake from']):>10}   "
             f"{rates[0]:<22}{rates[1]:<22}{rates[2]}"
         )
     return lines

@@ -22,7 +22,7 @@ def draw(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Figure:
         loss.set(xlabel="log-loss on validation, nats")
         test.set(xlabel="test AUC, 95 % over identities")
         gap.set(xlabel="minus the best member, paired (filled: Holm p < .05)")
-        names = [("▸ " if row["Kind"] == "system" else "") + row["Detector"].replace("_", " ", 1) for row in shown]
+        names = [("▸ " if row["Kind"] == "system" else "") + row["Detector"] for row in shown]
         loss.set_yticks(range(len(shown)), [style.shorten(name, 26) for name in names])
         loss.set_ylim(len(shown) - 0.5, -0.5)
         gap.axvline(0, color=style.MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
@@ -34,10 +34,9 @@ def draw(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Figure:
             _point(gap, place, values, colour, filled=row["Holm p"] < 0.05)
             if row["Kind"].endswith("best on validation"):
                 gap.text(0, place, " best on validation", va="center", fontsize=8)
-        loss.plot([], [], "o", color=style.FAKE, markersize=5, label="nested")
-        loss.plot([], [], "o", color=style.FAKE, markersize=5, markerfacecolor="white", label="naive")
-        if members:
-            loss.legend(loc="lower center")
+        loss.plot([], [], "o", color=style.FAKE, markersize=5, label="nested: the choice did not see the person")
+        loss.plot([], [], "o", color=style.FAKE, markersize=5, markerfacecolor="white", label="naive: the choice did")
+        figure.legend(loc="outside lower left", ncols=2)
         for axes in (loss, test, gap):
             axes.grid(axis="y", visible=False)
             if members and pipelines:

@@ -15,7 +15,7 @@ def draw(labels: np.ndarray, llr: np.ndarray, *, bounds: tuple[float, float], ti
     known = ~np.isnan(llr)
     labels, tens = labels[known], llr[known] / math.log(10)
     with style.look():
-        figure = style.new_figure(6.8, 4.6)
+        figure = style.new_figure(7.2, 4.8)
         axes = figure.subplots()
         axes.set_title(title or "Likelihood ratios", pad=22)
         axes.set(
@@ -32,18 +32,16 @@ def draw(labels: np.ndarray, llr: np.ndarray, *, bounds: tuple[float, float], ti
             misleading = float((own < 0).mean() if one else (own > 0).mean())
             x = np.concatenate([[-99], own, [99]])
             y = np.concatenate([[1.0], 1 - np.arange(len(own)) / len(own), [0.0]])
-            axes.step(
-                x, y, where="pre", color=colour, label=f"{len(own)} {name}; {misleading:.1%} on the wrong side of 1"
-            )
+            axes.step(x, y, where="pre", color=colour, label=f"{len(own)} {name}, {misleading:.1%} misleading")
         axes.axvline(0, color=style.MUTED, linewidth=0.8)
         low, high = (bound / math.log(10) for bound in bounds)
         for side, edge in ((low, -99), (high, 99)):
             axes.axvspan(*sorted((side, edge)), color=style.GRID, alpha=0.6, linewidth=0, zorder=0)
-        axes.plot([], [], "s", color=style.GRID, markersize=9, label="beyond what validation supports")
+        axes.plot([], [], "s", color=style.GRID, markersize=9, label="more than validation supports")
         ticks = np.arange(math.ceil(-reach), math.floor(reach) + 1)
         axes.set_xticks(ticks, [f"{10**t:,}" if t >= 0 else f"1/{10**-t:,}" for t in ticks.tolist()])
         _words(axes, reach)
-        axes.legend(loc="lower left")
+        figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 

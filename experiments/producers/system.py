@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import distributed, run_directory, score_table, system_file
+from experiments import distributed, progress, run_directory, score_table, system_file
 from experiments.experiment import Produced
 from experiments.producers import members
 from experiments.report import terminal
@@ -82,6 +82,8 @@ class Producer:
                 raise ValueError(f"config.budget.{key}={value}: expected a number of at least 0; 0 is no budget")
         if len(limits := _limits(config)) > 1:
             raise ValueError(f"config.budget: expected one limit, found {' and '.join(limits)}")
+        if not limits and set(config["selections"]) == {"budget"}:
+            raise ValueError("config.budget: the selection budget needs a limit, as config.budget.ms=100")
         if not (isinstance(config["error"], float) and 0 < config["error"] < 1):
             raise ValueError(f"config.error={config['error']}: expected a rate above 0 and below 1")
 
@@ -195,13 +197,15 @@ def _under_budget(key: str, limit: float, detectors: Sequence[members.Member]) -
 def _pipelines(
     val: late.Data, test: late.Data, selects: Mapping[str, selection.Select], ensembles: Sequence[str]
 ) -> list[Pipeline]:
+    pairs = [(name, ensemble) for name in selects for ensemble in (ensembles if name != "single" else ["log_pool"])]
     found = []
-    for name, select in selects.items():
-        for ensemble in ensembles if name != "single" else ["log_pool"]:
-            choice = selection.nested(select, val, ensemble)
+    with progress.bar(len(pairs), "choosing", unit="pipeline") as bar:
+        for name, ensemble in pairs:
+            choice = selection.nested(selects[name], val, ensemble)
             scored = selection.fit(val, ensemble, choice.chosen)(test.scores)
             nobody = np.isnan(test.scores[:, choice.chosen]).all(1)
             found.append(Pipeline(name, ensemble, choice, np.where(nobody, np.nan, scored)))
+            bar.update()
     return found
 
 
@@ -310,13 +314,17 @@ def _members_lines(table: Table, pipelines: Sequence[Pipeline], name: str) -> li
 def _system_lines(system: System, found: Calibrated) -> list[str]:
     """How the system is calibrated, and where it is."""
     losses = ", ".join(f"{method} {loss:.3f}" for method, loss in found.losses.items())
-    data = system.data
+    data, count = system.data, len(system.members)
+    whose = f"{data['clips']} clips of {data['identities']} people" + (
+        f" of {data['dataset']}" if data["dataset"] else ""
+    )
     lines = [
-        f"{system_file.FILE}: {len(system.members)} members by {system.ensemble}, calibrated by {found.method} "
-        f"(log-loss in nats: {losses})",
-        f"on {data['clips']} clips of {data['identities']} people, {system.prior:.0%} of them fake"
-        + (f" ({data['dataset']})." if data["dataset"] else "."),
+        f"{system_file.FILE}: {count} member{'s' * (count > 1)} by {system.ensemble}, calibrated by {found.method},",
+        f"on {whose}, {system.prior:.0%} of them fake.",
+        f"Log-loss in nats, cross-fitted over people: {losses}.",
     ]
+    if data["clips"] < system_file.ISOTONIC_FROM:
+        lines.append(f"Isotonic regression is taken from {system_file.ISOTONIC_FROM:,} clips on.")
     if data["embedded"]:
         lines.append("The embedded dataset is a stand-in: this system says nothing about real fakes.")
     pair = system.thresholds["conformal"]

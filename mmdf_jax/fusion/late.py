@@ -280,7 +280,20 @@ def _weighted(data: Data, penalty: float) -> np.ndarray:
         gradient = (slope / total) @ (present * (scores - fused[:, None])) + 2 * penalty * (weights - 1 / m)
         return value + penalty * ((weights - 1 / m) ** 2).sum(), weights * (gradient - weights @ gradient)
 
-    return _softmax(_minimum(loss, np.zeros(m), -4.0, 4.0))
+    def hessian(free: np.ndarray) -> np.ndarray:
+        weights = _softmax(free)
+        total = present @ weights
+        fused = (scores @ weights) / total
+        slope, bend = _loss(data.labels, fused)[1], _bend(data.labels, fused)
+        each = present * (scores - fused[:, None]) / total[:, None]  # d fused / d weights
+        mixed = (each * (slope / total)[:, None]).T @ present
+        of_weights = (each * bend[:, None]).T @ each - mixed - mixed.T + 2 * penalty * np.eye(m)
+        gradient = slope @ each + 2 * penalty * (weights - 1 / m)
+        of_softmax = np.diag(weights) - np.outer(weights, weights)
+        pull = weights * (gradient - weights @ gradient)
+        return of_softmax @ of_weights @ of_softmax + np.diag(pull) - np.outer(pull, weights) - np.outer(weights, pull)
+
+    return _softmax(_minimum(loss, hessian, np.zeros(m), -4.0, 4.0))
 
 
 def _noisy_or(data: Data, penalty: float) -> np.ndarray:
@@ -294,7 +307,15 @@ def _noisy_or(data: Data, penalty: float) -> np.ndarray:
         gradient = (slope * none) @ (scores / factors) + 2 * penalty * (weights - 1)
         return value + penalty * ((weights - 1) ** 2).sum(), gradient
 
-    return _minimum(loss, np.ones(len(data.names)), 0.0, 1.0)
+    def hessian(weights: np.ndarray) -> np.ndarray:
+        factors = np.maximum(1 - weights * scores, EPSILON)
+        none = factors.prod(1)
+        slope, bend = _loss(data.labels, 1 - none)[1], _bend(data.labels, 1 - none)
+        each = scores / factors
+        pairs = (each * (bend * none**2 - slope * none)[:, None]).T @ each
+        return pairs + np.diag((slope * none) @ each**2 + 2 * penalty)
+
+    return _minimum(loss, hessian, np.ones(len(data.names)), 0.0, 1.0)
 
 
 def _logistic(data: Data, penalty: float) -> np.ndarray:
@@ -327,7 +348,11 @@ def _regression(x: np.ndarray, labels: np.ndarray, penalty: float, centre: np.nd
         value = np.mean(np.logaddexp(0.0, z) - labels * z) + penalty * (away**2).sum()
         return value, x.T @ (sigmoid(z) - labels) / len(z) + 2 * penalty * away
 
-    return _minimum(loss, centre)
+    def hessian(weights: np.ndarray) -> np.ndarray:
+        p = sigmoid(x @ weights)
+        return (x * (p * (1 - p) / len(p))[:, None]).T @ x + 2 * penalty * np.diag(penalised)
+
+    return _minimum(loss, hessian, centre)
 
 
 # Of calibrated scores and weights, and how weights are fitted where there are any.
@@ -370,24 +395,30 @@ def _loss(labels: np.ndarray, fused: np.ndarray) -> tuple[float, np.ndarray]:
     return float(_cross_entropy(labels, safe).mean()), (safe - labels) / (safe * (1 - safe)) / len(labels)
 
 
+def _bend(labels: np.ndarray, fused: np.ndarray) -> np.ndarray:
+    """The second derivative of `_loss` in each fused score [n]."""
+    safe = np.clip(fused, EPSILON, 1 - EPSILON)
+    return 1 / np.where(labels == 1, safe, 1 - safe) ** 2 / len(labels)
+
+
 def _minimum(
     loss: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    hessian: Callable[[np.ndarray], np.ndarray],
     start: np.ndarray,
     low: float = -np.inf,
     high: float = np.inf,
 ) -> np.ndarray:
-    """Newton's method within bounds; `loss` returns its gradient too, whose differences are the Hessian."""
-    weights, tiny = start, 1e-5
+    """Newton's method within bounds; `loss` returns its gradient too."""
+    weights = start
     value, gradient = loss(weights)
     for _ in range(100):
         # A weight at its bound, which the gradient holds there, stays.
         free = ~((weights <= low) & (gradient > 0) | (weights >= high) & (gradient < 0))
         if np.abs(gradient[free]).max(initial=0) < 1e-7:
             break
-        hessian = np.stack([(loss(weights + tiny * axis)[1] - gradient) / tiny for axis in np.eye(len(weights))[free]])
-        curvature, axes = np.linalg.eigh((hessian[:, free] + hessian[:, free].T) / 2)
+        curvature, axes = np.linalg.eigh(hessian(weights)[np.ix_(free, free)])
         step = np.zeros(len(weights))
-        step[free] = axes @ (axes.T @ gradient[free] / np.maximum(np.abs(curvature), 1e-4))
+        step[free] = axes @ (axes.T @ gradient[free] / np.maximum(np.abs(curvature), 1e-8))
         scale = 1.0
         while (there := loss(moved := np.clip(weights - scale * step, low, high)))[0] >= value and scale > 1e-6:
             scale /= 2

@@ -19,6 +19,8 @@ from mmdf_jax.metrics.calibration import log_loss
 from mmdf_jax.stats.groups import folds
 
 MEANS = ("soft", "log_pool")  # a detector taken twice counts double here
+CHOSEN_BY = {"weighted": "soft"}  # sets for a weighted mean are compared by their plain one, which needs no fit
+FOLDS = 4  # of identities, while sets are compared
 PENALTY = 0.1  # of weights while sets are compared; that of the set chosen is cross-fitted
 SUBSETS = 4096  # as many sets are compared one by one; of more, a greedy search sees some
 FITTED_SUBSETS = 64  # the same where weights are fitted to each set, which takes far longer
@@ -61,7 +63,7 @@ def under_budget(data: Data, ensemble: str, costs: Sequence[float], budget: floa
         name = data.names[int(costs.argmin())]
         raise ValueError(f"no detector fits the budget of {budget:g}: the cheapest, {name}, costs {costs.min():g}")
     loss, fits = _Loss(data, ensemble), np.flatnonzero(costs <= budget)
-    if 2 ** len(fits) > (FITTED_SUBSETS if ensemble in late.WEIGHTS else SUBSETS):
+    if 2 ** len(fits) > (FITTED_SUBSETS if loss.ensemble in late.WEIGHTS else SUBSETS):
         return _forward(loss, costs, budget, most=m, again=False)
     sets = itertools.chain.from_iterable(itertools.combinations(fits.tolist(), k) for k in range(1, len(fits) + 1))
     return loss.least(each for each in sets if costs[list(each)].sum() <= budget)[0]
@@ -133,13 +135,13 @@ class _Loss:
     """The loss of a set of detectors; what no set changes (folds, calibrations) is done once."""
 
     def __init__(self, data: Data, ensemble: str) -> None:
-        self.data, self.ensemble = _candidates(data), ensemble
+        self.data, self.ensemble = _candidates(data), CHOSEN_BY.get(ensemble, ensemble)
         if ensemble not in late.RULES:
             raise ValueError(f"ensemble {ensemble!r} is not one of {', '.join(late.RULES)}")
         if len(set(data.labels.tolist())) < 2:
             raise ValueError(f"a choice needs real and fake clips, found {len(data.labels)} of one class")
         self.folds, self.table = [], np.zeros(data.scores.shape)
-        for held_out in folds(data.groups):
+        for held_out in folds(data.groups, FOLDS):
             inside = self.data.take(~held_out)
             scalings = late.calibrations(inside)
             self.table[held_out] = late.apply_calibrations(scalings, data.scores[held_out])

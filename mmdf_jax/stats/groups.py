@@ -8,8 +8,8 @@ import numpy as np
 FOLDS = 10  # one person each, or groups of people where there are more
 
 
-def folds(groups: np.ndarray) -> list[np.ndarray]:
-    """Masks [n] of the clips to hold out: one identity each, or up to FOLDS sets of identities where there are more.
+def folds(groups: np.ndarray, most: int = FOLDS) -> list[np.ndarray]:
+    """Masks [n] of the clips to hold out: one identity each, or `most` sets of identities where there are more.
 
     Raises:
       ValueError: there are fewer than two identities.
@@ -17,7 +17,7 @@ def folds(groups: np.ndarray) -> list[np.ndarray]:
     names, codes = np.unique(groups, return_inverse=True)
     if len(names) < 2:
         raise ValueError(f"cross-fitting needs clips of two identities or more on validation, found {len(names)}")
-    return [codes % FOLDS == fold for fold in range(min(FOLDS, len(names)))]
+    return [codes % most == fold for fold in range(min(most, len(names)))]
 
 
 def weights(groups: Sequence[Hashable]) -> np.ndarray:

@@ -274,3 +274,13 @@ def test_a_folder_that_is_no_trained_run(tmp_path):
     untrained = run_of(tmp_path / "untrained")
     with pytest.raises(FileNotFoundError, match="no checkpoint there; train first"):
         system_file.of_run(untrained)
+
+
+def test_few_clips_are_not_calibrated_in_steps():
+    rng = np.random.default_rng(0)
+    labels = np.tile([0, 1], 800)
+    scores = np.where(labels == 1, 0.6, 0.4) + rng.uniform(-0.1, 0.1, 1600)  # separated: a step is best
+    people = np.arange(1600) // 2 % 8
+    few, many = (system_file.calibrate(labels[:n], scores[:n], people[:n].tolist(), 0.2) for n in (200, 1600))
+    assert few.losses["isotonic"] < min(few.losses["temperature"], few.losses["platt"])
+    assert few.method in ("temperature", "platt") and many.method == "isotonic"

@@ -1,5 +1,6 @@
 """The cluster bootstrap: what it resamples, that its intervals cover, and its limits."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -196,3 +197,20 @@ def test_an_interval_of_weights_knows_its_limits():
         interval_of_weights(lambda weights: 0.5, groups, rarer=[True])
     with pytest.raises(ValueError, match="level must lie between 0 and 1, found 95"):
         interval_of_weights(lambda weights: 0.5, groups, level=95)
+
+
+def test_the_auc_of_all_resamples_at_once_is_that_of_each():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=90)
+    a, b = (np.round(labels + rng.normal(size=90), 1) for _ in range(2))  # with ties
+    groups = rng.integers(7, size=90).tolist()
+    slow = lambda labels, scores: auc(labels, scores)  # noqa: E731
+    fast = interval(auc, labels, a, groups, samples=300)
+    each = interval(slow, labels, a, groups, samples=300)
+    np.testing.assert_allclose(dataclasses.astuple(fast), dataclasses.astuple(each), rtol=1e-10)
+    fast, each = (paired_difference(metric, labels, a, b, groups, samples=300) for metric in (auc, slow))
+    np.testing.assert_allclose(dataclasses.astuple(fast), dataclasses.astuple(each), rtol=1e-9)
+    # Resamples without one of the classes are counted as failed.
+    few = ([1, 1, 0, 0, 1, 0], [0.9, 0.8, 0.1, 0.7, 0.3, 0.2], list("aabbcd"))
+    fast, each = (interval(metric, *few, samples=200) for metric in (auc, slow))
+    assert fast.failed == each.failed > 0
