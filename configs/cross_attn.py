@@ -82,6 +82,4 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "pooled_weight": 0.1,
         }
     )
-    if tiny:
-        config.train.eval_steps = 120
     return config

@@ -37,5 +37,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
     common.unimodal(config, args, "video", variant, weights)
     if tiny and args.encoder == "cnn_lstm":  # ConvNeXt from scratch: longer than batch-normed networks, and slower
         config.optimizer.learning_rate = 1e-3
-        config.train.steps, config.train.eval_steps = 720, 120
+        config.train.steps = 480
     return config
