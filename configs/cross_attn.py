@@ -84,4 +84,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "pooled_weight": 0.1,
         }
     )
+    if tiny:
+        config.train.steps, config.train.eval_steps = 300, 100
     return config
