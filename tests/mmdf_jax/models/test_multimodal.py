@@ -38,14 +38,9 @@ def batch():
     }
 
 
-@pytest.fixture(scope="module")
-def variables(batch):
-    return jax.jit(make().init)(jax.random.key(0), batch)
-
-
-def test_outputs(batch, variables):
-    out = jax.jit(lambda: make().apply(variables, batch, capture=("attention",)))()
-    assert {"attention", "cross_attention"}.isdisjoint(jax.eval_shape(make().apply, variables, batch))
+def test_outputs(batch):
+    out, variables = make().init_with_output(jax.random.key(0), batch, capture=("attention",))
+    assert {"attention", "cross_attention"}.isdisjoint(make().apply(variables, batch))
     assert out["encoders"]["image"]["tokens"].shape == (4, 3, 1, 1, 8)
     assert out["logits"].shape == (4,)
     assert set(out["stream_logits"]) == {"image", "audio", "video"}
@@ -56,40 +51,39 @@ def test_outputs(batch, variables):
     assert np.isfinite(out["logits"]).all()
 
 
-def test_what_an_absent_stream_holds_does_not_matter(batch, variables):
+def test_what_an_absent_stream_holds_does_not_matter(batch):
     model = make()
+    variables = model.init(jax.random.key(0), batch)
     other = {**batch, "audio": np.where(batch["audio_mask"][:, None], batch["audio"], 9999).astype(np.int16)}
-    logits = jax.jit(lambda batch: model.apply(variables, batch)["logits"])
-    np.testing.assert_array_equal(logits(batch), logits(other))
+    np.testing.assert_array_equal(model.apply(variables, batch)["logits"], model.apply(variables, other)["logits"])
 
 
-def test_frames_that_are_padding_do_not_count(batch, variables):
+def test_frames_that_are_padding_do_not_count(batch):
     model = make()
+    variables = model.init(jax.random.key(0), batch)
     valid = np.array([[True, False, True]] * 3 + [[False] * 3])
     image = np.where(valid[:, :, None, None, None], batch["image"], 255).astype(np.uint8)
-    apply = jax.jit(lambda x: model.apply(variables, {**batch, "image": x, "image_valid": valid}))
-    pooled = [apply(x)["embeddings"]["image"] for x in (batch["image"], image)]
+    pooled = [
+        model.apply(variables, {**batch, "image": x, "image_valid": valid})["embeddings"]["image"]
+        for x in (batch["image"], image)
+    ]
     np.testing.assert_allclose(*pooled, rtol=1e-6)
     assert np.isfinite(pooled[0]).all()
 
 
-def in_training(model, variables, batch):
-    """The compiled model as a function of the dropout's key."""
-    return jax.jit(lambda key: model.apply(variables, batch, train=True, capture=("attention",), rngs={"dropout": key}))
-
-
-def test_modality_dropout_never_hides_the_last_stream(batch, variables):
+def test_modality_dropout_never_hides_the_last_stream(batch):
     model = make(modality_dropout=0.9)
-    apply = in_training(model, variables, batch)
+    variables = model.init(jax.random.key(0), batch)
     for seed in range(20):
-        out = apply(jax.random.key(seed))
+        out = model.apply(variables, batch, train=True, capture=("attention",), rngs={"dropout": jax.random.key(seed)})
         total = sum(w.reshape(4, -1).sum(axis=1) for w in out["attention"].values())
         np.testing.assert_allclose(total, [1, 1, 1, 0], rtol=1e-5)
 
 
-def test_modality_dropout_hides_some(batch, variables):
+def test_modality_dropout_hides_some(batch):
     model = make(modality_dropout=0.9)
-    out = in_training(model, variables, batch)(jax.random.key(0))
+    variables = model.init(jax.random.key(0), batch)
+    out = model.apply(variables, batch, train=True, capture=("attention",), rngs={"dropout": jax.random.key(0)})
     hidden = [float(out["attention"][stream][0].sum()) == 0 for stream in ("image", "audio", "video")]
     assert any(hidden)
 
@@ -104,32 +98,33 @@ def test_equal_times_get_equal_embeddings():
 @pytest.fixture(scope="module")
 def compared(batch):
     model = make(compare=("video", "audio"), modality_dropout=0.5)
-    return model, jax.jit(model.init)(jax.random.key(0), batch)
+    return model, model.init(jax.random.key(0), batch)
 
 
 def test_the_comparison_is_one_stream_more(batch, compared):
     model, variables = compared
-    out = jax.jit(lambda: model.apply(variables, batch, capture=("attention",)))()
+    out = model.apply(variables, batch, capture=("attention",))
     assert set(out["stream_logits"]) == set(out["attention"]) == {"image", "audio", "video", "sync"}
     np.testing.assert_array_equal(out["present"]["sync"], [True, False, True, False])
     np.testing.assert_array_equal(out["attention"]["sync"].sum(1) > 0, [True, False, True, False])
     assert out["alignment"]["x"].shape == out["alignment"]["y"].shape == (4, 1, 64)
-    assert "alignment" not in jax.eval_shape(make().init_with_output, jax.random.key(0), batch)[0]
+    assert "alignment" not in make().init_with_output(jax.random.key(0), batch)[0]
 
 
 def test_the_comparison_needs_steps_that_both_streams_have(batch, compared):
     model, variables = compared
     valid = {"video_valid": np.ones((4, 5), bool), "audio_valid": np.arange(20).reshape(4, 5) >= 5}
-    out = jax.jit(lambda: model.apply(variables, {**batch, **valid}))()
+    out = model.apply(variables, {**batch, **valid})
     np.testing.assert_array_equal(out["present"]["sync"], [False, False, True, False])
 
 
 def test_who_is_hidden_from_the_fusion_is_hidden_in_the_comparison(batch, compared):
     model, variables = compared
     everything = {**batch, **{f"{stream}_mask": np.ones(4, bool) for stream in ("image", "video", "audio")}}
-    apply, seen = in_training(model, variables, everything), set()
+    seen = set()
     for seed in range(8):
-        out = apply(jax.random.key(seed))
+        rngs = {"dropout": jax.random.key(seed)}
+        out = model.apply(variables, everything, train=True, capture=("attention",), rngs=rngs)
         shown = {stream: np.asarray(a.reshape(4, -1).sum(1) > 0) for stream, a in out["attention"].items()}
         np.testing.assert_array_equal(shown["sync"], shown["video"] & shown["audio"])
         assert out["present"]["sync"].all()
