@@ -113,7 +113,7 @@ def base(args: ConfigDict) -> ConfigDict:
     config.train = ConfigDict()
     config.train.steps = 360 if tiny else 20_000
     config.train.log_steps = 10 if tiny else 100
-    config.train.eval_steps = 60 if tiny else 1_000
+    config.train.eval_steps = 120 if tiny else 1_000
     config.train.checkpoint_steps = 60 if tiny else 1_000
     config.train.patience = 0  # evaluations without improvement before stopping; 0 = never
     config.train.select = "auc"  # the validation metric of the task that picks the best checkpoint

@@ -33,7 +33,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.data.streams = ConfigDict(
         {
             "image": {"frames": 2 if tiny else 8, "size": 64 if tiny else 224},
-            "video": {"fps": 5.0 if tiny else 12.5, "size": 64 if tiny else 112},
+            "video": {"fps": 25.0, "size": 32} if tiny else {"fps": 12.5, "size": 112},
             "mouth": {"fps": 25.0, "size": 32 if tiny else 88},
             "audio": {},
         }
@@ -48,7 +48,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "image": {"name": "mmdf_jax.encoders.efficientnet", "variant": "tiny"}
             if tiny
             else {"name": "mmdf_jax.encoders.clip", "variant": "b16"},
-            "video": {"name": "mmdf_jax.encoders.resnet3d", **({"variant": "tiny"} if tiny else video)},
+            "video": {"name": "mmdf_jax.encoders.lip_resnet", "variant": "changes_tiny"}
+            if tiny
+            else {"name": "mmdf_jax.encoders.resnet3d", **video},
             "mouth": {"name": "mmdf_jax.encoders.lip_resnet", "variant": "tiny" if tiny else "resnet18_temporal"},
             "audio": {"name": "mmdf_jax.encoders.spectrogram_cnn", "variant": "tiny_25hz"}
             if tiny
@@ -83,5 +85,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
         }
     )
     if tiny:
-        config.train.eval_steps = 120
+        config.train.steps, config.train.eval_steps = 300, 100
     return config

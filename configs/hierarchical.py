@@ -28,7 +28,7 @@ What each part brings, one line each:
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, cross_attn
 
 # {data: the types}, `real` first. In place of a name may stand several methods that are one type.
 VOCABULARIES = {
@@ -47,16 +47,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
     """The experiment as plain data."""
     args = common.parse_args(arg, data="talking_heads", size="tiny")
     tiny = args.size == "tiny"
-    config = common.base(args)
-    config.data.crops.mouth = True
-    # At size=tiny the mouth alone shows what changes over time: a video of faces would double the minutes.
-    config.data.streams = ConfigDict(
-        {
-            "image": {"frames": 4 if tiny else 8, "size": 64 if tiny else 224},
-            "mouth": {"fps": 25.0, "size": 32 if tiny else 88},
-            "audio": {},
-        }
-    )
+    # The streams, their encoders and how they look at each other are those of 06.
+    config = cross_attn.get_config(f"data={args.data},size={args.size},pseudo_fakes={args.pseudo_fakes}")
+    config.data.streams.image.frames = 4 if tiny else 8
     config.data.targets = ConfigDict(
         {
             "frame_labels": {"feather": 0.0},
@@ -69,47 +62,14 @@ def get_config(arg: str | None = None) -> ConfigDict:
     for spec in config.data.pseudo_fakes:
         spec |= {"partial": 0.75, "span": (0.2, 0.8)}
 
-    config.model = ConfigDict()
     config.model.name = "mmdf_jax.models.hierarchical"
     config.model.vocabulary = vocabulary
     # The maps have the image encoder's own positions: 8 x 8 and 14 x 14.
-    config.model.encoders = ConfigDict(
-        {
-            "image": {"name": "mmdf_jax.encoders.efficientnet", "variant": "tiny", "strides": (1, 2, 2, 1)}
-            if tiny
-            else {"name": "mmdf_jax.encoders.clip", "variant": "b16"},
-            "mouth": {"name": "mmdf_jax.encoders.lip_resnet", "variant": "tiny" if tiny else "resnet18_temporal"},
-            "audio": {"name": "mmdf_jax.encoders.spectrogram_cnn", "variant": "tiny_25hz"}
-            if tiny
-            else {"name": "mmdf_jax.encoders.wav2vec2", "variant": "base"},
-        }
-    )
-    config.pretrained.image = common.weights("" if tiny else "openai/clip-vit-base-patch16")
-    config.pretrained.audio = common.weights("" if tiny else "facebook/wav2vec2-base")
-    config.pretrained.mouth = common.weights("")
-    if not tiny:
-        config.data.streams.video = {"fps": 12.5, "size": 112}
-        config.pretrained.video = common.weights("")
-        config.model.encoders.video = {
-            "name": "mmdf_jax.encoders.resnet3d",
-            "variant": "r2plus1d_18",
-            "strides": ((1, 1, 1), (1, 2, 2), (1, 2, 2), (1, 2, 2)),
-        }
-    config.model.compare = ("mouth", "audio")
-    config.model.fusion = ConfigDict(
-        {
-            "name": "mmdf_jax.fusion.cross_attention",
-            "depth": 1 if tiny else 4,
-            "heads": 4 if tiny else 8,
-            "dropout": 0.1,
-            "time_bias": True,
-        }
-    )
+    if tiny:
+        config.model.encoders.image.strides = (1, 2, 2, 1)
     config.model.width = 96 if tiny else 256
     config.model.depth = 2
     config.model.levels = 1 if tiny else 3
-    config.model.dropout = 0.1
-    config.model.modality_dropout = 0.1
     config.model.detached = True
 
     config.task = ConfigDict(
@@ -122,7 +82,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "distance_weight": 0.5,
             "map_weight": 1.0,
             "empty_weight": 0.25,
-            "stream_weight": 4.0,  # one for each of the four heads
+            "stream_weight": 5.0,  # one for each of the five heads
             "alignment_weight": 0.5,
             "pooled_weight": 0.1,
             "beside_weight": 0.5,
@@ -135,6 +95,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.train.select = "overall"
     if tiny:
         config.train.steps = 400
-        config.train.eval_steps = config.train.checkpoint_steps = 80
+        config.train.eval_steps = 100
     config.evaluate.stride = config.data.window / 2  # s; windows overlap by half, so that every end is seen whole
     return config

@@ -57,6 +57,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     if tiny:
         config.optimizer.learning_rate = TINY_RATES.get(args.encoder, config.optimizer.learning_rate)
     if tiny and args.encoder in ("clip", "dinov2"):  # from scratch, transformers take longer, and small patches
-        config.train.steps, config.train.eval_steps = 900, 150
+        config.train.steps = 480
         config.model.encoders.image.patch = 8
     return config

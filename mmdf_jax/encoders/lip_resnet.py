@@ -17,6 +17,7 @@ from mmdf_jax import flops
 from mmdf_jax.encoders.resnet3d import Block
 from mmdf_jax.layers.conv import Conv3D
 from mmdf_jax.layers.dense import Dense
+from mmdf_jax.layers.frame_changes import changes, luminance
 from mmdf_jax.layers.norm import Norm
 from mmdf_jax.layers.pixels import normalize
 from mmdf_jax.layers.transformer import call
@@ -35,6 +36,7 @@ class Model(nn.Module):
       them all, which keeps where in the crop something is, and fixes the crop's size.
     temporal: kernel sizes of residual convolutions over time, in frames.
     norm: "batch" (the published networks) or "group", see `mmdf_jax.layers.norm`.
+    changes: reads what changes from frame to frame of the video (`layers.frame_changes.changes`), not the frames.
     """
 
     width: int = 64
@@ -49,6 +51,7 @@ class Model(nn.Module):
     dtype: Dtype = jnp.float32
     mean: tuple[float, ...] = (0.421,)
     std: tuple[float, ...] = (0.165,)
+    changes: bool = False
 
     @nn.compact
     def __call__(
@@ -61,7 +64,10 @@ class Model(nn.Module):
         def norm(name: str, x: Array) -> Array:
             return Norm(self.norm, dtype=self.dtype, name=name)(x, train=train)
 
-        x = normalize(x, self.mean, self.std, self.dtype)
+        if self.changes:
+            x = changes(luminance(x), valid).astype(self.dtype)
+        else:
+            x = normalize(x, self.mean, self.std, self.dtype)
         if valid is not None:
             x = jnp.where(valid[:, :, None, None, None], x, 0)
         x = Conv3D(self.width, self.stem_kernel, self.stem_strides, dtype=self.dtype, name="stem")(x)
@@ -117,6 +123,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "motion_resnet18": dict(stem_kernel=(1, 7, 7), temporal=(3, 3, 3), mean=(0.0,) * 3, std=(1.0,) * 3),
     "differences_tiny": dict(**_TINY_STEPS, mean=(0.0,) * 2, std=(1.0,) * 2),
     "differences_resnet18": dict(stem_kernel=(1, 7, 7), temporal=(3, 3, 3), mean=(0.0,) * 2, std=(1.0,) * 2),
+    # The same of a video, whose differences the model takes itself.
+    "changes_tiny": dict(**_TINY_STEPS, changes=True),
 }
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 6, 32, 32, 1), jnp.uint8)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from mmdf_jax.typing import Array
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+TYPICAL = 0.03  # size of a change, in parts of the brightness
 
 
 def luminance(video: Array) -> Array:
@@ -33,3 +34,11 @@ def differences(x: Array, valid: Array | None = None) -> Array:
     triple = pair & jnp.concatenate([pair[:, 1:], jnp.zeros_like(pair[:, :1])], 1)
     counted = jnp.stack([pair, triple], axis=-1)
     return jnp.where(counted.reshape(*valid.shape, *[1] * (x.ndim - 2), 2), both, 0)
+
+
+def changes(grey: Array, valid: Array | None = None) -> Array:
+    """What changes in grey frames [b t h w], whatever the exposure: `differences` of `relative`, in TYPICAL sizes.
+
+    Returns [b t h w 2].
+    """
+    return differences(relative(grey), valid) / TYPICAL

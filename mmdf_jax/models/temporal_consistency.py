@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from mmdf_jax.layers import flow_measures
 from mmdf_jax.layers.conv import Conv3D
-from mmdf_jax.layers.frame_changes import differences, luminance, relative
+from mmdf_jax.layers.frame_changes import changes, luminance, relative
 from mmdf_jax.layers.norm import BatchNorm, LayerNorm
 from mmdf_jax.layers.optical_flow import lucas_kanade
 from mmdf_jax.layers.time_steps import to_steps
@@ -21,7 +21,7 @@ from mmdf_jax.models.encode import encode
 from mmdf_jax.typing import Array, Batch, Dtype, Outputs
 
 STATISTICS = "statistics"
-_FLOW_SCALE, _ERROR_SCALE, _CHANGE_SCALE = 0.5, 4.0, 0.03  # typical sizes: pixels, grey levels, parts of the brightness
+_FLOW_SCALE, _ERROR_SCALE = 0.5, 4.0  # typical sizes: pixels, grey levels
 
 
 class Model(nn.Module):
@@ -186,12 +186,11 @@ class Seen:
 
     def differences(self) -> Array:
         """The branch `differences`."""
-        return differences(relative(self.grey), self.valid) / _CHANGE_SCALE
+        return changes(self.grey, self.valid)
 
     def changes(self) -> Array:
         """The branch `changes`."""
-        x = relative(self.grey)
-        return jnp.concatenate([differences(x, self.valid) / _CHANGE_SCALE, x[..., None] / 0.3], axis=-1)
+        return jnp.concatenate([changes(self.grey, self.valid), relative(self.grey)[..., None] / 0.3], axis=-1)
 
     def statistics(self) -> Array:
         """temporal_statistics.NAMES [b 12]."""

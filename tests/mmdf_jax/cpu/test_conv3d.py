@@ -55,18 +55,24 @@ CASES = [
 
 @pytest.mark.parametrize(("shape", "size", "features", "strides"), CASES)
 def test_value_and_gradients_are_those_of_the_plain_convolution(shape, size, features, strides):
-    keys = jax.random.split(jax.random.key(0), 3)
-    x = jax.random.normal(keys[0], shape)
-    kernel = jax.random.normal(keys[1], (*size, shape[-1], features))
-    expected, pull_plain = jax.vjp(lambda x, kernel: xlas(x, kernel, strides), x, kernel)
-    value, pull = jax.vjp(jax.jit(lambda x, kernel: conv3d(x, kernel, strides)), x, kernel)
+    rng = np.random.default_rng(0)
+    x, kernel = (rng.standard_normal(s, np.float32) for s in (shape, (*size, shape[-1], features)))
+    cotangent = rng.standard_normal(jax.eval_shape(lambda: xlas(x, kernel, strides)).shape, np.float32)
+
+    def value_and_gradients(conv):
+        def both(x, kernel):
+            value, pull = jax.vjp(lambda x, kernel: conv(x, kernel, strides), x, kernel)
+            return value, *pull(cotangent)
+
+        return jax.jit(both)(x, kernel)
+
+    expected, found = value_and_gradients(xlas), value_and_gradients(conv3d)
     with cpu.forms(False):
         plain = layer(x, kernel, strides)  # one with fewer axes where the kernel has fewer
-    np.testing.assert_allclose(plain, expected, rtol=1e-4, atol=1e-5 * float(jnp.abs(expected).max()))
-    assert value.shape == expected.shape
-    cotangent = jax.random.normal(keys[2], expected.shape)
-    for ours, plain in zip((value, *pull(cotangent)), (expected, *pull_plain(cotangent)), strict=True):
-        np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-5 * float(jnp.abs(plain).max()))
+    np.testing.assert_allclose(plain, expected[0], rtol=1e-4, atol=1e-5 * np.abs(expected[0]).max())
+    for ours, plain in zip(found, expected, strict=True):
+        assert ours.shape == plain.shape
+        np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-5 * np.abs(plain).max())
 
 
 def test_convolution_over_time_in_several_blocks(monkeypatch):
@@ -80,7 +86,7 @@ def test_winograds_arithmetic_is_exact(size, width):
     with jax.enable_x64(True):
         x, kernel = jnp.asarray(rng.normal(size=(1, 3, 16, width, 4))), jnp.asarray(rng.normal(size=(*size, 4, 5)))
         expected, pull_plain = jax.vjp(lambda x: xlas(x, kernel), x)
-        value, pull = jax.vjp(lambda x: conv3d_winograd(x, kernel), x)
+        value, pull = jax.vjp(jax.jit(lambda x: conv3d_winograd(x, kernel)), x)
         np.testing.assert_allclose(value, expected, atol=1e-12)
         np.testing.assert_allclose(pull(expected)[0], pull_plain(expected)[0], atol=1e-10)
 

@@ -64,3 +64,16 @@ def test_the_base_network_is_a_resnet_18_of_its_known_size():
 def test_strides_and_stages_must_agree(clips):
     with pytest.raises(ValueError, match="2 stages need as many strides"):
         lip_resnet.Model(stage_sizes=(1, 1)).init(jax.random.key(0), clips)
+
+
+def test_changes_are_seen_and_the_exposure_is_not():
+    model = lip_resnet.Model(**{**lip_resnet.VARIANTS["changes_tiny"], "width": 4})
+    rng = np.random.default_rng(1)
+    film = np.repeat(rng.uniform(0.2, 0.5, (1, 1, 16, 16, 3)), 6, axis=1).astype(np.float32)
+    moving = film.copy()
+    moving[:, 3:] = rng.uniform(0.2, 0.5, (1, 1, 16, 16, 3))
+    variables = jax.jit(model.init)(jax.random.key(0), film)
+    tokens = jax.jit(lambda x: model.apply(variables, x)["tokens"])
+    gains = np.linspace(0.8, 1.3, 6, dtype=np.float32)[:, None, None, None]
+    np.testing.assert_allclose(tokens(film * gains), tokens(film), atol=1e-4)
+    assert np.abs(tokens(moving) - tokens(film)).max() > 1e-2

@@ -10,6 +10,7 @@ from experiments.benchmark import torch_models
 from mmdf_jax.encoders import spectrogram_cnn
 from mmdf_jax.encoders.spectrogram_cnn import VARIANTS, Model
 from mmdf_jax.weights.files import WeightsError
+from mmdf_jax.weights.load import shapes
 from tests.mmdf_jax.encoders import twin
 
 KEY = jax.random.key(0, impl="rbg")  # compiles in a fifth of the default's time
@@ -21,23 +22,35 @@ def sound(batch: int, samples: int) -> np.ndarray:
     return np.random.default_rng(0).normal(0, 3000, (batch, samples)).astype(np.int16)
 
 
+def filled(model, x):
+    """Random variables: initializers take about as long to compile as the model."""
+    rng = np.random.default_rng(1)
+
+    def fill(leaf):
+        spread = 1 / np.sqrt(leaf.size / leaf.shape[-1]) if leaf.ndim > 1 else 0.3
+        return (rng.normal(leaf.ndim == 1, spread, leaf.shape)).astype(leaf.dtype)
+
+    return jax.tree.map(fill, shapes(model, x))
+
+
 def test_outputs_of_the_tiny_model():
     model = Model(**TINY)
     x = sound(2, 25600)
-    out, variables = jax.jit(lambda x: model.init_with_output(KEY, x, train=False))(x)
+    variables = filled(model, x)
+    apply = jax.jit(lambda x: model.apply(variables, x, train=False))
+    out = apply(x)
     assert out["tokens"].shape == (2, 21, 128)
     assert out["pooled"].shape == (2, 128)
     assert out["tokens_mask"].all()
     assert set(variables) == {"params"}  # no running statistics
-    np.testing.assert_allclose(
-        model.apply(variables, x.astype(np.float32) / 32768, train=False)["pooled"], out["pooled"], rtol=1e-4, atol=1e-5
-    )
+    as_float = apply(x.astype(np.float32) / 32768)["pooled"]
+    np.testing.assert_allclose(as_float, out["pooled"], rtol=1e-4, atol=1e-5)
 
 
 def test_padding_changes_nothing():
     model = Model(**{**SMALL, "front_end_options": {"bins": 40}})
     x = sound(2, 9000)
-    variables = jax.jit(lambda x: model.init(KEY, x, train=False))(x)
+    variables = filled(model, x)
     lengths = [9000, 6123]
     mask = np.arange(9000) < np.array(lengths)[:, None]
     x[~mask] = 1234  # must not be looked at
@@ -57,7 +70,8 @@ def test_every_front_end_feeds_the_network(front_end):
     options = {**SMALL, "front_end": front_end, "front_end_options": {"bins": 40}}
     model = Model(**options)
     x = sound(1, 6000)
-    out = jax.jit(lambda x: model.init_with_output(KEY, x, train=False)[0])(x)
+    variables = filled(model, x)
+    out = jax.jit(lambda x: model.apply(variables, x, train=False))(x)
     assert out["spectrogram"].shape == (1, 38, 40)
     assert np.isfinite(out["pooled"]).all()
 
@@ -65,7 +79,7 @@ def test_every_front_end_feeds_the_network(front_end):
 def test_remat_and_bfloat16_leave_the_function_alone():
     x = sound(1, 6000)
     plain = Model(**SMALL)
-    variables = jax.jit(lambda x: plain.init(KEY, x, train=False))(x)
+    variables = filled(plain, x)
 
     def gradient(model):
         return jax.jit(jax.grad(lambda v: (model.apply(v, x, train=True)["pooled"] ** 2).mean()))(variables)
@@ -74,9 +88,12 @@ def test_remat_and_bfloat16_leave_the_function_alone():
         jax.tree.leaves(gradient(Model(**SMALL, remat=True))), jax.tree.leaves(gradient(plain)), strict=True
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
-    half = Model(**SMALL, dtype=jnp.bfloat16).apply(variables, x, train=False)
+    half, full = (
+        jax.jit(lambda v, model=model: model.apply(v, x, train=False))(variables)
+        for model in (Model(**SMALL, dtype=jnp.bfloat16), plain)
+    )
     assert half["tokens"].dtype == jnp.bfloat16
-    full = plain.apply(variables, x, train=False)["pooled"]
+    full = full["pooled"]
     assert jnp.corrcoef(half["pooled"].astype(jnp.float32).ravel(), full.ravel())[0, 1] > 0.999
 
 
@@ -102,15 +119,20 @@ def test_bad_options_are_errors():
 def test_training_strikes_blocks_out_where_asked():
     x = sound(2, 9000)
     plain, augmented = Model(**SMALL), Model(**SMALL, augment={"time_masks": 1, "bin_masks": 1})
-    variables = jax.jit(lambda x: plain.init(KEY, x, train=False))(x)
+    variables = filled(plain, x)
 
-    def pooled(model, train, seed=0):
-        rngs = {"dropout": jax.random.key(seed, impl="rbg")}
-        return np.asarray(model.apply(variables, x, train=train, rngs=rngs)["pooled"])
+    def pooled(model, train):
+        @jax.jit
+        def of(seed):
+            rngs = {"dropout": jax.random.key(seed, impl="rbg")}
+            return model.apply(variables, x, train=train, rngs=rngs)["pooled"]
 
-    np.testing.assert_array_equal(pooled(augmented, False), pooled(plain, False))
-    assert np.abs(pooled(augmented, True) - pooled(plain, True)).max() > 1e-3
-    assert np.abs(pooled(augmented, True, 1) - pooled(augmented, True, 2)).max() > 1e-3
+        return lambda seed: np.asarray(of(seed))
+
+    np.testing.assert_array_equal(pooled(augmented, False)(0), pooled(plain, False)(0))
+    struck = pooled(augmented, True)
+    assert np.abs(struck(0) - pooled(plain, True)(0)).max() > 1e-3
+    assert np.abs(struck(1) - struck(2)).max() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -141,12 +163,13 @@ def test_a_twin_that_has_more_or_less_is_refused():
 def test_a_token_at_25_hz_sees_a_quarter_of_a_second_and_no_more():
     model = Model(**VARIANTS["tiny_25hz"])
     x = sound(1, 16_000)
-    variables = jax.jit(lambda x: model.init(KEY, x, train=False))(x)
-    before = model.apply(variables, x)["tokens"]
+    variables = filled(model, x)
+    tokens = jax.jit(lambda x: model.apply(variables, x)["tokens"])
+    before = tokens(x)
     assert before.shape == (1, 25, 64)
     changed = x.copy()
     changed[0, 8000:8010] += 9000
-    moved = np.flatnonzero(np.abs(model.apply(variables, changed)["tokens"] - before).max((0, 2)) > 1e-6)
+    moved = np.flatnonzero(np.abs(tokens(changed) - before).max((0, 2)) > 1e-6)
     assert moved.min() >= (0.5 - 0.25) * 25 and moved.max() <= (0.5 + 0.25) * 25
     assert len(moved) <= 7  # of 40 ms each
 

@@ -32,7 +32,7 @@ def setup():
         "audio_valid": np.ones((4, 8), bool),
     }
     model = contrastive.Model({"mouth": Steps(), "audio": Steps()}, pooled.Model(hidden=8, width=8), features=6)
-    variables = jax.tree.map(lambda x: x, model.init(jax.random.key(0), batch))
+    variables = jax.tree.map(lambda x: x, jax.jit(model.init)(jax.random.key(0), batch))
     variables["params"]["align_audio"] = variables["params"]["align_mouth"]  # equal inputs, equal vectors
     apply = jax.jit(lambda batch: model.apply(variables, batch, capture=("similarity",)))
     return model, variables, batch, apply
@@ -87,12 +87,12 @@ def test_statistics_are_numpys_over_the_valid_steps():
     cosines = rng.uniform(-1, 1, (5, 12)).astype(np.float32)
     valid = rng.random((5, 12)) < 0.6
     valid[3], valid[4] = False, np.arange(12) == 7
-    found = np.asarray(contrastive.cosine_statistics(cosines, valid))
+    found = np.asarray(jax.jit(contrastive.cosine_statistics)(cosines, valid))
     for row in (0, 1, 2, 4):
         x = cosines[row, valid[row]]
         np.testing.assert_allclose(found[row], [x.mean(), np.quantile(x, 0.1), x.std()], atol=2e-4)
     assert (found[3] == 0).all()
-    gradient = jax.grad(lambda x: contrastive.cosine_statistics(x, valid).sum())(np.zeros_like(cosines))
+    gradient = jax.jit(jax.grad(lambda x: contrastive.cosine_statistics(x, valid).sum()))(np.zeros_like(cosines))
     assert np.isfinite(gradient).all()
 
 
