@@ -18,7 +18,7 @@ from experiments.score_table import ScoreRow, Table
 from mmdf_jax.fusion import late
 from mmdf_jax.metrics import calibration, likelihood, selective
 from mmdf_jax.metrics import classification as metrics
-from mmdf_jax.metrics.calibrators import EPSILON, logit
+from mmdf_jax.metrics.calibrators import EPSILON
 
 MEMBER, PIPELINE, SYSTEM, BEST = "member", "pipeline", "system", ", the best on validation"
 COVERAGES = (1.0, 0.9, 0.8)
@@ -297,8 +297,7 @@ def _errors(rows: Sequence[ScoreRow], column: str, threshold: float) -> tuple[np
     values = comparison.scores(rows, column) if column else _of_members(rows)
     known = ~np.isnan(values)
     labels, values = np.array([row.label for row in rows])[known], values[known]
-    wrong = (values >= threshold) != (labels == 1)
-    return wrong.astype(float), np.abs(logit(values) - logit(np.array(threshold)))
+    return selective.of_verdicts(labels, values, threshold)
 
 
 def _risks(val: Sequence[ScoreRow], test: Sequence[ScoreRow], best: str) -> Table:

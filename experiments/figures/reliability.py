@@ -1,6 +1,7 @@
 """Reliability: the share of fakes among clips of about the same score, beside how many clips that rests on."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,6 +29,37 @@ def draw(labels: np.ndarray, scores: Mapping[str, np.ndarray], *, title: str = "
     return figure
 
 
+def draw_all(detectors: Sequence[tuple[str, np.ndarray, np.ndarray]], *, title: str = "") -> Figure:
+    """A small pair of panels for each (name, labels [n], scores [n])."""
+    across = min(5, max(len(detectors), 1))
+    down = max(math.ceil(len(detectors) / across), 1)
+    with style.look():
+        figure = style.new_figure(2.5 * across, 3.1 * down + 0.4)
+        figure.suptitle(title or "Reliability", x=0.01, ha="left", fontweight="bold", fontsize=11)
+        panels = figure.subplots(2 * down, across, sharex=True, squeeze=False, height_ratios=[3, 1] * down)
+        most = max([int(_bins(labels, values).counts.max()) for _, labels, values in detectors], default=1)
+        for place in range(across * down):
+            row, column = divmod(place, across)
+            curve, counts = panels[2 * row, column], panels[2 * row + 1, column]
+            if place >= len(detectors):
+                curve.set_axis_off()
+                counts.set_axis_off()
+                continue
+            name, labels, values = detectors[place]
+            _curve(curve, labels, values, "")
+            curve.set_title(style.shorten(name, 28), fontsize=8.5)
+            _counts(counts, labels, values, most, numbers=False)
+            counts.set_xlabel("")
+            if column:
+                curve.set_yticklabels([])
+                counts.set_yticklabels([])
+            if place:
+                counts.get_legend().remove()
+        figure.supxlabel("score, P(fake); below: how many clips have it", fontsize=9)
+        figure.supylabel("share of fakes (95 %, clips taken one by one)", fontsize=9)
+    return figure
+
+
 def _bins(labels: np.ndarray, values: np.ndarray) -> calibration.Bins:
     known = ~np.isnan(values)
     return calibration.reliability(labels[known], values[known], BINS)
@@ -45,7 +77,7 @@ def _curve(axes: Axes, labels: np.ndarray, values: np.ndarray, name: str) -> Non
     axes.text(0.02, 0.97, f"ECE {ece:.3f}", transform=axes.transAxes, va="top")
 
 
-def _counts(axes: Axes, labels: np.ndarray, values: np.ndarray, most: int) -> None:
+def _counts(axes: Axes, labels: np.ndarray, values: np.ndarray, most: int, *, numbers: bool = True) -> None:
     edges = np.linspace(0, 1, BINS + 1)
     of_bin = np.minimum((values * BINS).astype(int), BINS - 1)
     reals, fakes = (np.bincount(of_bin[labels == one], minlength=BINS) for one in (0, 1))
@@ -54,7 +86,7 @@ def _counts(axes: Axes, labels: np.ndarray, values: np.ndarray, most: int) -> No
     axes.bar(middle, reals, width, color=style.REAL, label="real")
     axes.bar(middle, fakes, width, bottom=reals, color=style.FAKE, label="fake")
     for x, count in zip(middle, reals + fakes, strict=True):
-        if count:
+        if count and numbers:
             axes.text(x, count, f"{count}", ha="center", va="bottom", fontsize=7)
     axes.set(ylim=(0, 1.35 * most), xlabel="score, P(fake)")
     axes.grid(axis="x", visible=False)

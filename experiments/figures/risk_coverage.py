@@ -1,11 +1,12 @@
 """The risk-coverage curve: the error rate on the clips that are answered, as the least confident are left out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.figures import style
+from experiments.figures import many_curves, style
+from experiments.figures.many_curves import Curve
 from mmdf_jax.metrics import selective
 
 MARKS = (1.0, 0.9, 0.8)
@@ -42,4 +43,22 @@ def draw(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], *, abstained: floa
                 fontsize=8,
             )
         axes.legend(loc="upper left")
+    return figure
+
+
+def draw_all(panels: Mapping[str, Sequence[tuple[str, np.ndarray, np.ndarray]]], *, title: str = "") -> Figure:
+    """panels: {heading: (name, errors [n], confidence [n]) of each detector}."""
+    drawn = {
+        heading: [
+            Curve(name, *selective.risk_coverage(errors, confidence), f"{selective.aurc(errors, confidence):.3f}")
+            for name, errors, confidence in detectors
+            if len(errors)
+        ]
+        for heading, detectors in panels.items()
+    }
+    with style.look():
+        figure = many_curves.figure_of(drawn, title=title or "Risk by coverage", legend="AURC", where="upper left")
+        for axes in figure.axes:
+            axes.set(xlim=(0, 1.02), ylim=(0, max(axes.get_ylim()[1] * 1.3, 0.05)))
+            axes.set(xlabel="coverage: share of clips answered", ylabel="risk: share of these answered wrongly")
     return figure

@@ -67,6 +67,14 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def settle(figure: Figure) -> None:
+    """Lays a figure out for good: to be saved several times, at any resolution, without doing so each time."""
+    with look():
+        for _ in range(2):  # the second pass knows how wide the labels have become
+            figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
 def say(axes: Axes, text: str) -> None:
     """Writes into the middle of a panel why it is empty."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=MUTED)

@@ -1,7 +1,7 @@
 """Training curves from metrics.jsonl: losses, validation AUC and accuracy, learning rate, gradient norm."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,40 @@ def draw(curves: Curves, *, title: str = "", best: int | None = None) -> Figure:
                 fontsize=8,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
             )
+    return figure
+
+
+def draw_all(runs: Sequence[tuple[str, Curves]], *, title: str = "") -> Figure:
+    """A small panel for each (name, curves): training loss, and validation AUC on the axis to the right."""
+    across = min(4, max(len(runs), 1))
+    down = max(math.ceil(len(runs) / across), 1)
+    with style.look():
+        figure = style.new_figure(2.9 * across, 2.2 * down + 0.5)
+        figure.suptitle(title or "Training", x=0.01, ha="left", fontweight="bold", fontsize=11)
+        panels = figure.subplots(down, across, squeeze=False).ravel().tolist()
+        for axes in panels[len(runs) :]:
+            axes.set_axis_off()
+        for place, (axes, (name, curves)) in enumerate(zip(panels, runs, strict=False)):
+            axes.set_title(style.shorten(name, 30), fontsize=8.5)
+            if "train/loss" in curves:
+                steps, values = curves["train/loss"]
+                axes.plot(steps, values, color=style.MUTED, alpha=0.35, linewidth=0.8)
+                axes.plot(steps, _smooth(values), color=style.MUTED, linewidth=1.3)
+            axes.set_ylim(bottom=0)
+            right = axes.twinx()
+            right.grid(False)
+            right.spines["right"].set_visible(True)
+            right.set_ylim(0.45, 1.01)
+            if "val/auc" in curves:
+                right.plot(*curves["val/auc"], "o-", color=style.REAL, markersize=3)
+            if (best := best_step(curves)) is not None:
+                axes.axvline(best, color=style.INK, linewidth=0.9, linestyle=(0, (3, 2)))
+            if (place + 1) % across and place + 1 < len(runs):
+                right.set_yticklabels([])
+        figure.supxlabel("step; dashed: the step of the best validation", fontsize=9)
+        figure.supylabel("training loss (grey)", fontsize=9, color=style.MUTED)
+        figure.text(0.995, 0.5, "validation AUC (blue)", rotation=90, ha="right", va="center", color=style.REAL)
+        figure.get_layout_engine().set(rect=(0, 0, 0.975, 1))
     return figure
 
 

@@ -156,14 +156,14 @@ def _joined(members: Sequence[Member], split: str) -> list[Joined]:
         labels = {row.label for row in there}
         if len(labels) > 1:
             raise ValueError(f"clip {clip_id!r} of {split}: the members' tables do not agree whether it is fake")
-        found.append((functools.reduce(_completed, there), rows))
+        found.append((functools.reduce(completed, there), rows))
     for member, table in zip(members, tables, strict=True):
         if missing := len(found) - len(table):
             log.warning("%s: %d of %d clips of %s are not in its table", member.name, missing, len(found), split)
     return found
 
 
-def _completed(row: ScoreRow, other: ScoreRow) -> ScoreRow:
+def completed(row: ScoreRow, other: ScoreRow) -> ScoreRow:
     """`row`, with what only `other` says of the clip."""
     texts = {name: getattr(row, name) or getattr(other, name) for name in ("dataset", "identity", "method")}
     labels = {name: max(getattr(row, name), getattr(other, name)) for name in ("video_label", "audio_label")}

@@ -1,30 +1,12 @@
 """report.html of one file: one page without scripts, its pictures inside it."""
 
-import base64
-import html
-import io
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-
-from experiments.figures import style
+from experiments.report import html
 from experiments.verdict import figures
 from experiments.verdict.verdict import FAVOURED, Verdict, ratio
-
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:980px;margin:1.5em auto;padding:0 1em}
-h1{font-size:1.35em;margin:.2em 0;overflow-wrap:anywhere}
-h2{font-size:1.1em;margin:1.6em 0 .4em;border-bottom:1px solid #ddd}
-table{border-collapse:collapse;font-size:.9em;margin:.4em 0}td,th{padding:.18em .7em .18em 0;text-align:left;
-vertical-align:top;overflow-wrap:anywhere}th{font-weight:600;border-bottom:1px solid #ccc}img{max-width:100%}
-.statement{background:#fdf3dc;border-left:4px solid #E69F00;padding:.5em .8em;margin:0 0 1em}
-.abstain{background:#eee;border-left:4px solid #6b6b6b;padding:.5em .8em}.big{font-size:1.15em}
-.small{color:#555;font-size:.85em}code{font-size:.85em;overflow-wrap:anywhere}
-"""
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def page(verdict: Verdict) -> str:
@@ -32,33 +14,27 @@ def page(verdict: Verdict) -> str:
     found = verdict.content
     names = [person["name"] for person in found["people"]]
     parts = [
-        _paragraph(found["statement"], "statement"),
-        f"<h1>{_text(found['file']['name'])}</h1>",
+        html.paragraph(found["statement"], "statement"),
+        f"<h1>{html.text(found['file']['name'])}</h1>",
         _head(found),
-        _section("Evidence by stream, and by person", _tables_of_evidence(found)),
-        _section("Over time", _picture(figures.over_time(verdict), "scores over time") + _segments(found)),
-        _section("Faces that were judged", _picture(figures.faces(verdict.examined.shown, names), "faces")),
-        _section(
-            _title_of_places(verdict), _picture(figures.places(verdict.examined.mapped), "where the model points")
+        html.section("Evidence by stream, and by person", _tables_of_evidence(found)),
+        html.section("Over time", html.picture(figures.over_time(verdict), "scores over time") + _segments(found)),
+        html.section("Faces that were judged", html.picture(figures.faces(verdict.examined.shown, names), "faces")),
+        html.section(
+            _title_of_places(verdict), html.picture(figures.places(verdict.examined.mapped), "where the model points")
         ),
-        _section("Lip-sync", _sync(found["sync"])),
-        _section("Type", _type(found["type"])),
-        _section("Quality", _quality(found["quality"])),
-        _section("Distance from the data that the system knows", _distance(found["distance"])),
-        _section("Coverage", _pairs(found["coverage"])),
-        _section("Error rates of the operating points", _operating_points(found)),
-        _section("File", _pairs(found["file"])),
-        _section("System", _system(found["system"])),
-        _section("How to read this", _reading(found)),
+        html.section("Lip-sync", _sync(found["sync"])),
+        html.section("Type", _type(found["type"])),
+        html.section("Quality", _quality(found["quality"])),
+        html.section("Distance from the data that the system knows", _distance(found["distance"])),
+        html.section("Coverage", _pairs(found["coverage"])),
+        html.section("Error rates of the operating points", _operating_points(found)),
+        html.section("File", _pairs(found["file"])),
+        html.section("System", _system(found["system"])),
+        html.section("How to read this", _reading(found)),
     ]
-    title = f"Report on {_text(found['file']['name'])}"
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n<body>\n'
-        + "\n".join(filter(None, parts))
-        + "\n</body></html>\n"
-    )
+    title = f"Report on {found['file']['name']}"
+    return html.document(title, parts)
 
 
 def index(rows: Sequence[tuple[Verdict, str]]) -> str:
@@ -69,19 +45,15 @@ def index(rows: Sequence[tuple[Verdict, str]]) -> str:
         evidence, abstention = found["evidence"], found["abstention"]
         cells.append(
             [
-                f'<a href="{html.escape(address, quote=True)}">{_text(found["file"]["path"])}</a>',
+                f'<a href="{html.text(address)}">{html.text(found["file"]["path"])}</a>',
                 ratio(evidence["lr"]) if evidence else "–",
-                _text(evidence["words"]) if evidence else "–",
-                _text(f"{abstention['why'].replace('_', ' ')}: {abstention['words']}") if abstention else "",
+                html.text(evidence["words"]) if evidence else "–",
+                html.text(f"{abstention['why'].replace('_', ' ')}: {abstention['words']}") if abstention else "",
             ]
         )
-    statement = _paragraph(rows[0][0].content["statement"], "statement") if rows else ""
-    table = _table(["File", "Likelihood ratio", "In words", "Abstained"], cells, escaped=True)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Reports</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><style>{_STYLE}</style></head>\n<body>\n'
-        f"{statement}<h1>{len(rows)} files</h1>{table}\n</body></html>\n"
-    )
+    statement = html.paragraph(rows[0][0].content["statement"], "statement") if rows else ""
+    table = html.table(["File", "Likelihood ratio", "In words", "Abstained"], cells, escaped=True)
+    return html.document("Reports", [statement, f"<h1>{len(rows)} files</h1>", table])
 
 
 def _head(found: Mapping[str, Any]) -> str:
@@ -89,10 +61,10 @@ def _head(found: Mapping[str, Any]) -> str:
     parts = []
     if abstention:
         words = f"Nothing should be concluded ({abstention['why'].replace('_', ' ')}): {abstention['words']}."
-        parts.append(_paragraph(words, "abstain"))
+        parts.append(html.paragraph(words, "abstain"))
     if evidence:
         sentence = evidence["sentence"]
-        parts.append(_paragraph(f"{sentence[0].upper()}{sentence[1:]}.", "big"))
+        parts.append(html.paragraph(f"{sentence[0].upper()}{sentence[1:]}.", "big"))
         parts.append(_scale(evidence))
         interval, chance = evidence["interval"], evidence["probability_interval"]
         bounds = " to ".join(ratio(bound) if bound else "unbounded" for bound in evidence["bounds"])
@@ -110,7 +82,7 @@ def _head(found: Mapping[str, Any]) -> str:
                 f"{evidence['probability']:.3f}" + (f" ({chance[0]:.3f} to {chance[1]:.3f})" if chance else ""),
             ),
         ]
-        parts.append(_table([], rows))
+        parts.append(html.table([], rows))
     return "".join(parts)
 
 
@@ -158,8 +130,8 @@ def _tables_of_evidence(found: Mapping[str, Any]) -> str:
         )
         for one in found["people"]
     ]
-    out = _table(["Stream", "Member", "Likelihood ratio", "Support"], streams) if streams else ""
-    return out + (_table(["Who", "Likelihood ratio", "Seen", "Judged", "Members"], people) if people else "")
+    out = html.table(["Stream", "Member", "Likelihood ratio", "Support"], streams) if streams else ""
+    return out + (html.table(["Who", "Likelihood ratio", "Seen", "Judged", "Members"], people) if people else "")
 
 
 def _support(words: str, favours: str) -> str:
@@ -171,7 +143,7 @@ def _segments(found: Mapping[str, Any]) -> str:
         (f"{one['start']:.2f} – {one['end']:.2f} s", f"{one['score']:.2f}", one["member"])
         for one in found["segments"][:12]
     ]
-    return _table(["Suspicious segment", "Score", "Member"], rows) if rows else ""
+    return html.table(["Suspicious segment", "Score", "Member"], rows) if rows else ""
 
 
 def _title_of_places(verdict: Verdict) -> str:
@@ -185,7 +157,7 @@ def _sync(found: Mapping[str, Any] | None) -> str:
     if not found:
         return ""
     claim = "" if found["sure"] else "; too unsure to be claimed"
-    return _paragraph(
+    return html.paragraph(
         f"Offset {found['offset_frames']:+.0f} frames ({found['offset_seconds']:+.2f} s; positive: the sound is late), "
         f"confidence {found['confidence']:.3f}, needed {found['least_confidence']:.3f}{claim}."
     )
@@ -195,10 +167,10 @@ def _type(found: Mapping[str, Any] | None) -> str:
     if not found:
         return ""
     rows = [(name, f"{share:.2f}") for name, share in found["shares_if_manipulated"].items()]
-    note = _paragraph(
+    note = html.paragraph(
         "Shares among the types that the member has learned, given that the file is manipulated.", "small"
     )
-    return _table(["Type, if manipulated", "Share"], rows) + note
+    return html.table(["Type, if manipulated", "Share"], rows) + note
 
 
 def _quality(found: Mapping[str, Any]) -> str:
@@ -208,23 +180,23 @@ def _quality(found: Mapping[str, Any]) -> str:
     ]
     measures = [(one["what"], _number(one["value"]), one["unit"]) for one in found["measures"]]
     out = (
-        _table(["Flag", "Measured", "Limit", "Unit", "Forbids a conclusion"], flags)
+        html.table(["Flag", "Measured", "Limit", "Unit", "Forbids a conclusion"], flags)
         if flags
-        else _paragraph("No flag.")
+        else html.paragraph("No flag.")
     )
-    return out + _table(["Measure", "Value", "Unit"], measures)
+    return out + html.table(["Measure", "Value", "Unit"], measures)
 
 
 def _distance(found: Mapping[str, Any]) -> str:
-    note = _paragraph(f"Definition: {found['definition']}.", "small")
+    note = html.paragraph(f"Definition: {found['definition']}.", "small")
     if found["value"] is None:
-        return _paragraph(f"Unknown: {found['unknown_because']}.") + note
+        return html.paragraph(f"Unknown: {found['unknown_because']}.") + note
     words = (
         f"{found['value']:.2f}; {found['quantile']:.0%} of {found['clips']} validation clips lie nearer; "
         f"limit {found['limit']:.2f}."
     )
     rows = [(name, f"{value:+.2f}") for name, value in sorted(found["z"].items(), key=lambda pair: -abs(pair[1]))]
-    return _paragraph(words) + _table(["Measure", "Distance in scales"], rows) + note
+    return html.paragraph(words) + html.table(["Measure", "Distance in scales"], rows) + note
 
 
 def _operating_points(found: Mapping[str, Any]) -> str:
@@ -236,7 +208,7 @@ def _operating_points(found: Mapping[str, Any]) -> str:
         )
         rows.append((point["what"], *rates, data))
     head = ["Operating point", "Genuine called manipulated", "Manipulated called genuine", "Abstained", "Measured on"]
-    return _table(head, rows) if rows else _paragraph("None are known.")
+    return html.table(head, rows) if rows else html.paragraph("None are known.")
 
 
 def _rate(values: Sequence[float | None]) -> str:
@@ -248,12 +220,14 @@ def _rate(values: Sequence[float | None]) -> str:
 
 def _system(found: Mapping[str, Any]) -> str:
     members = [
-        (one["name"], ", ".join(one["streams"]), f"{one['weight']:.3g}", f"<code>{_text(one['sha256'])}</code>")
+        (one["name"], ", ".join(one["streams"]), f"{one['weight']:.3g}", f"<code>{html.text(one['sha256'])}</code>")
         for one in found["members"]
     ]
-    members = [[_text(a), _text(b), _text(c), d] for a, b, c, d in members]
+    members = [[html.text(a), html.text(b), html.text(c), d] for a, b, c, d in members]
     rest = {key: value for key, value in found.items() if key != "members"}
-    return _pairs(rest) + _table(["Member", "Streams", "Weight", "SHA-256 of its parameters"], members, escaped=True)
+    return _pairs(rest) + html.table(
+        ["Member", "Streams", "Weight", "SHA-256 of its parameters"], members, escaped=True
+    )
 
 
 def _reading(found: Mapping[str, Any]) -> str:
@@ -261,17 +235,17 @@ def _reading(found: Mapping[str, Any]) -> str:
         (f"{one['from']:,.0f} to {one['to']:,.0f}" if one["to"] else f"above {one['from']:,.0f}", one["words"])
         for one in found["scale"]
     ]
-    return _paragraph(
+    return html.paragraph(
         "A likelihood ratio says how much more probable what was found is if the file is manipulated than if it is "
         "genuine. Below 1 its reciprocal supports genuine. What anybody believed before, the prior, is the "
         "reader's own; a probability follows from both. The file is judged in stretches, each as long as the "
         "clips of the calibration; the file's ratio is the mean of theirs, for the hypothesis that one stretch is "
         "manipulated and any may be. It is no proof, and says nothing about who did what, or why."
-    ) + _table(["Likelihood ratio, or its reciprocal", "Support"], bands)
+    ) + html.table(["Likelihood ratio, or its reciprocal", "Support"], bands)
 
 
 def _pairs(found: Mapping[str, Any]) -> str:
-    return _table([], [(key.replace("_", " "), _value(value)) for key, value in found.items()])
+    return html.table([], [(key.replace("_", " "), _value(value)) for key, value in found.items()])
 
 
 def _value(value: Any) -> str:
@@ -284,33 +258,3 @@ def _value(value: Any) -> str:
 
 def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.4g}"
-
-
-def _section(title: str, body: str) -> str:
-    return f"<h2>{_text(title)}</h2>{body}" if body else ""
-
-
-def _paragraph(text: str, kind: str = "") -> str:
-    return f'<p class="{kind}">{_text(text)}</p>' if kind else f"<p>{_text(text)}</p>"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, escaped: bool = False) -> str:
-    safe = str if escaped else _text
-    top = "<tr>" + "".join(f"<th>{_text(cell)}</th>" for cell in head) + "</tr>" if head else ""
-    body = "".join("<tr>" + "".join(f"<td>{safe(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table>{top}{body}</table>"
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value).encode("utf-8", "replace").decode(), quote=True)
-
-
-def _picture(figure: Figure | None, what: str) -> str:
-    if figure is None:
-        return ""
-    buffer = io.BytesIO()
-    with style.look(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{_text(what)}" src="data:image/png;base64,{data}">'

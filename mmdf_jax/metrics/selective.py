@@ -6,6 +6,18 @@ errors [n] are 0 or 1, or any loss of 0 or more; confidence [n] is high where th
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mmdf_jax.metrics.calibrators import logit
+
+
+def of_verdicts(labels: ArrayLike, scores: ArrayLike, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """(errors [n] 0 or 1, confidence [n]) of calling fake what scores `threshold` or more, P(fake) in [0, 1].
+
+    The confidence is the distance to the threshold in logits.
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
+    wrong = (scores >= threshold) != (labels == 1)
+    return wrong.astype(float), np.abs(logit(scores) - logit(np.array(threshold)))
+
 
 def risk_coverage(errors: ArrayLike, confidence: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """(coverage [k], risk [k]): the share of clips answered, rising to 1, and their mean error.

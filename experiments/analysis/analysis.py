@@ -1,0 +1,94 @@
+"""A study's last experiment: from score tables to tables of comparisons, figures, a page and the console's summary."""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments import files, progress
+from experiments.analysis import claims, compare, detectors, failures, figures, generalisation, page, quality, summary
+from experiments.analysis.findings import absent
+from experiments.figures import style
+from experiments.score_table import write_csv
+
+TABLE, QUALITY, GENERALISATION, FAILURES = (
+    "statistical_analysis.csv",
+    "metrics_with_intervals.csv",
+    "generalisation.csv",
+    "failures.csv",
+)
+PAGE = "report.html"
+
+
+def analyse(study: pathlib.Path, further: Mapping[str, pathlib.Path], config: Mapping[str, Any]) -> str:
+    """Writes Results/, Figures/ and report.html of a study; returns the summary for the console.
+
+    further: {name: folder of score tables} of other detectors. config: of configs/analysis.py.
+
+    Raises:
+      FileNotFoundError, ValueError: the config is wrong, or the tables are none, damaged, of one class, of other clips
+        or of one detector only.
+    """
+    check(config)
+    declared = claims.read(config)
+    everyone = detectors.read(study, further)
+    compared = generalisation.compared(everyone)
+    clips = detectors.clips_of(everyone)
+    families = [*declared, claims.all_pairs(compared)]
+    runs = [(one, training) for one in compared for training in range(len(one.runs))]
+    bar = progress.bar(len(families) + len(runs) + 2, "analysis", unit="step")
+    tables: dict[str, list[dict[str, Any]]] = {"claims": [], "quality": []}
+    for family in families:
+        tables["claims"] += compare.family_rows(family, compared, clips, config)
+        bar.update()
+    for one, training in runs:
+        tables["quality"] += quality.rows(one, training, clips, config)
+        bar.update()
+    tables["generalisation"] = generalisation.rows(everyone, config)
+    tables["failures"] = failures.rows(compared, clips, config["gallery"], config["missing"])
+    bar.update()
+    drawn = figures.draw(study, compared, clips, tables, config)
+    names = [one.name for one in compared]
+    columns = {
+        TABLE: ("claims", compare.COLUMNS),
+        QUALITY: ("quality", quality.COLUMNS),
+        GENERALISATION: ("generalisation", generalisation.COLUMNS),
+        FAILURES: ("failures", (*failures.COLUMNS, *names)),
+    }
+    for file, (key, header) in columns.items():
+        write_csv(study / "Results" / file, header, tables[key])
+    for name, one in drawn.items():
+        style.settle(one.figure)
+        style.save_for_print(one.figure, study / "Figures" / name)
+    facts = page.Facts(compared, clips, declared, tables, config, _absent(compared, tables["generalisation"], config))
+    files.write_text(study / PAGE, page.page(facts, drawn))
+    bar.update()
+    bar.close()
+    paths = [study / "Results" / file for file in columns] + [study / "Figures", study / PAGE]
+    return summary.text(facts, [os.path.relpath(path) for path in paths])
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raises ValueError, `config.…`, for a setting that cannot be meant."""
+    if config["missing"] not in detectors.MISSING:
+        raise ValueError(f"config.missing={config['missing']}: expected one of {', '.join(detectors.MISSING)}")
+    for key in ("alpha", "power"):
+        if not (isinstance(config[key], float) and 0 < config[key] < 1):
+            raise ValueError(f"config.{key}={config[key]}: expected a number between 0 and 1")
+    if config["alpha"] >= config["power"]:
+        raise ValueError(f"config.power={config['power']}: expected more than config.alpha={config['alpha']}")
+    for metric in claims.METRICS:
+        if not config["rope"].get(metric, -1) >= 0:
+            raise ValueError(f"config.rope.{metric}: expected a number of at least 0")
+    for key, least in (("bootstrap", 2), ("gallery", 1), ("least_datasets", 2)):
+        if not (isinstance(config[key], int) and config[key] >= least):
+            raise ValueError(f"config.{key}={config[key]}: expected a whole number of at least {least}")
+
+
+def _absent(
+    compared: Sequence[detectors.Detector], rows: Sequence[Mapping[str, Any]], config: Mapping[str, Any]
+) -> list[str]:
+    _, datasets, _ = generalisation.matrix(rows, generalisation.DATASET)
+    costless = [one.name for one in compared if not one.ms > 0]
+    trainings = min(len(one.runs) for one in compared)
+    return absent(len(datasets), config, trainings, sum(bool(one.folds) for one in compared) > 1, costless)
