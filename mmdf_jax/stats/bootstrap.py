@@ -5,6 +5,7 @@ there is. Here a resample draws groups with replacement and takes all rows of ea
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -92,10 +93,7 @@ def interval(
     value = float(metric(labels, scores))
     if np.isnan(value) or m < 2:
         return Interval(value, float("nan"), float("nan"), count, 0)
-    if _by_pairs(metric, labels):
-        values = _aucs(labels, scores, codes, np.array(list(draws(count, samples, seed))))
-    else:
-        values = np.array([metric(labels[rows], scores[rows]) for rows in _resampled(codes, samples, seed)])
+    values = _metrics(metric, labels, scores, codes, np.array(list(draws(count, samples, seed))))
     return _limits(value, values, count, m, level)
 
 
@@ -204,42 +202,65 @@ def paired_difference(
     that the metric cannot tell apart on any resample differ by 0 with p 1. All but the value is nan where m < 2, or
     where the metric failed on more than half of the resamples.
     """
-    from scipy.special import stdtr, stdtrit
+    ((_, _, found),) = pairwise_differences(
+        metric, labels, (scores_a, scores_b), groups, samples=samples, level=level, seed=seed
+    )
+    return found
 
+
+def pairwise_differences(
+    metric: Metric,
+    labels: ArrayLike,
+    scores: Sequence[ArrayLike],
+    groups: Sequence[Hashable],
+    *,
+    samples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> list[tuple[int, int, Difference]]:
+    """`paired_difference` of every two of several detectors, as (first, second, difference).
+
+    scores: of each detector, [n] on the same clips. Every detector is resampled once, whatever the number of pairs.
+    The p-values are of single pairs: correct them with `mmdf_jax.stats.corrections.holm`.
+    """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, found {level}")
-    sorted_by = [_checked(labels, scores, groups) for scores in (scores_a, scores_b)]
-    codes = sorted_by[0][2]
-    count, m = int(codes.max(initial=-1)) + 1, _rarer(sorted_by[0][0], codes)
-    value, nan = _gap(metric, sorted_by), float("nan")
-    if np.isnan(value) or m < 2:
-        return Difference(value, nan, nan, nan, count)
-    if _by_pairs(metric, sorted_by[0][0]):
-        times = np.array(list(draws(count, samples, seed)))
-        of_a, of_b = (_aucs(*each, times) for each in sorted_by)
-        values = of_a - of_b
-    else:
-        values = np.array([_gap(metric, sorted_by, times) for times in draws(count, samples, seed)])
-    if np.isnan(values).sum() * 2 >= samples:
-        return Difference(value, nan, nan, nan, count)
+    sorted_by = [_checked(labels, each, groups) for each in scores]
+    if len(sorted_by) < 2:
+        return []
+    fake, _, codes = sorted_by[0]
+    count, m = int(codes.max(initial=-1)) + 1, _rarer(fake, codes)
+    times = np.array(list(draws(count, samples if m > 1 else 0, seed)), np.int64).reshape(-1, count)
+    values = [metric(labels, scores) for labels, scores, _ in sorted_by]
+    resampled = [_metrics(metric, *each, times) for each in sorted_by]
+    return [
+        (a, b, _difference(float(values[a] - values[b]), resampled[a] - resampled[b], count, m, level))
+        for a, b in itertools.combinations(range(len(sorted_by)), 2)
+    ]
+
+
+def _metrics(
+    metric: Metric, labels: np.ndarray, scores: np.ndarray, codes: np.ndarray, times: np.ndarray
+) -> np.ndarray:
+    """The metric of resamples [k] in which each group counts as often as times [k groups] says."""
+    if _by_pairs(metric, labels):
+        return _aucs(labels, scores, codes, times)
+    return np.array([metric(*(np.repeat(x, each[codes]) for x in (labels, scores))) for each in times])
+
+
+def _difference(value: float, gaps: np.ndarray, count: int, m: int, level: float) -> Difference:
+    """The result of `paired_difference` from the difference, and its values on resamples of `count` groups."""
+    from scipy.special import stdtr, stdtrit
+
+    if np.isnan(value) or np.isnan(gaps).sum() * 2 >= len(gaps):
+        return Difference(value, float("nan"), float("nan"), float("nan"), count)
     # The variance over resampled groups is (count - 1) / count of the variance wanted.
-    error = float(np.nanstd(values) * np.sqrt(count / (count - 1)))
+    error = float(np.nanstd(gaps) * np.sqrt(count / (count - 1)))
     if error == 0:
         return Difference(value, value, value, float(value == 0), count)
     reach = -float(stdtrit(m - 1, (1 - level) / 2)) * error
     p = 2 * float(stdtr(m - 1, -abs(value) / error))
     return Difference(value, value - reach, value + reach, p, count)
-
-
-def _gap(
-    metric: Metric, sorted_by: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], times: np.ndarray | None = None
-) -> float:
-    """The difference of the metric between two detectors, each group taken as often as `times` says (once)."""
-    a, b = (
-        metric(labels, scores) if times is None else metric(*(np.repeat(x, times[codes]) for x in (labels, scores)))
-        for labels, scores, codes in sorted_by
-    )
-    return float(a - b)
 
 
 class Band(NamedTuple):
