@@ -57,6 +57,11 @@ def draws(count: int, samples: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(rng.integers(count, size=count), minlength=count)
 
 
+def _counts(count: int, samples: int, seed: int) -> np.ndarray:
+    """All `draws`, [samples count]."""
+    return np.array(list(draws(count, samples, seed)), np.int64).reshape(samples, count)
+
+
 def _resampled(codes: np.ndarray, samples: int, seed: int) -> Iterator[np.ndarray]:
     """Row indices of each resample, ascending: rows sorted by score stay sorted, and metrics are fast on them."""
     rows = np.arange(len(codes))
@@ -93,7 +98,7 @@ def interval(
     value = float(metric(labels, scores))
     if np.isnan(value) or m < 2:
         return Interval(value, float("nan"), float("nan"), count, 0)
-    values = _metrics(metric, labels, scores, codes, np.array(list(draws(count, samples, seed))))
+    values = _metrics(metric, labels, scores, codes, _counts(count, samples, seed))
     return _limits(value, values, count, m, level)
 
 
@@ -230,7 +235,7 @@ def pairwise_differences(
         return []
     fake, _, codes = sorted_by[0]
     count, m = int(codes.max(initial=-1)) + 1, _rarer(fake, codes)
-    times = np.array(list(draws(count, samples if m > 1 else 0, seed)), np.int64).reshape(-1, count)
+    times = _counts(count, samples if m > 1 else 0, seed)
     values = [metric(labels, scores) for labels, scores, _ in sorted_by]
     resampled = [_metrics(metric, *each, times) for each in sorted_by]
     return [
