@@ -93,7 +93,7 @@ def interval(
     if np.isnan(value) or m < 2:
         return Interval(value, float("nan"), float("nan"), count, 0)
     if _by_pairs(metric, labels):
-        values = _aucs(labels, scores, codes, np.array(list(draws(count, samples, seed))))
+        values = _aucs(labels, scores, codes, np.array(list(draws(count, samples, seed))).reshape(-1, count))
     else:
         values = np.array([metric(labels[rows], scores[rows]) for rows in _resampled(codes, samples, seed)])
     return _limits(value, values, count, m, level)
