@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from data_pipelines.clip import SPLITS, Clip
 from data_pipelines.fakes import pseudo_fakes
 from data_pipelines.prepare import folds
-from data_pipelines.prepare.records import Records, read_without_record
+from data_pipelines.prepare.records import Records, read_header, read_without_record
 from experiments import (
     best_model,
     check_options,
@@ -30,6 +30,7 @@ from experiments.report import write
 from experiments.run_directory import log
 from experiments.score_table import Table
 from experiments.termination import Termination
+from experiments.verdict import quality
 
 
 def run(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] = ()) -> None:
@@ -109,6 +110,8 @@ def _train(
         rows = scored[split].rows + scoring.without_score(without_record(config, folder, split), best.task)
         if distributed.is_primary():
             score_table.write(workdir / "scores" / f"{split}.csv", rows)
+    if distributed.is_primary():  # what experiments.detect compares a file with
+        quality.write(workdir / quality.TABLE, splits["val"], read_header(folder)["crops"]["margin"])
     for name, degrade in _conditions(config).items():
         under = dataclasses.replace(best, config={**config, "data": {**config["data"], "degrade": degrade}})
         noisy = under.score(splits["test"], f"scoring test, {name}", termination).rows

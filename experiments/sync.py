@@ -14,15 +14,13 @@ said of a file, and that file's line says why.
 """
 
 import collections
-import contextlib
 import dataclasses
 import json
 import math
 import os
 import pathlib
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,8 +122,9 @@ def of_files(paths: Sequence[str], model: pathlib.Path, allow: Sequence[str] = (
       FileNotFoundError: there is no such run.  ValueError: it is no lip-sync run, or a file is named twice.
     """
     from data_pipelines.clip import Clip
-    from data_pipelines.prepare import records
-    from experiments import best_model, prepare, run_directory
+    from data_pipelines.prepare import extract
+    from data_pipelines.prepare.in_memory import InMemory
+    from experiments import best_model, own_files, prepare, progress, run_directory
 
     if not (model / "config.json").is_file():
         raise FileNotFoundError(f"--model={model}: no trained run there; train one with: {TRAIN}")
@@ -139,29 +138,20 @@ def of_files(paths: Sequence[str], model: pathlib.Path, allow: Sequence[str] = (
     if not there:
         return list(found.values())
     run, least = best_model.load(model, config, allow), least_confidence(model)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = pathlib.Path(temporary)
-        # The road of every dataset: guarded decoding, the speaker's face, mouth crops, sound on the pictures' clock.
-        clips = [Clip(path, os.path.abspath(path), 0, dataset="files", split="test") for path in there]
-        crops = prepare.crops_from(config["data"]["crops"])
-        try:
-            out = records.prepare(clips, folder / "records", crops=crops)
-        except ValueError:
-            if not (report := folder / "records.partial" / "new" / "prepare_report.csv").is_file():
-                raise
-            out = report.parent  # no file gave a record: the report says why
-        for row in records.read_report(out):
-            found[row["clip_id"]] = _nothing(row["clip_id"], row["status"], row["reason"])
-        if not (out / "records.json").is_file():
-            return list(found.values())
-        prepared = records.Records(out, "test")
-        for i, row in enumerate(prepared.index):
-            record = prepared[i]
-            path = row.clip.clip_id
-            if not record["audio_present"]:
+    # The road of every dataset: guarded decoding, the speaker's face, mouth crops, sound on the pictures' clock.
+    clips = [Clip(path, os.path.abspath(path), 0, dataset="files", split="test") for path in there]
+    crops = prepare.crops_from(config["data"]["crops"])
+    crops.described()  # raises where the detector's file is missing or faulty
+    with progress.bar(len(clips), "measuring", unit="file") as bar:
+        for i, seen in own_files.decode([extract.Job(clip, crops) for clip in clips]):
+            path, outcome = there[i], seen.outcomes[0]
+            if outcome.record is None or not outcome.frames:
+                found[path] = _nothing(path, outcome.status, outcome.reason)
+            elif not outcome.audio_samples:
                 found[path] = Found(path, "no sound")
-            elif record["video_present"]:
-                found[path] = _measure(run, records.Selection(prepared, [i]), path, least)
+            else:
+                found[path] = _measure(run, InMemory(clips[i], outcome), path, least)
+            bar.update()
     return list(found.values())
 
 
@@ -183,10 +173,7 @@ def _nothing(path: str, status: str, reason: str) -> Found:
 
 def _measure(run: Any, records: Any, path: str, least: float = 0.0) -> Found:
     """The offset of the one clip of `records`, from windows that overlap."""
-    import jax
-
-    from experiments.evaluators import windows_to_clips
-    from mmdf_jax.metrics import sync
+    from experiments import own_files
 
     row, record = records.index[0], records[0]
     frames = min(row.frames, row.audio_samples // 640)
@@ -194,35 +181,44 @@ def _measure(run: Any, records: Any, path: str, least: float = 0.0) -> Found:
         return Found(path, f"too short: {frames / 25:.2f} s of face and sound, {SHORTEST / 25:.2f} s are needed")
     window = run.config["data"]["window"]
     count = 1 + max(0, math.ceil((frames / 25 - window) / HOP))
-    data = {**run.config["data"], "batch_size": run.config["evaluate"]["batch_size"], "workers": 0}
-    with contextlib.closing(records.eval_batches(data, windows=count)) as batches:
-        parts = [jax.device_get(run.predict(run.variables, batch)) for batch in batches]
-    out = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    out = {name: values[out["mask"]] for name, values in out.items()}
-    heard = ~np.isnan(out["sync_sum"]).any(1)
-    if not heard.any():
+    data = {**run.config["data"], "batch_size": run.config["evaluate"]["batch_size"]}
+    out = own_files.outputs(lambda batch: run.predict(run.variables, batch), records, data, windows=count)
+    measured = of_windows(out, window)
+    if measured is None:
         loud = np.sqrt(np.mean((record["audio"][:] / 32768.0) ** 2))
         return Found(path, "no voice: silence" if loud < run.task.voice else "the mouth does not move with a voice")
-    sums, counts = out["sync_sum"][heard], out["sync_count"][heard]
-    curve = sync.mean_curve(sums.sum(0), counts.sum(0))
-    whole = sync.read_curve(curve)
-    each = [sync.read_curve(sync.mean_curve(*pair)) for pair in zip(sums, counts, strict=True)]
-    starts = out["window_start"]
-    (timeline,) = windows_to_clips.stitched(out["similarity"], np.zeros(len(starts), int), 1, starts, window)
-    timeline = timeline[:frames]
     speaker = record["speaker"]
     note = {"sound": "of several faces, the one that moves with the sound", "largest": "the largest of several faces"}
     return Found(
         path,
         note=note.get(speaker, ""),
-        offset=whole.offset,
-        confidence=whole.confidence,
         least=least,
-        coverage=float(np.mean(~np.isnan(timeline))),
-        curve=curve,
-        timeline=timeline,
-        windows=[(float(start), one.offset, one.confidence) for start, one in zip(starts[heard], each, strict=True)],
+        **(measured | {"timeline": measured["timeline"][:frames]}),
+        coverage=float(np.mean(~np.isnan(measured["timeline"][:frames]))),
     )
+
+
+def of_windows(out: Mapping[str, np.ndarray], window: float) -> dict[str, Any] | None:
+    """Offset, confidence, curve, timeline and windows, as in Found, of a lip-sync task's outputs [n …] for windows of
+    `window` s; None where no window has a voice and a moving mouth."""
+    from experiments.evaluators import windows_to_clips
+    from mmdf_jax.metrics import sync
+
+    heard = ~np.isnan(out["sync_sum"]).any(1)
+    if not heard.any():
+        return None
+    sums, counts, starts = out["sync_sum"][heard], out["sync_count"][heard], out["window_start"]
+    curve = sync.mean_curve(sums.sum(0), counts.sum(0))
+    whole = sync.read_curve(curve)
+    each = [sync.read_curve(sync.mean_curve(*pair)) for pair in zip(sums, counts, strict=True)]
+    (timeline,) = windows_to_clips.stitched(out["similarity"], np.zeros(len(starts), int), 1, starts, window)
+    return {
+        "offset": whole.offset,
+        "confidence": whole.confidence,
+        "curve": curve,
+        "timeline": timeline,
+        "windows": [(float(start), one.offset, one.confidence) for start, one in zip(starts[heard], each, strict=True)],
+    }
 
 
 def write(found: Sequence[Found], *, table: str, manifest: str, figures: str) -> None:

@@ -3,8 +3,10 @@
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -21,6 +23,7 @@ _JPEG_444 = 0x111111  # no chroma subsampling: colour fringes are evidence
 _LONG_SIDE = 640  # pixels at which faces are looked for
 MASK_SIZE = 32  # pixels: as fine as a localisation is judged
 _LOST = 25  # frames without the face that are interpolated without a word
+_LONG = 50  # frames in which somebody beside the speaker must be seen to be followed too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +81,17 @@ def _checked(yunet: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What a child is given."""
+    """What a child is given.
+
+    span: of a long file, only these seconds; the source's digest is then left out. people: at most so many of those
+    who are seen are followed. shown: about so many whole pictures are kept, small ones.
+    """
 
     clip: Clip
     crops: Crops
+    span: tuple[float, float] | None = None
+    people: int = 1
+    shown: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,28 +109,86 @@ class Outcome:
     record: dict[str, Any] | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A whole picture of a clip, as a JPEG, with the number of its frame; scale: its pixels per pixel of the source."""
+
+    frame: int
+    jpeg: bytes
+    scale: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """All that is seen and heard in a clip.
+
+    outcomes: of whose face is followed first, as by `extract`; then of other people who are seen for long, the largest
+    first. source: what the file is, without its sound. faces: how many people were told apart.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    source: media.Media = dataclasses.field(default_factory=lambda: media.Media(""))
+    faces: int = 0
+    pictures: tuple[Picture, ...] = ()
+
+
 def extract(job: Job) -> Outcome:
     """The record of a clip; every fault of the file is a status, never an exception."""
+    return see(job).outcomes[0]
+
+
+def see(job: Job) -> Seen:
+    """The records of the people in a clip; every fault of the file is a status, never an exception."""
     cv2.setNumThreads(1)  # the cores are shared out by clip
     clip, crops = job.clip, job.crops
     limits = dataclasses.replace(media.LIMITS, seconds=crops.max_seconds)
+    album = _Album(job.shown)
     try:
-        choice, heard = _speaker(clip, crops, limits)
+        choices, faces_seen, heard = _speakers(job, limits, album)
     except ValueError as error:
-        return Outcome("error", str(error))
+        return Seen((Outcome("error", str(error)),))
     if heard is not None and heard.status in ("undecodable", "missing", "too_large"):
-        return Outcome(heard.status, heard.reason)
-    track = choice and choice.track
-    cutter = None if track is None and _wants_faces(crops) and crops.face == "face" else _Cutter(crops, track)
-    if cutter is None and heard is not None:
+        return Seen((Outcome(heard.status, heard.reason),), _silent(heard))
+    cutters = [_Cutter(crops, choice.track) for choice in choices]
+    if not cutters and not (_wants_faces(crops) and crops.face == "face"):
+        cutters = [_Cutter(crops, None)]
+
+    def take(i: int, time: float, image: np.ndarray) -> None:
+        for cutter in cutters:
+            cutter.take(i, time, image)
+        if heard is None:
+            album.take(i, image)
+
+    if not cutters and heard is not None:
         source = heard
     else:
         source = media.read(
-            clip.path, on_frame=cutter and cutter.take, audio=heard is None, fps=clip.fps, limits=limits
+            clip.path,
+            on_frame=take if cutters else None,
+            audio=heard is None,
+            fps=clip.fps,
+            limits=limits,
+            span=job.span,
         )
-    sound = (heard or source) if not clip.audio_path else media.read(clip.audio_path, limits=limits)
-    outcome = _outcome(job, source, heard or source, sound, cutter, choice)
+    sound = (heard or source) if not clip.audio_path else media.read(clip.audio_path, limits=limits, span=job.span)
+    each = itertools.zip_longest(cutters or [None], choices)
+    outcomes = [_outcome(job, source, heard or source, sound, cutter, choice) for cutter, choice in each]
+    outcomes[0] = _with_mask(outcomes[0], job, cutters, source, limits)
+    others = [outcome for outcome in outcomes[1:] if outcome.frames]
+    return Seen((outcomes[0], *others), _silent(source), faces_seen, album.pictures(source.width))
+
+
+def _silent(source: media.Media) -> media.Media:
+    return dataclasses.replace(source, audio=None)
+
+
+def _with_mask(
+    outcome: Outcome, job: Job, cutters: Sequence["_Cutter"], source: media.Media, limits: media.Limits
+) -> Outcome:
+    """The outcome with what the clip's mask film shows, where it has one."""
+    clip = job.clip
     if clip.mask_path and outcome.frames:
+        cutter = cutters[0]
         mask, fault = _mask(clip, cutter, source, limits)
         outcome = dataclasses.replace(
             outcome,
@@ -162,22 +230,60 @@ def _wants_faces(crops: Crops) -> bool:
     return crops.face == "face" or crops.mouth
 
 
-def _speaker(clip: Clip, crops: Crops, limits: media.Limits) -> tuple[speaker.Choice | None, media.Media | None]:
-    """Whose face is followed, and what the search for it read of the file (None when nothing had to be searched)."""
+def _speakers(job: Job, limits: media.Limits, album: "_Album") -> tuple[list[speaker.Choice], int, media.Media | None]:
+    """Whose faces are followed, how many people were found, and what the search for them read of the file (None when
+    nothing had to be searched)."""
+    clip, crops = job.clip, job.crops
     if not _wants_faces(crops):
-        return None, None
+        return [], 0, None
     if clip.landmarks_path:
-        return speaker.Choice(faces.given(clip.landmarks_path), "given"), None
+        return [speaker.Choice(faces.given(clip.landmarks_path), "given")], 1, None
     tracker = tracking.Tracker(functools.partial(detectors.detector, crops.yunet))
+
+    def take(i: int, time: float, image: np.ndarray) -> None:
+        tracker.take(i, time, image)
+        album.take(i, image, rgb=True)
+
     seen = media.read(
-        clip.path, on_frame=tracker.take, long_side=_LONG_SIDE, pixels="rgb24", fps=clip.fps, limits=limits
+        clip.path, on_frame=take, long_side=_LONG_SIDE, pixels="rgb24", fps=clip.fps, limits=limits, span=job.span
     )
     tracks = tracker.finish(seen.width)
     if not tracks:
-        return None, seen
-    apart = clip.audio_path and len(tracks) > 1
-    choice = speaker.choose(tracks, media.read(clip.audio_path, limits=limits).audio if apart else seen.audio)
-    return dataclasses.replace(choice, shot=tracker.shot(choice.track)), seen
+        return [], 0, seen
+    sound = seen.audio
+    if clip.audio_path and len(tracks) > 1:
+        sound = media.read(clip.audio_path, limits=limits, span=job.span).audio
+    first = speaker.choose(tracks, sound)
+    others = [track for track in tracks if track is not first.track and track.found.sum() >= _LONG]
+    choices = [first, *(speaker.Choice(track, "other") for track in others[: job.people - 1])]
+    return [dataclasses.replace(each, shot=tracker.shot(each.track)) for each in choices], len(tracks), seen
+
+
+class _Album:
+    """Keeps about `count` small pictures of those that it is shown, evenly spread, however many come."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._step = count, 1
+        self._kept: list[tuple[int, bytes, int]] = []  # number, JPEG, width
+
+    def take(self, i: int, image: np.ndarray, *, rgb: bool = False) -> None:
+        """Picture i [h w 3], BGR or RGB."""
+        if i == 0:
+            self._kept, self._step = [], 1
+        if not self._count or i % self._step:
+            return
+        scale = min(1.0, _LONG_SIDE / max(image.shape[:2]))
+        size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        small = cv2.cvtColor(small, cv2.COLOR_RGB2BGR) if rgb else small
+        self._kept.append((i, cv2.imencode(".jpg", small)[1].tobytes(), size[0]))
+        if len(self._kept) > self._count:
+            self._step *= 2
+            self._kept = [each for each in self._kept if each[0] % self._step == 0]
+
+    def pictures(self, width: int) -> tuple[Picture, ...]:
+        """What was kept, of a source so wide."""
+        return tuple(Picture(i, jpeg, own / max(width, 1)) for i, jpeg, own in self._kept)
 
 
 class _Cutter:
@@ -301,7 +407,7 @@ def _outcome(
         "status": status,
         "audio_present": int(len(audio) > 0),
         "video_present": int(count > 0),
-        "source_sha256": sha256(job.clip.path),
+        "source_sha256": "" if job.span else sha256(job.clip.path),
         "decoder": media.DECODER,
         "codecs": first.codecs,
         "source_size": [source.width, source.height],

@@ -1,6 +1,8 @@
 """Safe decoding of a media file: pictures at 25 a second and 16 kHz mono sound on one clock."""
 
+import contextlib
 import dataclasses
+import math
 import os
 import pathlib
 from typing import Any
@@ -17,6 +19,9 @@ from data_pipelines.prepare.pictures import FPS as FPS
 from data_pipelines.prepare.pictures import OnFrame
 from mmdf_jax.audio import SAMPLE_RATE as SAMPLE_RATE
 
+_OPTIONS = {"format_whitelist": containers.DEMUXERS, "protocol_whitelist": "file"}
+_BEFORE = 0.5  # s by which sound may begin before the picture that a file is entered at
+_AFTER = 10.0  # s by which the streams of a file may lie apart in it
 DECODER = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
 
 
@@ -50,6 +55,7 @@ def read(
     audio: bool = True,
     fps: float = FPS,
     limits: Limits = LIMITS,
+    span: tuple[float, float] | None = None,
 ) -> Media:
     """Decodes a file, and never raises because of what is in it (but for a MemoryError).
 
@@ -63,9 +69,13 @@ def read(
       pixels: bgr24 or rgb24.
       audio: whether sound is decoded.
       fps: pictures a second of a folder of frames; files tell it themselves.
+      span: of a file, only what is shown and heard from the first to the second of these seconds, counted from its
+        beginning; the file as a whole may then be longer than `limits` allow. Time 0 is then the span's beginning.
     """
     name = os.path.abspath(os.fspath(path))
     into = {"on_frame": on_frame, "limits": limits, "long_side": long_side, "pixels": pixels}
+    if span is not None and not os.path.isdir(name):
+        into["span"] = span
     try:
         if os.path.isdir(name):
             shown, media = _read_folder(name, into, audio, fps)
@@ -90,6 +100,42 @@ def read(
         return Media("missing", error.strerror or "cannot be read")
 
 
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a file's container declares, without decoding. seconds: 0 where it does not say; streams: a line each."""
+
+    container: str = ""
+    seconds: float = 0.0
+    streams: tuple[str, ...] = ()
+
+
+def facts(path: str | pathlib.Path, fps: float = FPS) -> Facts:
+    """What a file, or a folder of frames of `fps` a second, declares; nothing where it cannot be opened (`read` says
+    why)."""
+    name = os.path.abspath(os.fspath(path))
+    try:
+        if os.path.isdir(name):
+            count = len(frame_folder.files(name))
+            return Facts("folder of pictures", count / fps, (f"{count} pictures",))
+        if not os.path.isfile(name):
+            return Facts()
+        with av.open(f"file:{name}", options=_OPTIONS) as container:
+            seconds = (container.duration or 0) / av.time_base
+            return Facts(container.format.long_name, seconds, tuple(map(_stream, container.streams)))
+    except (av.error.FFmpegError, OSError, ValueError):
+        return Facts()
+
+
+def _stream(stream) -> str:  # noqa: ANN001
+    context = stream.codec_context
+    words = [stream.type, context.name if context else ""]
+    if stream.type == "video" and context:
+        words += [f"{context.width}x{context.height}", f"{float(stream.average_rate or 0):.5g} pictures/s"]
+    if stream.type == "audio" and context:
+        words += [f"{context.sample_rate} Hz", f"{context.channels} channel(s)"]
+    return " ".join(filter(None, words))
+
+
 def _is_final(shown: pictures.Pictures | None) -> bool:
     return shown is None or shown.largest == shown.canvas
 
@@ -111,8 +157,7 @@ def _read_folder(folder: str, into: dict[str, Any], audio: bool, fps: float) -> 
 
 
 def _read_file(name: str, into: dict[str, Any], audio: bool) -> tuple[pictures.Pictures | None, Media]:
-    options = {"format_whitelist": containers.DEMUXERS, "protocol_whitelist": "file"}
-    with av.open(f"file:{name}", options=options) as container:
+    with av.open(f"file:{name}", options=_OPTIONS) as container:
         return _read(container, name, into, audio)
 
 
@@ -120,24 +165,30 @@ def _read(container, name: str, into: dict[str, Any], audio: bool) -> tuple[pict
     streams, limits = container.streams, into["limits"]
     if len(streams) > limits.streams:
         raise Refused(f"{len(streams)} streams, limit {limits.streams}")
-    limits.check_seconds((container.duration or 0) / av.time_base)
+    whole = "span" not in into
+    if whole:
+        limits.check_seconds((container.duration or 0) / av.time_base)
     video, heard = _main(streams.video), streams.best("audio") if streams.audio else None
     if video:
         limits.check_pixels(video.codec_context.width, video.codec_context.height)
         video.codec_context.options = {"max_pixels": str(limits.pixels)}  # a later header may say something else
         video.codec_context.thread_count = 1
+    first, last = (-math.inf, math.inf) if whole else _go_to(container, video or heard, into["span"])
+    into = into | {"span": (first, last)}
     shown = pictures.Pictures(**into, aspect=video.sample_aspect_ratio) if video and into["on_frame"] else None
-    samples = sound.Sound(heard, limits) if heard and audio else None
-    stopped = _decode(container, {video: shown, heard: samples})
+    samples = sound.Sound(heard, limits, (first, last)) if heard and audio else None
+    stopped = _decode(container, {video: shown, heard: samples}, last)
     found = containers.inspect(name, container.format.name)
     damage = found.damage or stopped
     if shown:
         shown.finish()
-        damage = damage or shown.fault(video.frames if container.format.name.startswith("mov") else 0)
+        damage = damage or shown.fault(video.frames if whole and container.format.name.startswith("mov") else 0)
     has_video = bool(video) and (shown is None or shown.count > 0)
     start, track = samples.samples() if samples else (0.0, np.zeros(0, np.int16))
     if has_video and shown:
         track = sound.on_clock(start, track, shown.start, shown.count, FPS)
+    elif not whole:
+        track = sound.on_clock(start, track, first, round((last - first) * FPS), FPS)
     absent = {
         kind: None if has else f"nothing of the {kind} can be decoded" if stream else f"no {kind}"
         for kind, stream, has in (("video", video, has_video), ("audio", heard, len(track) > 0 or not audio))
@@ -170,8 +221,25 @@ def _main(videos):  # noqa: ANN001
     )
 
 
-def _decode(container, readers) -> str:  # noqa: ANN001
-    """Hands the packets of {stream: reader} to their readers; returns what went wrong, "" if nothing."""
+def _go_to(container, first, span: tuple[float, float]) -> tuple[float, float]:  # noqa: ANN001
+    """Moves to the last place before a span from which can be decoded, and gives the span by the file's own stamps.
+
+    first: the stream whose beginning is time 0.
+    """
+    begin = (container.start_time or 0) / av.time_base
+    if first is not None and first.start_time is not None:
+        begin = float(first.start_time * first.time_base)
+    if span[0] > 0:
+        with contextlib.suppress(av.error.FFmpegError):  # a kind that cannot be moved in is read from its beginning
+            container.seek(int((begin + max(0.0, span[0] - _BEFORE)) * av.time_base))
+    return begin + span[0], begin + span[1]
+
+
+def _decode(container, readers, last: float = math.inf) -> str:  # noqa: ANN001
+    """Hands the packets of {stream: reader} to their readers; returns what went wrong, "" if nothing.
+
+    last: s by the file's stamps after which nothing is wanted.
+    """
     damage = ""
     chosen = {stream.index: reader for stream, reader in readers.items() if stream and reader}
     clock = Clock()
@@ -180,6 +248,11 @@ def _decode(container, readers) -> str:  # noqa: ANN001
             if packet.stream.index not in chosen:
                 continue
             clock.straighten(packet)
+            if chosen[packet.stream.index].done:
+                late = packet.dts is not None and float(packet.dts * packet.time_base) > last + _AFTER
+                if late or all(reader.done for reader in chosen.values()):
+                    break
+                continue
             try:
                 chosen[packet.stream.index].take(packet)
             except (av.error.FFmpegError, ValueError) as error:

@@ -1,6 +1,8 @@
 """A file's pictures, 25 a second: upright, with square pixels, all of one size."""
 
 import fractions
+import gc
+import math
 import struct
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,6 +13,7 @@ import numpy as np
 from data_pipelines.prepare.limits import Limits
 
 FPS = 25
+_COLLECTED = 8  # pictures after which their memory is given back
 _SIZES = 4  # sizes of one file's pictures that its reason names
 
 OnFrame = Callable[[int, float, np.ndarray], None]
@@ -54,6 +57,7 @@ class Pictures:
 
     canvas: the size [w h] that all are fitted into, with bars; None for the first picture's. Once a larger picture
     comes, nothing more is handed on, and `largest` tells the canvas with which to read the file again.
+    span: first and last time of what is wanted, s by the file's stamps; `done` once a picture comes after it.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Pictures:
         long_side: int = 0,
         pixels: str = "bgr24",
         aspect: fractions.Fraction | None = None,
+        span: tuple[float, float] = (-math.inf, math.inf),
     ) -> None:
         self._on_frame, self._pixels, self._limits = on_frame, pixels, limits
         self._long_side, self._aspect = long_side, aspect or fractions.Fraction(1)
@@ -73,12 +78,18 @@ class Pictures:
         self.start: float | None = None
         self._sizes: dict[tuple[int, int], None] = {}  # upright ones, in order
         self._shown: tuple[float, object, Turn] | None = None
+        self._since, self._until = span
+        self._before: tuple[object, Turn] | None = None  # the latest picture of those before the span
+        self.done = False
         self._last_duration = 1 / FPS
         self._reformatter = av.video.reformatter.VideoReformatter()  # one: it keeps its tables between frames
 
     def take(self, packet) -> None:  # noqa: ANN001
         """The next packet of a video stream."""
         self._packets += packet.size > 0
+        # PyAV's frames and their side data hold each other, and few objects of so many bytes do not wake the collector.
+        if self._packets % _COLLECTED == 0:
+            gc.collect(2 if self._packets % (_COLLECTED * _COLLECTED) == 0 else 1)
         for frame in packet.decode():
             self._damaged += frame.is_corrupt
             self.show(frame, turn_of(frame))
@@ -89,6 +100,15 @@ class Pictures:
             time = frame.time
         else:
             time = 0.0 if self._shown is None else self._shown[0] + self._last_duration
+        if time < self._since - 1e-4:
+            self._before = frame, turn
+            return
+        if self.start is None and self._before and time > self._since + 1e-4:
+            before, self._before = self._before, None
+            self._begin(self._since, *before)
+        if time >= self._until - 1e-4:
+            self.done = True
+            return
         if self.start is None:
             self.start = time
         elif self._shown is not None and time <= self._shown[0]:
@@ -100,6 +120,12 @@ class Pictures:
             float(frame.duration * frame.time_base) if frame.duration and frame.time_base else self._last_duration
         )
         self._shown = (time, frame, turn)
+
+    def _begin(self, time: float, frame, turn: Turn) -> None:  # noqa: ANN001
+        """The span begins while a picture is on show."""
+        self.start = time
+        self._measure(frame, turn)
+        self._shown = time, frame, turn
 
     @property
     def note(self) -> str:
@@ -164,5 +190,8 @@ class Pictures:
 
     def finish(self) -> None:
         """The last picture stays for its own duration, and one picture is shown whatever its duration."""
+        if self._shown is None and self._before is not None and self.done:
+            self._begin(self._since, *self._before)  # one picture stands through all of the span
         if self._shown is not None:
-            self._emit(max(self._shown[0] + self._last_duration, self.start + 0.5 / FPS))
+            end = self._until if self.done else min(self._shown[0] + self._last_duration, self._until)
+            self._emit(max(end, self.start + 0.5 / FPS))

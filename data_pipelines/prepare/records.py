@@ -328,10 +328,15 @@ def _assemble(
     (new / "records.json").write_text(json.dumps(header, indent=1))
 
 
+def outcome_of(failure: child_processes.Failure) -> extract.Outcome:
+    """What a child's failure is as the outcome of its clip."""
+    return extract.Outcome(_FAULTS[failure.kind], failure.reason)
+
+
 def spool(path: pathlib.Path, outcome: extract.Outcome | child_processes.Failure) -> None:
     """Keeps an outcome until all are there: one line of JSON, then the packed record."""
     if isinstance(outcome, child_processes.Failure):
-        outcome = extract.Outcome(_FAULTS[outcome.kind], outcome.reason)
+        outcome = outcome_of(outcome)
     facts = dataclasses.asdict(dataclasses.replace(outcome, record=None))
     facts["record"] = int(outcome.record is not None)
     packed = b""

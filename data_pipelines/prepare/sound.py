@@ -1,5 +1,7 @@
 """A file's sound as 16 kHz mono samples on the file's clock."""
 
+import math
+
 import av
 import numpy as np
 
@@ -15,12 +17,16 @@ class Sound:
 
     A new stretch begins at a gap, and where the rate, the channels or the sample format change. Sound of several
     channels is kept as two until all is known: their mean is taken, or the louder one where they cancel.
+
+    span: first and last time of what is wanted, s by the file's stamps; `done` once sound comes after it.
     """
 
-    def __init__(self, stream, limits: Limits) -> None:  # noqa: ANN001
+    def __init__(self, stream, limits: Limits, span: tuple[float, float] = (-math.inf, math.inf)) -> None:  # noqa: ANN001
         limits.check_sample_rate(stream.codec_context.sample_rate or 0)
         stream.codec_context.thread_count = 1
         self._limits = limits
+        self._since, self._until = span
+        self.done = False
         self._stretches: list[tuple[float, int, list[np.ndarray]]] = []  # time, channels, blocks [s c]
         self._resampler: av.AudioResampler | None = None
         self._setup: tuple[str, str, int] = ("", "", 0)  # what the resampler was made for
@@ -31,6 +37,12 @@ class Sound:
     def take(self, packet) -> None:  # noqa: ANN001
         for frame in packet.decode():
             time = self._next if frame.time is None else frame.time
+            if time >= self._until:
+                self.done = True
+                return
+            if frame.sample_rate and time + frame.samples / frame.sample_rate <= self._since:
+                self._next = time + frame.samples / frame.sample_rate
+                continue
             self._first = time if self._first is None else self._first
             self._limits.check_seconds(time - self._first)
             self._limits.check_sample_rate(frame.sample_rate)

@@ -15,6 +15,7 @@ from experiments.run_directory import log
 from experiments.study import card
 from experiments.study.plan import Run
 from experiments.study.results import judged_by, results_of
+from experiments.verdict import quality
 from mmdf_jax.metrics import classification
 
 FITTED = ("fusion_weights.csv", "fusion_comparison.csv")  # what a fusion of tables leaves in place of weights
@@ -109,8 +110,9 @@ def _describe(workdir: pathlib.Path, folder: pathlib.Path, uses: str) -> None:
     """The config, the score tables and the card of a run."""
     row, config = results_of(workdir), run_directory.read_config(workdir)
     (folder / "scores").mkdir()
-    for name in ("config.json", "scores/val.csv", "scores/test.csv"):
-        shutil.copyfile(workdir / name, folder / name)
+    for name in ("config.json", "scores/val.csv", "scores/test.csv", quality.TABLE):
+        if name != quality.TABLE or (workdir / name).is_file():  # runs of before have none
+            shutil.copyfile(workdir / name, folder / name)
     rows = score_table.read(workdir / "scores" / "test.csv")
     dataset = config["data"]["name"] if "data" in config else " + ".join(sorted({one.dataset for one in rows}))
     files.write_text(folder / "README.md", card.write(workdir.name, row, dataset, judged_by(config), uses))

@@ -1,5 +1,6 @@
 """Who speaks: on synthetic mouths, and on two talking heads in one picture."""
 
+import dataclasses
 import json
 
 import cv2
@@ -179,3 +180,21 @@ def test_of_two_talking_heads_the_one_that_is_heard_is_cut_out(two_heads, heard,
     expected = {"left": left, "right": right}[heard]
     nose = expected[:, 33]
     assert np.abs(middle - nose).max() < 0.5 * np.ptp(expected[:, :, 0], 1).mean()
+
+
+def test_other_people_are_followed_where_that_is_asked_for(two_heads, monkeypatch):
+    path, left, right = two_heads("right")
+    monkeypatch.setattr(detectors, "detector", lambda yunet: Known(left, right))
+    job = extract.Job(Clip("t/heads", str(path), 0), extract.Crops(face_size=48), people=3, shown=5)
+    seen = extract.see(job)
+    assert [outcome.speaker for outcome in seen.outcomes] == ["sound", "other"] and seen.faces == 2
+    noses = [marks[:, 33].mean(0) for marks in (right, left)]
+    for outcome, nose in zip(seen.outcomes, noses, strict=True):
+        boxes = np.frombuffer(outcome.record["boxes"], np.float32).reshape(-1, 4)
+        assert np.abs((boxes[:, :2] + boxes[:, 2:]).mean(0) / 2 - nose).max() < 30
+    assert seen.outcomes[0].record["audio"] == seen.outcomes[1].record["audio"]
+    frames = [picture.frame for picture in seen.pictures]
+    assert 2 < len(frames) <= 5 and len(set(np.diff(frames))) == 1  # evenly spread
+    picture = cv2.imdecode(np.frombuffer(seen.pictures[0].jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape[1] == pytest.approx(seen.source.width * seen.pictures[0].scale, abs=1)
+    assert len(extract.see(dataclasses.replace(job, people=1, shown=0)).outcomes) == 1

@@ -1,0 +1,34 @@
+"""A user's own files on the road of every dataset: decoded in guarded children, read from memory, cut into windows."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from data_pipelines.prepare import child_processes, extract, records
+from data_pipelines.source import Source
+
+Predict = Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]]  # a batch to what is known of each window
+
+
+def decode(jobs: Sequence[extract.Job], *, workers: int = 0) -> Iterator[tuple[int, extract.Seen]]:
+    """Yields (index, what is seen and heard) as the jobs are done, in any order; a crash or a hang costs one job."""
+    for i, seen in child_processes.run(extract.see, jobs, workers=workers):
+        failed = isinstance(seen, child_processes.Failure)
+        yield i, extract.Seen((records.outcome_of(seen),)) if failed else seen
+
+
+def outputs(predict: Predict, source: Source, data: Mapping[str, Any], *, windows: int) -> dict[str, np.ndarray]:
+    """What `predict` knows of the windows [n …] of `source` that could be read, with `window_start [n]` in s and
+    `clip_index [n]`.
+
+    data: a config's data section with the batch size, `stride` as in evaluation. windows: of each clip, where there is
+    no stride. Empty arrays where there is no window.
+    """
+    data = {**data, "workers": 0, "threads": 0, "prefetch": 1}
+    with contextlib.closing(source.eval_batches(data, windows=windows)) as batches:
+        parts = [predict(batch) for batch in batches]
+    merged = {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
+    keep = merged.pop("mask").astype(bool)
+    return {name: values[keep] for name, values in merged.items()}

@@ -1,0 +1,197 @@
+"""A system ready to judge files: its members' models, loaded and compiled, and the scales of their scores."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
+from typing import Any
+
+import jax
+import numpy as np
+
+from data_pipelines import batch as batch_lib
+from data_pipelines import cache
+from data_pipelines.prepare import extract
+from data_pipelines.prepare.records import read_header
+from experiments import best_model, model_from_config, prepare, run_directory, system_file
+from experiments.system_file import System
+from experiments.verdict import quality
+from experiments.verdict.distance import Reference
+from experiments.verdict.evidence import Scale, StreamScale, stream_scales
+
+BATCH = 8  # windows: the one shape that is compiled
+COMPILERS = 2  # models that are compiled at a time
+STRETCH = 5.0  # s of a file that are judged as one clip, where the durations of the validation clips are not known
+MOVING = ("video", "mouth")  # streams that a single picture cannot fill
+
+
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+    """One trained run: what it reads of a file, and its compiled model over batches of BATCH windows.
+
+    data: its config's data section, for windows that begin half a window apart at most. crops: of its records.
+    predict: a batch to the task's outputs of each window, and `map [b n h w]` where the model shows a place: the
+    localisation (`places` is "localisation"), or attention ("attention"), "" for none.
+    """
+
+    name: str
+    run: pathlib.Path
+    data: Mapping[str, Any]
+    crops: extract.Crops
+    task: Any
+    predict: Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]]
+    places: str
+    streams: tuple[StreamScale, ...]
+
+    @property
+    def window(self) -> float:
+        return self.data["window"]
+
+    @property
+    def sees(self) -> bool:
+        """Whether it reads pictures."""
+        return bool(set(self.data["streams"]) - {"audio"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Detector:
+    """A system and all that it needs to judge a file.
+
+    member_of: of each of the system's members, the index of its scorer. digest: SHA-256 of the system's description.
+    reference: measures of the validation clips; None where nobody has kept them. stretch: s that are judged as one
+    clip.
+    """
+
+    system: System
+    digest: str
+    scorers: tuple[Scorer, ...]
+    member_of: tuple[int, ...]
+    scale: Scale
+    reference: Reference | None
+    stretch: float
+
+    @property
+    def window(self) -> float:
+        """The longest window of the scorers, s."""
+        return max(scorer.window for scorer in self.scorers)
+
+
+def load(model: pathlib.Path, allow: Sequence[str] = ()) -> Detector:
+    """The detector that `model` names: a trained run, an exported model, a study, or a system.json.
+
+    Raises:
+      FileNotFoundError, ValueError: there is none, or it is half done, damaged or of another version; one line.
+    """
+    system, folder = find(model, allow)
+    _cache_compiled()
+    compilers, scorers = futures.ThreadPoolExecutor(COMPILERS), {}
+    for member in system.members:
+        if not member.run:
+            raise ValueError(f"--model={model}: member {member.name} is a score table, which cannot judge a file")
+        run = folder / member.run
+        system_file.refuse_other_digest(member, system_file.digest_of(run), run)
+        if member.run not in scorers:
+            name = run.resolve().name if member.run == "." else member.name
+            scorers[member.run] = _scorer(name, run, allow, compilers)
+    places = tuple(list(scorers).index(member.run) for member in system.members)
+    seeing_first = sorted(scorers.values(), key=lambda scorer: not scorer.sees)
+    reference = next(filter(None, (_reference(scorer.run) for scorer in seeing_first)), None)
+    return Detector(
+        system=system,
+        digest=hashlib.sha256(json.dumps(_described(system), sort_keys=True).encode()).hexdigest(),
+        scorers=tuple(scorers.values()),
+        member_of=places,
+        scale=Scale(system, folder),
+        reference=reference,
+        stretch=reference.seconds if reference else STRETCH,
+    )
+
+
+def find(model: pathlib.Path, allow: Sequence[str] = ()) -> tuple[System, pathlib.Path]:
+    """The system that `model` names, and the folder that its members' runs are relative to; errors as `load`."""
+    study = model / "runs" / "system" / system_file.FILE
+    if model.is_file():
+        return system_file.read(model), model.parent
+    if study.is_file():
+        return system_file.read(study), study.parent
+    if (model / "study.json").is_file():
+        raise FileNotFoundError(f"--model={model}: this study has no {study.relative_to(model)} yet; let it finish")
+    if not (model / "config.json").is_file() and not (model / system_file.FILE).is_file():
+        raise FileNotFoundError(
+            f"--model={model}: expected a trained run, an exported model, a study or a system.json, found none"
+        )
+    if not any((model / name).is_file() for name in (system_file.FILE, "scores/val.csv")):
+        raise FileNotFoundError(f"--model={model}: this run has no scores/val.csv yet; let it finish")
+    return system_file.of_run(model, allow=allow), model
+
+
+def _described(system: System) -> dict[str, Any]:
+    members = [f"{member.name} {member.digest} {member.column} {member.calibration}" for member in system.members]
+    rest = [system.ensemble, dict(system.weights), str(system.calibration), system.prior, list(system.llr_bounds)]
+    return {"members": members, "rest": rest}
+
+
+def _scorer(name: str, run: pathlib.Path, allow: Sequence[str], compilers: futures.Executor) -> Scorer:
+    config = run_directory.read_config(run)
+    best = best_model.load(run, config, allow)
+    data = {**config["data"], "targets": {}, "augment": (), "degrade": (), "batch_size": BATCH}
+    data["stride"] = config["evaluate"].get("stride", 0.0) or data["window"] / 2
+    zeros = batch_lib.zeros(data, BATCH)
+    apply = functools.partial(model_from_config.apply, best.model)
+    outputs = jax.eval_shape(functools.partial(apply, capture=("attention",)), best.variables, zeros)
+    attends = "image" in outputs.get("attention", {})
+    places = "localisation" if "map_logits" in outputs else "attention" if attends else ""
+
+    @jax.jit
+    def predict(variables: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        found = apply(variables, batch, capture=("attention",) if places == "attention" else ())
+        scores = {name: batch[name] for name in ("clip_index", "window_start", "mask")}
+        scores |= best.task.outputs(found, batch)
+        if places:
+            scores["map"] = (
+                jax.nn.sigmoid(found["map_logits"]) if "map_logits" in found else found["attention"]["image"]
+            )
+        return scores
+
+    # In the background, while the first file is decoded.
+    compiled = compilers.submit(lambda: predict.lower(best.variables, zeros).compile())
+    columns = [
+        name
+        for name, value in jax.eval_shape(predict, best.variables, zeros).items()
+        if value.ndim == 1 and name not in ("clip_index", "window_start", "mask")
+    ]
+    return Scorer(
+        name,
+        run,
+        data,
+        prepare.crops_from(config["data"]["crops"]),
+        best.task,
+        lambda batch: jax.device_get(compiled.result()(best.variables, batch)),
+        places,
+        tuple(stream_scales(run, columns, list(data["streams"]))),
+    )
+
+
+def _cache_compiled() -> None:
+    """Compiled models are kept beside the records: the second file waits for no compiler."""
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(cache.root() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _reference(run: pathlib.Path) -> Reference | None:
+    """The measures of a run's validation clips: its table, made first where the records are still at hand."""
+    path = run / quality.TABLE
+    try:
+        if not path.is_file():
+            from experiments.experiment import open_splits
+
+            config = run_directory.read_config(run)
+            folder = pathlib.Path((run / "records_folder.txt").read_text(encoding="utf-8").strip())
+            quality.write(path, open_splits(config, folder)["val"], read_header(folder)["crops"]["margin"])
+        return Reference(quality.read(path))
+    except (ValueError, OSError):  # too few clips, records that are gone, a folder that may not be written to
+        return None
