@@ -56,9 +56,10 @@ def asv_rates(target: ArrayLike, nontarget: ArrayLike, spoof: ArrayLike) -> AsvR
     although the EER counted it as rejected.
     """
     target, nontarget, spoof = (np.asarray(scores, np.float64) for scores in (target, nontarget, spoof))
-    if not (len(target) and len(nontarget) and len(spoof)):
+    if not (len(target) and len(nontarget) and len(spoof) and np.isfinite(spoof).all()):
         raise ValueError(
-            f"expected target, nontarget and spoof trials, found {len(target)}, {len(nontarget)} and {len(spoof)}"
+            "expected finite scores of target, nontarget and spoof trials, "
+            f"found {len(target)}, {len(nontarget)} and {int(np.isfinite(spoof).sum())}"
         )
     labels = np.repeat([0, 1], [len(target), len(nontarget)])
     threshold = -official_eer(labels, -np.concatenate([target, nontarget])).threshold

@@ -3,6 +3,7 @@
 A test can only fail to find a difference. These say how probable it is that there is none worth having.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -31,12 +32,26 @@ def correlated_t(differences: ArrayLike, test_share: float, rope: float) -> Post
       test_share: the share of clips that a fold tests, between 0 and 1.
       rope: differences from -rope to rope, in the score's unit, are practically none; 0 or more.
     """
+    return student(*corrected_error(differences, test_share), np.size(differences) - 1, rope)
+
+
+def student(difference: float, error: float, freedom: float, rope: float) -> Posterior:
+    """The posterior of a difference whose interval is Student's t, under the flat prior that makes them the same.
+
+    `mmdf_jax.stats.bootstrap.paired_difference` gives such differences.
+
+    Args:
+      difference: a - b.
+      error, freedom: its standard error and the degrees of freedom. Where it or its error is nan, all of the result is.
+      rope: as in `correlated_t`.
+    """
     _checked(rope)
-    mean, error = corrected_error(differences, test_share)
+    if math.isnan(difference) or math.isnan(error):
+        return Posterior(math.nan, math.nan, math.nan)
     if error == 0:
-        left, right = float(mean < -rope), float(mean > rope)
+        left, right = float(difference < -rope), float(difference > rope)
     else:
-        left, right = (float(stdtr(np.size(differences) - 1, (side - rope) / error)) for side in (-mean, mean))
+        left, right = (float(stdtr(freedom, (side - rope) / error)) for side in (-difference, difference))
     return Posterior(left, 1 - left - right, right)
 
 

@@ -6,6 +6,7 @@ there is. Here a resample draws groups with replacement and takes all rows of ea
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -180,13 +181,18 @@ def _limits(value: float, values: np.ndarray, count: int, m: int, level: float) 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """metric(a) - metric(b) on the same clips, its confidence limits, and the two-sided p-value of no difference."""
+    """metric(a) - metric(b) on the same clips, its confidence limits, and the two-sided p-value of no difference.
+
+    error and freedom: the standard error, and the degrees of freedom of Student's t, that limits and p rest on.
+    """
 
     value: float
     low: float
     high: float
     p: float
     groups: int
+    error: float = float("nan")
+    freedom: float = float("nan")
 
 
 def paired_difference(
@@ -206,6 +212,11 @@ def paired_difference(
     m the number of groups that hold the rarer class; p < 1 - level exactly where the limits exclude 0. Two detectors
     that the metric cannot tell apart on any resample differ by 0 with p 1. All but the value is nan where m < 2, or
     where the metric failed on more than half of the resamples.
+
+    Scores are [n], or [s n] of a detector that was trained s times: then the means of the metric over the trainings are
+    compared. To the variance over people comes that of these means over trainings, and the degrees of freedom follow
+    from both (Satterthwaite 1946). How trainings differ on these very people is counted in both, so that p errs on the
+    high side: between equal detectors with three trainings each, 1 % to 4 % lie below 0.05 in simulation.
     """
     ((_, _, found),) = pairwise_differences(
         metric, labels, (scores_a, scores_b), groups, samples=samples, level=level, seed=seed
@@ -225,22 +236,25 @@ def pairwise_differences(
 ) -> list[tuple[int, int, Difference]]:
     """`paired_difference` of every two of several detectors, as (first, second, difference).
 
-    scores: of each detector, [n] on the same clips. Every detector is resampled once, whatever the number of pairs.
+    scores: of each detector, [n] or [s n] on the same clips. Every detector is resampled once, whatever the number of
+      pairs.
     The p-values are of single pairs: correct them with `mmdf_jax.stats.corrections.holm`.
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, found {level}")
-    sorted_by = [_checked(labels, each, groups) for each in scores]
-    if len(sorted_by) < 2:
+    trained = [
+        [_checked(labels, one, groups) for one in np.atleast_2d(np.asarray(each, np.float64))] for each in scores
+    ]
+    if len(trained) < 2:
         return []
-    fake, _, codes = sorted_by[0]
+    fake, _, codes = trained[0][0]
     count, m = int(codes.max(initial=-1)) + 1, _rarer(fake, codes)
     times = _counts(count, samples if m > 1 else 0, seed)
-    values = [metric(labels, scores) for labels, scores, _ in sorted_by]
-    resampled = [_metrics(metric, *each, times) for each in sorted_by]
+    values = [np.array([metric(fake, of_clips) for fake, of_clips, _ in each]) for each in trained]
+    resampled = [np.mean([_metrics(metric, *one, times) for one in each], axis=0) for each in trained]
     return [
-        (a, b, _difference(float(values[a] - values[b]), resampled[a] - resampled[b], count, m, level))
-        for a, b in itertools.combinations(range(len(sorted_by)), 2)
+        (a, b, _difference(values[a], values[b], resampled[a] - resampled[b], count, m, level))
+        for a, b in itertools.combinations(range(len(trained)), 2)
     ]
 
 
@@ -253,19 +267,25 @@ def _metrics(
     return np.array([metric(*(np.repeat(x, each[codes]) for x in (labels, scores))) for each in times])
 
 
-def _difference(value: float, gaps: np.ndarray, count: int, m: int, level: float) -> Difference:
-    """The result of `paired_difference` from the difference, and its values on resamples of `count` groups."""
+def _difference(a: np.ndarray, b: np.ndarray, gaps: np.ndarray, count: int, m: int, level: float) -> Difference:
+    """The result of `paired_difference` from the metric of each training of a [s] and b [s], and the differences of
+    their means on resamples [k] of `count` groups.
+    """
     from scipy.special import stdtr, stdtrit
 
+    value = float(a.mean() - b.mean())
     if np.isnan(value) or np.isnan(gaps).sum() * 2 >= len(gaps):
         return Difference(value, float("nan"), float("nan"), float("nan"), count)
     # The variance over resampled groups is (count - 1) / count of the variance wanted.
-    error = float(np.nanstd(gaps) * np.sqrt(count / (count - 1)))
-    if error == 0:
-        return Difference(value, value, value, float(value == 0), count)
-    reach = -float(stdtrit(m - 1, (1 - level) / 2)) * error
-    p = 2 * float(stdtr(m - 1, -abs(value) / error))
-    return Difference(value, value - reach, value + reach, p, count)
+    parts = [(float(np.nanvar(gaps)) * count / (count - 1), m - 1)]
+    parts += [(float(each.var(ddof=1)) / len(each), len(each) - 1) for each in (a, b) if len(each) > 1]
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return Difference(value, value, value, float(value == 0), count, 0.0, m - 1)
+    error, freedom = math.sqrt(variance), variance**2 / sum(part**2 / free for part, free in parts)
+    reach = -float(stdtrit(freedom, (1 - level) / 2)) * error
+    p = 2 * float(stdtr(freedom, -abs(value) / error))
+    return Difference(value, value - reach, value + reach, p, count, error, freedom)
 
 
 class Band(NamedTuple):

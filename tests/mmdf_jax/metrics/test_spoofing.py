@@ -115,7 +115,8 @@ def test_undefined_is_nan_and_bad_input_is_refused():
         spoofing.min_tdcf([0, 1], [0.1, 0.2], rates, 2020)
     with pytest.raises(ValueError, match="worth running and that fakes can fool, found AsvRates"):
         spoofing.min_tdcf([0, 1], [0.1, 0.2], AsvRates(0.03, 0.025, 0.0))
-    with pytest.raises(ValueError, match="expected target, nontarget and spoof trials, found 1, 0 and 1"):
+    with pytest.raises(ValueError, match="target, nontarget and spoof trials, found 1, 0 and 1"):
         spoofing.asv_rates([1.0], [], [0.0])
-    with pytest.raises(ValueError, match="finite"):
-        spoofing.asv_rates([1.0], [math.nan], [0.0])
+    for trials in ([1.0], [math.nan], [0.0]), ([1.0], [0.0], [math.nan]):
+        with pytest.raises(ValueError, match="finite"):
+            spoofing.asv_rates(*trials)

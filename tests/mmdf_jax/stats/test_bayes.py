@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from mmdf_jax.stats.bayes import correlated_t, signed_rank
+from mmdf_jax.stats.bayes import correlated_t, signed_rank, student
 from mmdf_jax.stats.paired_tests import nadeau_bengio
 from tests.mmdf_jax.stats.vectors import cases
 
@@ -32,6 +33,15 @@ def test_without_a_region_it_is_the_corrected_test_read_from_its_other_end():
     left, rope, right = correlated_t(gaps, 0.2, 0.0)
     assert rope == pytest.approx(0) and right > left
     assert 2 * left == pytest.approx(nadeau_bengio(gaps, 0.2).p)
+
+
+def test_the_posterior_of_an_interval_by_students_t():
+    assert student(0.02, 0.0, 9, 0.01) == (0, 0, 1)
+    assert np.isnan(student(math.nan, 0.1, 9, 0.01)).all() and np.isnan(student(0.1, math.nan, math.nan, 0.01)).all()
+    # Half of the posterior lies beyond the difference, and 2.5 % beyond each limit.
+    assert student(0.05, 0.02, 9, 0.05).right == pytest.approx(0.5)
+    limit = 0.05 - 0.02 * stats.t.isf(0.025, 9)
+    assert student(0.05, 0.02, 9, limit).right == pytest.approx(0.975)
 
 
 def test_a_wider_region_holds_more():

@@ -5,7 +5,8 @@ each alone. The random numbers are fixed; the limits are what a method of the no
 """
 
 import numpy as np
-from scipy.stats import kstest, norm
+import pytest
+from scipy.stats import kstest, norm, t
 
 from mmdf_jax.metrics.classification import auc, confusion
 from mmdf_jax.stats.bootstrap import interval, paired_difference, pairwise_differences
@@ -77,6 +78,31 @@ def test_all_pairs_are_what_each_pair_gives():
     for a, b, difference in found:
         assert difference == paired_difference(auc, labels, scores[a], scores[b], people, samples=50, seed=3)
     assert pairwise_differences(auc, labels, scores[:1], people) == []
+
+
+def test_chance_in_training_is_no_difference_either():
+    # Trainings differ by chance: one draw of 0.3 shifts all fakes of a training. Three of each detector are compared.
+    p, of_first = [], []
+    for seed in range(200):
+        luck = 1.5 + 0.3 * np.random.default_rng(seed).normal(size=6)
+        labels, scores, people = study(luck, 30_000 + seed)
+        found = paired_difference(auc, labels, scores[:3], scores[3:], people, samples=80, seed=seed)
+        p.append(found.p)
+        of_first.append(paired_difference(auc, labels, scores[0], scores[3], people, samples=80, seed=seed).p)
+    assert np.mean(np.array(p) < 0.05) <= 0.05  # it errs on this side: 3 % in 1000 draws
+    assert np.mean(np.array(of_first) < 0.05) > 0.15  # one training of each knows nothing of that chance
+
+
+def test_trainings_add_their_spread_to_that_of_people():
+    labels, scores, people = study((1.5, 1.5, 1.0, 1.0), 0)
+    one = paired_difference(auc, labels, scores[0], scores[2], people, samples=200)
+    assert paired_difference(auc, labels, scores[:1], scores[2:3], people, samples=200) == one
+    assert one.freedom == PEOPLE - 1
+    assert one.high - one.value == pytest.approx(t.isf(0.025, one.freedom) * one.error)
+    two = paired_difference(auc, labels, scores[:2], scores[2:], people, samples=200)
+    aucs = np.array([auc(labels, each) for each in scores]).reshape(2, 2)
+    assert two.value == pytest.approx(aucs[0].mean() - aucs[1].mean())
+    assert two.error**2 > (aucs.var(axis=1, ddof=1) / 2).sum() and two.freedom < PEOPLE - 1 + 2
 
 
 def test_a_detector_without_a_value_spoils_no_other_pair():
