@@ -167,11 +167,20 @@ BUILT = {
     f"{MAIN} --config=configs/lip_sync.py:data=fakeavceleb,size=base --config.data.root=DIR": "as image",
     f"{MAIN} --config=configs/temporal_consistency.py": "tests/configs takes steps with it",
     f"{MAIN} --config=configs/temporal_consistency.py:data=celeb_df,size=base --config.data.root=DIR": "as image",
+    f"{MAIN} --config=configs/system.py": "tests/experiments/test_system.py runs it",
     f"{MAIN} --config=configs/video.py:encoder=temporal_difference": "tests/configs takes steps with every encoder",
     f"{MAIN} --config=configs/video.py:encoder=resnet3d,size=base,data=celeb_df --config.data.root=DIR": "as image",
 }
 # What takes too long for a test, or needs more than a test has. The flags are parsed.
 PARSED = {
+    f"{MAIN} --config=configs/system.py --config.members="
+    '\'{"a": {"run": "RUN"}, "b": {"scores": "DIR"}}\'': "tests/experiments/test_system.py runs it",
+    "python -m experiments.suite --workdir=study": "an hour; tests/experiments/study has small ones",
+    "python -m experiments.suite --workdir=study --only=01,06 --seeds=3 --jobs=2": "as above",
+    "python -m experiments.suite --workdir=study --data=folder,size=base --config.data.root=DIR": "as above",
+    "python -m experiments.suite --workdir=study --list": "as above",
+    "python -m experiments.detect FILE… --model=study --out=verdicts": "tests/experiments/verdict runs it",
+    "python -m experiments.detect FILE… --model=runs/cross_attn --prior=0.01": "as above",
     "python -m experiments.benchmark --reference=torch": "half an hour; tests/experiments/benchmark has small ones",
     "python -m experiments.sync FILE… --model=runs/lip_sync": "tests/experiments/test_sync.py runs it",
     "python -m experiments.sync FILE… --json=offsets.json --fix=manifest.csv": "as above",

@@ -29,7 +29,8 @@ def variables(seed=0):
     model, rng = model_from_config.make_model(config()), np.random.default_rng(seed)
     abstract = jax.eval_shape(functools.partial(model_from_config.init, model, config()), jax.random.key(0))
     kept = {"params": abstract["params"], "batch_stats": abstract["batch_stats"]}
-    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), kept)
+    drawn = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), kept)
+    return {**drawn, "batch_stats": jax.tree.map(np.abs, drawn["batch_stats"])}  # variances are not negative
 
 
 def rows(split, seed, column="label", skill=2.0):

@@ -46,7 +46,7 @@ def test_a_run_that_was_trained_again_is_refused(places, tmp_path):
     system_file.write(run / "system.json", system)
     hand_written.copy_checkpoint(tmp_path / "other", 0.5, seed=1)
     shutil.rmtree(run / "checkpoints")
-    shutil.move(tmp_path / "other", run / "checkpoints")
+    shutil.copytree(tmp_path / "other", run / "checkpoints")
     with pytest.raises(ValueError, match="trained again") as raised:
         detector.load(run)
     assert "\n" not in str(raised.value)
