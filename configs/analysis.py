@@ -1,15 +1,17 @@
 """12 The analysis: which comparisons a study makes, declared before anything is computed.
 
     python -m experiments.analyze --workdir=study
-    python -m experiments.analyze --workdir=study --config=my_claims.py --tables=mine=my/tables
+    python -m experiments.analyze --workdir=study --tables=mine=my/tables
 
 A family of claims answers one question, and Holm's correction is over the family. A claim says that one detector is
 better than another. A side names detectors of the study, by its runs without their seed, or of `--tables`; of several
 the one that is best on validation, on the family's clips, is taken. What is compared besides, all pairs, is marked as
-exploratory.
+exploratory. `--config=FILE` takes the claims from another file like this one.
 """
 
 from ml_collections import ConfigDict
+
+from configs import common
 
 IMAGE = ("image-clip", "image-dinov2", "image-convnext", "image-efficientnet")
 AUDIO = ("audio-wav2vec2", "audio-hubert", "audio-spectrogram_cnn")
@@ -29,8 +31,10 @@ def claims(better: tuple[str, ...], than: dict[str, object]) -> tuple[dict[str, 
     return tuple({"better": side(name), "than": than} for name in better)
 
 
-def get_config() -> ConfigDict:
+def get_config(arg: str | None = None) -> ConfigDict:
     """The declared comparisons as plain data."""
+    if arg:
+        raise common.UnknownArgument(f"config argument {arg!r}: this config has none")
     config = ConfigDict()
     # Of each family: its name, the question, the label that all are judged by, methods (fakes of these against all
     # reals; () is all fakes), the metric (auc, or brier, where less is better) and the claims.

@@ -10,6 +10,7 @@ is computed. It writes tables to Results/, figures to Figures/ and report.html.
 """
 
 import pathlib
+from collections.abc import Sequence
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -18,7 +19,10 @@ from experiments import command_line
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The study.")
 _TABLES = flags.DEFINE_multi_string("tables", [], "NAME=FOLDER: score tables of a further detector; repeatable.")
-_CONFIG = config_flags.DEFINE_config_file("config", "configs/analysis.py", "The declared claims.", lock_config=True)
+_DECLARED = str(pathlib.Path(__file__).parents[1] / "configs" / "analysis.py")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The declared claims; default: configs/analysis.py.", lock_config=True
+)
 
 
 def main(argv: list[str]) -> None:
@@ -26,28 +30,25 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     with command_line.errors():
+        path = config_flags.get_config_filename(flags.FLAGS["config"])
+        if not pathlib.Path(path.partition(":")[0]).is_file():
+            raise FileNotFoundError(f"--config={path}: no such file")
         config = _CONFIG.value.to_dict()
-        further = _further(_TABLES.value)
+        # Imported here: --help and a wrong flag should not wait for JAX and matplotlib.
         from experiments import run_directory
-        from experiments.analysis import analysis
+        from experiments.analysis import analysis, detectors
 
         run_directory.start_log(None, primary=True)
+        further = detectors.folders(_TABLES.value)
         run_directory.log.info("%s", analysis.analyse(pathlib.Path(_WORKDIR.value), further, config))
 
 
-def _further(words: list[str]) -> dict[str, pathlib.Path]:
-    """{name: folder} of --tables."""
-    found: dict[str, pathlib.Path] = {}
-    for word in words:
-        name, separator, folder = word.partition("=")
-        if not separator or not name or not folder or name in found:
-            raise ValueError(f"--tables={word}: expected NAME=FOLDER, each name once")
-        if not pathlib.Path(folder).is_dir():
-            raise FileNotFoundError(f"--tables={word}: no such folder")
-        found[name] = pathlib.Path(folder)
-    return found
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    """The flags, as every command parses them; the default config is given as a user would, so that overrides find it."""
+    given = any(word.lstrip("-").partition("=")[0] == "config" for word in argv)
+    return command_line.parse_flags([*argv[:1], *([] if given else [f"--config={_DECLARED}"]), *argv[1:]])
 
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("workdir")
-    app.run(main, flags_parser=command_line.parse_flags)
+    app.run(main, flags_parser=_parse_flags)

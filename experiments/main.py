@@ -35,6 +35,8 @@ def main(argv: list[str]) -> None:
             known = ", ".join(sorted(str(path) for path in pathlib.Path("configs").glob("[!_]*.py")))
             raise FileNotFoundError(f"--config={config_flag}: no such file; known here: {known or 'none'}")
         config = _CONFIG.value.to_dict()
+        if not {"model", "producer"} & set(config):
+            raise ValueError(f"--config={config_flag}: no experiment: expected a model or a producer in it")
         # Imported here: --help and a wrong flag should not wait for JAX.
         from experiments import distributed, experiment, run_directory
 

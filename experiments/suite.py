@@ -6,13 +6,15 @@
     python -m experiments.suite --workdir=study --list
 
 Start it again with the same command and it goes on where it was: what is finished is not done again. A run that fails
-is named at the end, and stops only those that need it. `--list` prints a command per run, for any scheduler; when those
-are done, the suite only gathers what they left. `--slurm` submits each run as a job.
+is named at the end, and stops only those that need it. Then the study is gathered and, as its last part, analysed
+(experiments.analyze); with `--only`, if 12 is among the numbers. `--list` prints a command per run, for any scheduler;
+when those are done, the suite only gathers what they left. `--slurm` submits each run as a job.
 """
 
 import json
 import pathlib
 import re
+import runpy
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -54,10 +56,10 @@ def main(argv: list[str]) -> None:
         if _LIST.value:
             print("\n".join(map(plan.command, todo)), flush=True)
             return
-        options = _slurm_options()
+        options, analysed = _slurm_options(), not _ONLY.value or str(plan.LAST) in _ONLY.value
         run_directory.create(study)
         with run_directory.lock(study):
-            failed = _do(study, settings, runs, todo, added, options)
+            failed = _do(study, settings, runs, todo, added, options, analysed)
     if failed:
         raise SystemExit(1)
 
@@ -69,8 +71,9 @@ def _do(
     todo: Sequence[plan.Run],
     added: Sequence[plan.Run],
     options: dict[str, Any] | None,
+    analysed: bool = False,
 ) -> dict[str, str]:
-    """The runs, then what is gathered; returns what has failed, which the last lines name."""
+    """The runs, then what is gathered, and analysed; returns what has failed, which the last lines name."""
     from experiments.study import run, slurm
 
     (study / "Logs").mkdir(exist_ok=True)
@@ -85,6 +88,8 @@ def _do(
     failed = run.do(todo, start, _JOBS.value or (1 if options is None else len(todo) or 1))
     log.info("the runs took %.1f min", (time.monotonic() - began) / 60)
     _gather(study, runs, settings)
+    if analysed:
+        _analyse(study)
     for name, reason in failed.items():
         log.error("%s: %s", name, reason)
     if failed:
@@ -108,6 +113,17 @@ def _gather(study: pathlib.Path, runs: Sequence[plan.Run], settings: plan.Settin
     models.gather(study, best, settings.allow)
     log.info("%s", results.page(rows))
     log.info("%s", results.tree(study))
+
+
+def _analyse(study: pathlib.Path) -> None:
+    """The plan's last part, by the declared claims. A study that has nothing to compare yet says so in a line."""
+    from experiments.analysis import analysis
+
+    config = runpy.run_path(plan.ANALYSIS)["get_config"]().to_dict()
+    try:
+        log.info("%s", analysis.analyse(study, {}, config))
+    except (ValueError, OSError) as error:
+        log.warning("not analysed: %s", error)
 
 
 def _overrides(words: Sequence[str]) -> tuple[tuple[str, str], ...]:

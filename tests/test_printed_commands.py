@@ -181,6 +181,8 @@ PARSED = {
     "python -m experiments.suite --workdir=study --list": "as above",
     "python -m experiments.detect FILE… --model=study --out=verdicts": "tests/experiments/verdict runs it",
     "python -m experiments.detect FILE… --model=runs/cross_attn --prior=0.01": "as above",
+    "python -m experiments.analyze --workdir=study": "tests/experiments/analysis has small ones",
+    "python -m experiments.analyze --workdir=study --tables=mine=my/tables": "as above",
     "python -m experiments.benchmark --reference=torch": "half an hour; tests/experiments/benchmark has small ones",
     "python -m experiments.sync FILE… --model=runs/lip_sync": "tests/experiments/test_sync.py runs it",
     "python -m experiments.sync FILE… --json=offsets.json --fix=manifest.csv": "as above",

@@ -9,7 +9,7 @@ from experiments import files, progress
 from experiments.analysis import claims, compare, detectors, failures, figures, generalisation, page, quality, summary
 from experiments.analysis.findings import absent
 from experiments.figures import style
-from experiments.score_table import write_csv
+from experiments.score_table import ScoreRow, write_csv
 
 TABLE, QUALITY, GENERALISATION, FAILURES = (
     "statistical_analysis.csv",
@@ -18,6 +18,7 @@ TABLE, QUALITY, GENERALISATION, FAILURES = (
     "failures.csv",
 )
 PAGE = "report.html"
+_SETTINGS = {"families", "rope", "alpha", "power", "missing", "bootstrap", "least_datasets", "gallery"}
 
 
 def analyse(study: pathlib.Path, further: Mapping[str, pathlib.Path], config: Mapping[str, Any]) -> str:
@@ -34,42 +35,54 @@ def analyse(study: pathlib.Path, further: Mapping[str, pathlib.Path], config: Ma
     everyone = detectors.read(study, further)
     compared = generalisation.compared(everyone)
     clips = detectors.clips_of(everyone)
-    families = [*declared, claims.all_pairs(compared)]
-    runs = [(one, training) for one in compared for training in range(len(one.runs))]
-    bar = progress.bar(len(families) + len(runs) + 2, "analysis", unit="step")
-    tables: dict[str, list[dict[str, Any]]] = {"claims": [], "quality": []}
-    for family in families:
-        tables["claims"] += compare.family_rows(family, compared, clips, config)
-        bar.update()
-    for one, training in runs:
-        tables["quality"] += quality.rows(one, training, clips, config)
-        bar.update()
-    tables["generalisation"] = generalisation.rows(everyone, config)
-    tables["failures"] = failures.rows(compared, clips, config["gallery"], config["missing"])
-    bar.update()
-    drawn = figures.draw(study, compared, clips, tables, config)
-    names = [one.name for one in compared]
+    tables = _computed(everyone, compared, clips, [*declared, claims.all_pairs(compared)], config)
     columns = {
         TABLE: ("claims", compare.COLUMNS),
         QUALITY: ("quality", quality.COLUMNS),
         GENERALISATION: ("generalisation", generalisation.COLUMNS),
-        FAILURES: ("failures", (*failures.COLUMNS, *names)),
+        FAILURES: ("failures", (*failures.COLUMNS, *(one.name for one in compared))),
     }
     for file, (key, header) in columns.items():
         write_csv(study / "Results" / file, header, tables[key])
-    for name, one in drawn.items():
-        style.settle(one.figure)
-        style.save_for_print(one.figure, study / "Figures" / name)
+    drawn = figures.draw(study, compared, clips, tables, config)
+    with progress.bar(len(drawn), "figures", unit="figure") as bar:
+        for name, one in drawn.items():
+            style.settle(one.figure)
+            style.save_for_print(one.figure, study / "Figures" / name)
+            bar.update()
     facts = page.Facts(compared, clips, declared, tables, config, _absent(compared, tables["generalisation"], config))
     files.write_text(study / PAGE, page.page(facts, drawn))
-    bar.update()
-    bar.close()
     paths = [study / "Results" / file for file in columns] + [study / "Figures", study / PAGE]
     return summary.text(facts, [os.path.relpath(path) for path in paths])
 
 
+def _computed(
+    everyone: Sequence[detectors.Detector],
+    compared: Sequence[detectors.Detector],
+    clips: Sequence[ScoreRow],
+    families: Sequence[claims.Family],
+    config: Mapping[str, Any],
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of all tables: `claims`, `quality`, `generalisation`, `failures`."""
+    runs = [(one, training) for one in compared for training in range(len(one.runs))]
+    tables: dict[str, list[dict[str, Any]]] = {"claims": [], "quality": []}
+    with progress.bar(len(families) + len(runs) + 1, "statistics", unit="table") as bar:
+        for family in families:
+            tables["claims"] += compare.family_rows(family, compared, clips, config)
+            bar.update()
+        for one, training in runs:
+            tables["quality"] += quality.rows(one, training, clips, config)
+            bar.update()
+        tables["generalisation"] = generalisation.rows(everyone, config)
+        bar.update()
+    tables["failures"] = failures.rows(compared, clips, config["gallery"], config["missing"])
+    return tables
+
+
 def check(config: Mapping[str, Any]) -> None:
     """Raises ValueError, `config.…`, for a setting that cannot be meant."""
+    if lacking := sorted(_SETTINGS - set(config)):
+        raise ValueError(f"config.{lacking[0]} is missing: expected a config of claims, as configs/analysis.py is")
     if config["missing"] not in detectors.MISSING:
         raise ValueError(f"config.missing={config['missing']}: expected one of {', '.join(detectors.MISSING)}")
     for key in ("alpha", "power"):

@@ -24,6 +24,7 @@ SUPPORTED, CONTRADICTED, EQUAL, OPEN, ABSENT = (
     "not shown",
     "not made",
 )
+VERDICTS = (SUPPORTED, CONTRADICTED, EQUAL, OPEN, ABSENT)
 SURE = 0.95  # of the posterior within the ROPE, from which two detectors count as practically equal
 COLUMNS = (
     *(

@@ -142,6 +142,23 @@ def read(study: pathlib.Path, further: Mapping[str, pathlib.Path]) -> list[Detec
     return found
 
 
+def folders(words: Sequence[str]) -> dict[str, pathlib.Path]:
+    """{name: folder} of `NAME=FOLDER`, as `read` takes further detectors.
+
+    Raises:
+      ValueError, FileNotFoundError: `--tables=…`: it is something else, or the folder is not there.
+    """
+    found: dict[str, pathlib.Path] = {}
+    for word in words:
+        name, separator, folder = word.partition("=")
+        if not separator or not name or not folder or name in found:
+            raise ValueError(f"--tables={word}: expected NAME=FOLDER, each name once")
+        if not pathlib.Path(folder).is_dir():
+            raise FileNotFoundError(f"--tables={word}: no such folder")
+        found[name] = pathlib.Path(folder)
+    return found
+
+
 def _named(detector: Detector) -> Mapping[str, ScoreRow]:
     return detector.tables[0]["test"]
 

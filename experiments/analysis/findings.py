@@ -47,8 +47,7 @@ def sentence(row: Mapping[str, Any]) -> str:
 
 def counts(rows: Sequence[Mapping[str, Any]]) -> str:
     """`5 claims: 3 supported, 2 not shown`."""
-    kinds = (compare.SUPPORTED, compare.CONTRADICTED, compare.EQUAL, compare.OPEN, compare.ABSENT)
-    found = [(sum(row["Verdict"] == kind for row in rows), kind) for kind in kinds]
+    found = [(sum(row["Verdict"] == kind for row in rows), kind) for kind in compare.VERDICTS]
     return f"{len(rows)} claims: " + ", ".join(f"{count} {kind}" for count, kind in found if count)
 
 

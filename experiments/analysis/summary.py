@@ -34,7 +34,8 @@ def text(facts: Facts, paths: Sequence[str]) -> str:
         "✓ supported   ✗ contradicted   = equal in practice   ? not shown   – not made",
         *_wrapped(
             "best: on validation. Gain, interval and p are over people. d: the gain of a person in units of its "
-            f"spread over people. hidden: more than {1 - facts.config['power']:.0%} of such test sets miss a smaller true gain."
+            f"spread over people. hidden: more than {1 - facts.config['power']:.0%} of such test sets miss a true gain "
+            "that is smaller."
         ),
         "",
     ]

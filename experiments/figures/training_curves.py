@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from experiments.figures import style
 
 NOISY = ("train/loss", "train/loss_joint", "train/grad_norm")  # drawn with a moving mean where there are many points
+SMOOTHED = 50  # points; over more a moving mean is drawn over a noisy curve
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -95,8 +96,10 @@ def draw_all(runs: Sequence[tuple[str, Curves]], *, title: str = "") -> Figure:
             axes.set_title(style.shorten(name, 30), fontsize=8.5)
             if "train/loss" in curves:
                 steps, values = curves["train/loss"]
-                axes.plot(steps, values, color=style.MUTED, alpha=0.35, linewidth=0.8)
-                axes.plot(steps, _smooth(values), color=style.MUTED, linewidth=1.3)
+                if len(values) > SMOOTHED:
+                    axes.plot(steps, values, color=style.MUTED, alpha=0.35, linewidth=0.8)
+                    values = _smooth(values)
+                axes.plot(steps, values, color=style.MUTED, linewidth=1.3)
             axes.set_ylim(bottom=0)
             right = axes.twinx()
             right.grid(False)
@@ -127,7 +130,7 @@ def _panel(axes: Axes, title: str, series: list[tuple[str, str, str]], curves: C
     for name, label, colour in shown:
         steps, values = curves[name]
         values = np.where(np.isfinite(values), values, np.nan)
-        if name in NOISY and len(values) > 50:
+        if name in NOISY and len(values) > SMOOTHED:
             axes.plot(steps, values, color=colour, alpha=0.35, linewidth=0.8)
             steps, values = steps, _smooth(values)
         marker = "o" if name.startswith("val/") or len(values) == 1 else None

@@ -15,6 +15,7 @@ from experiments.run_directory import FREE
 SCHEMA = 1  # of study.json
 FILE = "study.json"
 LAST = 12  # the plan's last part, experiments.analyze, reads what the study leaves and has no run of its own
+ANALYSIS = "configs/analysis.py"
 TOP = ("seed", "folds", "fold", "members")  # settings of a config that are the study's own to choose
 
 

@@ -20,11 +20,11 @@ FOLDER = pathlib.Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("[!_]*.py") if path.stem != "common")
 
 
-# Every encoder that a config offers, by the argument that asks for it. A config with a producer has no model.
+# Every encoder that a config offers, by the argument that asks for it. What reads score tables only has no model.
 CASES = [
     (name, f"encoder={encoder}" if encoder else "")
     for name in NAMES
-    if "producer" not in importlib.import_module(f"configs.{name}").get_config()
+    if "model" in importlib.import_module(f"configs.{name}").get_config()
     for encoder in getattr(importlib.import_module(f"configs.{name}"), "ENCODERS", {"": None})
 ]
 

@@ -1,0 +1,173 @@
+"""Claims, folds, other datasets, failures: the parts of an analysis, each on tables written by hand."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from experiments import score_table
+from experiments.analysis import analysis, claims, compare, detectors, failures, figures, findings, generalisation
+from experiments.analysis.claims import Side
+from experiments.analysis.detectors import Detector
+from experiments.figures import critical_difference, pareto
+from mmdf_jax.metrics import classification
+from mmdf_jax.stats.paired_tests import friedman, nadeau_bengio
+from tests.experiments.analysis import written
+from tests.experiments.study import hand_written
+
+
+def detector(name, *, seed=0, skill=1.0, others=(), **facts):
+    """A detector whose further tables are called `others`."""
+    tables = {}
+    for i, table in enumerate(("val", "test", *others)):
+        tables[table] = {row.clip_id: row for row in hand_written.rows(table, seed + i, "label", skill)}
+    return Detector(name, (tables,), (name,), **facts)
+
+
+def test_wrong_claims_are_one_line():
+    def error(**changes):
+        with pytest.raises(ValueError) as raised:
+            claims.read(written.claim("a", "b", **changes))
+        return str(raised.value)
+
+    assert error(label="truth") == ("config.families[0].label='truth': expected one of label, video_label, audio_label")
+    assert error(metric="f1") == "config.families[0].metric='f1': expected one of auc, brier"
+    assert error(claims=()) == "config.families[0].claims: expected a claim or more, found none"
+    assert "expected an object with better and than" in error(claims=({"better": {"of": ("a",)}},))
+    assert "claims[0].better: expected of (names of detectors)" in error(claims=({"better": {}, "than": {}},))
+    wrong = ({"better": {"of": "a"}, "than": {"of": ("b",)}},)
+    assert "claims[0].better.of='a': expected a list of names" in error(claims=wrong)
+    assert "expected an object with name, question" in error(more=1)
+    assert error(name=claims.ALL_PAIRS) == "config.families: the name 'all pairs' is taken twice; choose another"
+
+
+def test_the_declared_claims_are_wellformed_and_name_runs_of_the_plan():
+    from experiments.study import plan
+
+    runs = {one.name for one in plan.EXPERIMENTS}
+    families = claims.read(written.declared.get_config().to_dict())
+    assert [family.name for family in families][:3] == ["fusion", "joint", "dubbing"]
+    assert {name for family in families for pair in family.claims for side in pair for name in side.of} <= runs
+
+
+def test_a_side_is_chosen_on_validation_by_the_familys_clips():
+    strong, weak = detector("strong", skill=3.0), detector("weak", skill=0.1, seed=9)
+    family = claims.Family("f", "?", ())
+    chosen = claims.choose(Side(("weak", "strong", "absent")), family, [weak, strong])
+    assert (chosen.name, chosen.among) == ("strong", 2)
+    assert claims.choose(Side(("absent",)), family, [weak]) == "no detector absent"
+    assert claims.choose(Side(("weak",), "other"), family, [weak]) == "no column other in the tables of weak"
+    # Judged on one method alone, the other way round.
+    flipped = {
+        table: {
+            clip: dataclasses.replace(row, score=1 - row.score) if row.method == "dubbing" else row
+            for clip, row in rows.items()
+        }
+        for table, rows in strong.tables[0].items()
+    }
+    strong = dataclasses.replace(strong, tables=(flipped,))
+    on_dubbing = dataclasses.replace(family, methods=("dubbing",))
+    assert claims.choose(Side(("weak", "strong")), on_dubbing, [weak, strong]).name == "weak"
+    labels = on_dubbing.labels(detectors.clips_of([strong]))
+    assert np.unique(labels, return_counts=True)[1].tolist() == [24, 12, 12]
+
+
+def test_folds_that_both_know_give_the_corrected_test(tmp_path):
+    differences = []
+    for name, seed in (("a", 1), ("b", 50)):
+        aucs = []
+        for fold in range(3):
+            rows = hand_written.rows(f"fold{fold}", seed + fold, "label", 1.0)
+            score_table.write(tmp_path / name / f"fold{fold}" / "scores" / "test.csv", rows)
+            aucs.append(classification.auc([row.label for row in rows], [row.score for row in rows]))
+        differences.append(aucs)
+        pooled = [row for fold in range(3) for row in hand_written.rows(f"fold{fold}", seed + fold, "label", 1.0)]
+        score_table.write(tmp_path / name / "scores" / "test.csv", pooled)
+    found = detectors.read(tmp_path / "none", {name: tmp_path / name for name in "ab"})
+    assert [len(one.folds) for one in found] == [3, 3]
+    (family,) = claims.read(written.claim("a", "b"))
+    (row,) = compare.family_rows(family, found, detectors.clips_of(found), written.config())
+    expected = nadeau_bengio(np.subtract(*differences), 1 / 3)
+    assert row["Folds"] == 3 and row["Nadeau-Bengio p"] == pytest.approx(expected.p)
+    assert 0 < row["P(better) over folds"] < 1 and row["Clips"] == 144
+
+
+def test_ranks_over_datasets_from_the_least_number_on(monkeypatch, tmp_path):
+    others = ("d1", "d2", "d3", "d4")
+    found = [
+        detector(name, skill=skill, seed=seed, others=others)
+        for name, skill, seed in (("a", 3, 0), ("b", 1, 20), ("c", 0, 40))
+    ]
+    config = written.config()
+    rows = generalisation.rows(found, config)
+    names, datasets, values = generalisation.matrix(rows, generalisation.DATASET)
+    assert names == ["a", "b", "c"] and datasets == ["test", *others] and not np.isnan(values).any()
+    assert {row["Of"] for row in rows if row["Held out"] == "yes"} == set(others)
+    ranks = generalisation.ranks(values)
+    assert ranks["friedman"].chi2 == friedman(values.T).chi2 and ranks["apart"].shape == (3, 3)
+    clips = detectors.clips_of(found)
+    tables = {"claims": [], "quality": [], "generalisation": rows, "failures": failures.rows(found, clips, 2)}
+    drawn = figures.draw(tmp_path, found, clips, tables, config)
+    assert {"critical_difference", "auc_by_dataset"} <= set(drawn) and "claims" not in drawn
+    assert "critical_difference" not in figures.draw(tmp_path, found, clips, tables, config | {"least_datasets": 6})
+    assert not any("Friedman" in line for line in findings.absent(5, config, 1, False, []))
+    assert "2 datasets" in findings.absent(2, config, 1, False, [])[0]
+
+
+def test_methods_that_were_left_out_stand_beside_those_that_were_not():
+    found = [detector("a", skill=3), detector("b", seed=20), detector("a-without-dubbing", seed=40)]
+    rows = [row for row in generalisation.rows(found, written.config()) if row["Kind"] == generalisation.LEFT_OUT]
+    assert [(row["Detector"], row["Of"], row["Held out"]) for row in rows] == [
+        *(("a-without-dubbing", "dubbing", "yes"), ("a", "dubbing", "no"))
+    ]
+    assert {row["Clips"] for row in rows} == {24} and {row["Fakes"] for row in rows} == {12}
+    assert [one.name for one in generalisation.compared(found)] == ["a", "b"]
+
+
+def test_the_gallery_shows_the_surest_errors_and_the_least_agreement_first():
+    found = [detector(name, skill=3, seed=seed) for name, seed in (("a", 0), ("b", 20), ("c", 40))]
+    clips = detectors.clips_of(found)
+    wrong, apart = clips[5].clip_id, clips[30].clip_id
+    truth = {clip.clip_id: clip.label for clip in clips}
+    for i, one in enumerate(found):
+        table = one.tables[0]["test"]
+        table[wrong] = dataclasses.replace(table[wrong], score=float(1 - truth[wrong]))
+        table[apart] = dataclasses.replace(table[apart], score=(0.0, 1.0, 0.5)[i])
+    blind = dataclasses.replace(detector("voice", seed=60), judged_by="audio_label")
+    rows = failures.rows([*found, blind], clips, 2)
+    assert [row["Kind"] for row in rows] == [failures.WRONG] * 2 + [failures.APART] * 2
+    assert rows[0]["Clip"] == wrong and rows[0]["Wrong"] == rows[0]["Scored"] == 3
+    assert rows[2]["Clip"] == apart and rows[2]["voice"] == blind.tables[0]["test"][apart].score
+
+
+def test_the_front_holds_what_no_other_beats():
+    points = [
+        pareto.Point(name, ms, auc, auc, auc, True)
+        for name, ms, auc in (("a", 1, 0.6), ("b", 2, 0.6), ("c", 3, 0.9), ("d", 3, 0.8))
+    ]
+    assert [one.name for one in pareto.front(points)] == ["a", "c"]
+    assert "No detector states" in pareto.draw([]).axes[0].texts[0].get_text()
+
+
+def test_bars_join_what_is_not_told_apart():
+    apart = np.zeros((4, 4), bool)
+    apart[0, 3] = apart[3, 0] = True
+    assert critical_difference.cliques(np.array([1.0, 2.0, 3.0, 4.0]), apart) == [(0, 2), (1, 3)]
+    assert critical_difference.cliques(np.array([4.0, 1.0, 2.0, 3.0]), ~np.eye(4, dtype=bool)) == []
+
+
+def test_sentences_say_what_was_found():
+    (family,) = claims.read(written.claim("a", "b"))
+    found = [detector("a", skill=0.5), detector("b", skill=0.5, seed=20)]
+    (row,) = compare.family_rows(family, found, detectors.clips_of(found), analysis_config())
+    assert row["Verdict"] == compare.OPEN
+    assert findings.sentence(row).startswith("a is not shown to be better than b: 0.")
+    assert "would probably have stayed hidden" in findings.sentence(row)
+    contradicted = row | {"Verdict": compare.CONTRADICTED}
+    assert findings.sentence(contradicted).startswith("a is worse than b, against the claim: ")
+    assert findings.counts([row, contradicted]) == "2 claims: 1 contradicted, 1 not shown"
+
+
+def analysis_config():
+    analysis.check(written.config())
+    return written.config()
