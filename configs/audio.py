@@ -42,5 +42,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     common.unimodal(config, args, "audio", variant, weights)
     if args.size == "tiny":
         config.optimizer.learning_rate = TINY_RATES.get(args.encoder, config.optimizer.learning_rate)
-        config.train.steps = 600 if args.encoder == "spectrogram_cnn" else 360
+        if args.encoder == "spectrogram_cnn":
+            config.train.steps = 600
     return config
