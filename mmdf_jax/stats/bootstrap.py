@@ -5,6 +5,8 @@ there is. Here a resample draws groups with replacement and takes all rows of ea
 """
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -56,6 +58,11 @@ def draws(count: int, samples: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(rng.integers(count, size=count), minlength=count)
 
 
+def _counts(count: int, samples: int, seed: int) -> np.ndarray:
+    """All `draws`, [samples count]."""
+    return np.array(list(draws(count, samples, seed)), np.int64).reshape(samples, count)
+
+
 def _resampled(codes: np.ndarray, samples: int, seed: int) -> Iterator[np.ndarray]:
     """Row indices of each resample, ascending: rows sorted by score stay sorted, and metrics are fast on them."""
     rows = np.arange(len(codes))
@@ -92,10 +99,7 @@ def interval(
     value = float(metric(labels, scores))
     if np.isnan(value) or m < 2:
         return Interval(value, float("nan"), float("nan"), count, 0)
-    if _by_pairs(metric, labels):
-        values = _aucs(labels, scores, codes, np.array(list(draws(count, samples, seed))).reshape(-1, count))
-    else:
-        values = np.array([metric(labels[rows], scores[rows]) for rows in _resampled(codes, samples, seed)])
+    values = _metrics(metric, labels, scores, codes, _counts(count, samples, seed))
     return _limits(value, values, count, m, level)
 
 
@@ -177,13 +181,18 @@ def _limits(value: float, values: np.ndarray, count: int, m: int, level: float) 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """metric(a) - metric(b) on the same clips, its confidence limits, and the two-sided p-value of no difference."""
+    """metric(a) - metric(b) on the same clips, its confidence limits, and the two-sided p-value of no difference.
+
+    error and freedom: the standard error, and the degrees of freedom of Student's t, that limits and p rest on.
+    """
 
     value: float
     low: float
     high: float
     p: float
     groups: int
+    error: float = float("nan")
+    freedom: float = float("nan")
 
 
 def paired_difference(
@@ -203,43 +212,80 @@ def paired_difference(
     m the number of groups that hold the rarer class; p < 1 - level exactly where the limits exclude 0. Two detectors
     that the metric cannot tell apart on any resample differ by 0 with p 1. All but the value is nan where m < 2, or
     where the metric failed on more than half of the resamples.
+
+    Scores are [n], or [s n] of a detector that was trained s times: then the means of the metric over the trainings are
+    compared. To the variance over people comes that of these means over trainings, and the degrees of freedom follow
+    from both (Satterthwaite 1946). How trainings differ on these very people is counted in both, so that p errs on the
+    high side: between equal detectors with three trainings each, 1 % to 4 % lie below 0.05 in simulation.
+    """
+    ((_, _, found),) = pairwise_differences(
+        metric, labels, (scores_a, scores_b), groups, samples=samples, level=level, seed=seed
+    )
+    return found
+
+
+def pairwise_differences(
+    metric: Metric,
+    labels: ArrayLike,
+    scores: Sequence[ArrayLike],
+    groups: Sequence[Hashable],
+    *,
+    samples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> list[tuple[int, int, Difference]]:
+    """`paired_difference` of every two of several detectors, as (first, second, difference).
+
+    scores: of each detector, [n] or [s n] on the same clips. Every detector is resampled once, whatever the number of
+      pairs.
+    The p-values are of single pairs: correct them with `mmdf_jax.stats.corrections.holm`.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, found {level}")
+    trained = [
+        [_checked(labels, one, groups) for one in np.atleast_2d(np.asarray(each, np.float64))] for each in scores
+    ]
+    if len(trained) < 2:
+        return []
+    fake, _, codes = trained[0][0]
+    count, m = int(codes.max(initial=-1)) + 1, _rarer(fake, codes)
+    times = _counts(count, samples if m > 1 else 0, seed)
+    values = [np.array([metric(fake, of_clips) for fake, of_clips, _ in each]) for each in trained]
+    resampled = [np.mean([_metrics(metric, *one, times) for one in each], axis=0) for each in trained]
+    return [
+        (a, b, _difference(values[a], values[b], resampled[a] - resampled[b], count, m, level))
+        for a, b in itertools.combinations(range(len(trained)), 2)
+    ]
+
+
+def _metrics(
+    metric: Metric, labels: np.ndarray, scores: np.ndarray, codes: np.ndarray, times: np.ndarray
+) -> np.ndarray:
+    """The metric of resamples [k] in which each group counts as often as times [k groups] says."""
+    if _by_pairs(metric, labels):
+        return _aucs(labels, scores, codes, times)
+    return np.array([metric(*(np.repeat(x, each[codes]) for x in (labels, scores))) for each in times])
+
+
+def _difference(a: np.ndarray, b: np.ndarray, gaps: np.ndarray, count: int, m: int, level: float) -> Difference:
+    """The result of `paired_difference` from the metric of each training of a [s] and b [s], and the differences of
+    their means on resamples [k] of `count` groups.
     """
     from scipy.special import stdtr, stdtrit
 
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, found {level}")
-    sorted_by = [_checked(labels, scores, groups) for scores in (scores_a, scores_b)]
-    codes = sorted_by[0][2]
-    count, m = int(codes.max(initial=-1)) + 1, _rarer(sorted_by[0][0], codes)
-    value, nan = _gap(metric, sorted_by), float("nan")
-    if np.isnan(value) or m < 2:
-        return Difference(value, nan, nan, nan, count)
-    if _by_pairs(metric, sorted_by[0][0]):
-        times = np.array(list(draws(count, samples, seed)))
-        of_a, of_b = (_aucs(*each, times) for each in sorted_by)
-        values = of_a - of_b
-    else:
-        values = np.array([_gap(metric, sorted_by, times) for times in draws(count, samples, seed)])
-    if np.isnan(values).sum() * 2 >= samples:
-        return Difference(value, nan, nan, nan, count)
+    value = float(a.mean() - b.mean())
+    if np.isnan(value) or np.isnan(gaps).sum() * 2 >= len(gaps):
+        return Difference(value, float("nan"), float("nan"), float("nan"), count)
     # The variance over resampled groups is (count - 1) / count of the variance wanted.
-    error = float(np.nanstd(values) * np.sqrt(count / (count - 1)))
-    if error == 0:
-        return Difference(value, value, value, float(value == 0), count)
-    reach = -float(stdtrit(m - 1, (1 - level) / 2)) * error
-    p = 2 * float(stdtr(m - 1, -abs(value) / error))
-    return Difference(value, value - reach, value + reach, p, count)
-
-
-def _gap(
-    metric: Metric, sorted_by: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], times: np.ndarray | None = None
-) -> float:
-    """The difference of the metric between two detectors, each group taken as often as `times` says (once)."""
-    a, b = (
-        metric(labels, scores) if times is None else metric(*(np.repeat(x, times[codes]) for x in (labels, scores)))
-        for labels, scores, codes in sorted_by
-    )
-    return float(a - b)
+    parts = [(float(np.nanvar(gaps)) * count / (count - 1), m - 1)]
+    parts += [(float(each.var(ddof=1)) / len(each), len(each) - 1) for each in (a, b) if len(each) > 1]
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return Difference(value, value, value, float(value == 0), count, 0.0, m - 1)
+    error, freedom = math.sqrt(variance), variance**2 / sum(part**2 / free for part, free in parts)
+    reach = -float(stdtrit(freedom, (1 - level) / 2)) * error
+    p = 2 * float(stdtr(freedom, -abs(value) / error))
+    return Difference(value, value - reach, value + reach, p, count, error, freedom)
 
 
 class Band(NamedTuple):
