@@ -42,4 +42,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     common.unimodal(config, args, "audio", variant, weights)
     if args.size == "tiny":
         config.optimizer.learning_rate = TINY_RATES.get(args.encoder, config.optimizer.learning_rate)
+        if args.encoder == "spectrogram_cnn":
+            config.train.steps = 600
     return config

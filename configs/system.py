@@ -1,7 +1,7 @@
 """11 The integrated system: detectors of any kind, chosen among, combined, calibrated, and able to abstain.
 
     python -m experiments.main --config=configs/system.py
-    python -m experiments.main --config=configs/system.py --config.members='{"a": {"run": "RUN"}, "b": {"scores": "DIR"}}'
+    python -m experiments.main --config=configs/system.py --config.members='{"a": {"run": "A"}, "b": {"scores": "B"}}'
 
 Members are trained runs, folders of score tables (val.csv, test.csv) of anybody's detector, or configs to train; the
 first command trains five. Then nothing but score tables is read, which takes seconds. On validation alone it compares

@@ -33,8 +33,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
     variant, weights = common.choose(ENCODERS, args)
     tiny = args.size == "tiny"
     config = common.base(args)
-    # What manipulation leaves shows from one frame to the next: at size=tiny every frame, and small.
-    config.data.streams = ConfigDict({"video": {"fps": 25.0 if tiny else 12.5, "size": 32 if tiny else 112}})
+    # A network of differences needs every frame, and learns from small ones.
+    every = tiny and args.encoder == "temporal_difference"
+    seen = {"fps": 25.0, "size": 32} if every else {"fps": 5.0, "size": 64} if tiny else {"fps": 12.5, "size": 112}
+    config.data.streams = ConfigDict({"video": seen})
     common.unimodal(config, args, "video", variant, weights)
     if tiny and args.encoder == "cnn_lstm":  # ConvNeXt from scratch: longer than batch-normed networks, and slower
         config.optimizer.learning_rate = 1e-3

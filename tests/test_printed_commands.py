@@ -174,7 +174,7 @@ BUILT = {
 # What takes too long for a test, or needs more than a test has. The flags are parsed.
 PARSED = {
     f"{MAIN} --config=configs/system.py --config.members="
-    '\'{"a": {"run": "RUN"}, "b": {"scores": "DIR"}}\'': "tests/experiments/test_system.py runs it",
+    '\'{"a": {"run": "A"}, "b": {"scores": "B"}}\'': "tests/experiments/test_system.py runs it",
     "python -m experiments.suite --workdir=study": "an hour; tests/experiments/study has small ones",
     "python -m experiments.suite --workdir=study --only=01,06 --seeds=3 --jobs=2": "as above",
     "python -m experiments.suite --workdir=study --data=folder,size=base --config.data.root=DIR": "as above",
