@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
-    """The flags, as every command parses them; the default config is given as a user would, so that overrides find it."""
+    """The flags, as every command parses them; the default config is given as by a user, so that overrides find it."""
     given = any(word.lstrip("-").partition("=")[0] == "config" for word in argv)
     return command_line.parse_flags([*argv[:1], *([] if given else [f"--config={_DECLARED}"]), *argv[1:]])
 

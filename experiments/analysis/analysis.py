@@ -17,6 +17,7 @@ TABLE, QUALITY, GENERALISATION, FAILURES = (
     "generalisation.csv",
     "failures.csv",
 )
+RANKS = "ranks_over_datasets.csv"
 PAGE = "report.html"
 _SETTINGS = {"families", "rope", "alpha", "power", "missing", "bootstrap", "least_datasets", "gallery"}
 
@@ -42,6 +43,9 @@ def analyse(study: pathlib.Path, further: Mapping[str, pathlib.Path], config: Ma
         GENERALISATION: ("generalisation", generalisation.COLUMNS),
         FAILURES: ("failures", (*failures.COLUMNS, *(one.name for one in compared))),
     }
+    if ranks := generalisation.ranks(tables["generalisation"], config):
+        tables["ranks"] = list(ranks.rows)
+        columns[RANKS] = ("ranks", generalisation.RANK_COLUMNS)
     for file, (key, header) in columns.items():
         write_csv(study / "Results" / file, header, tables[key])
     drawn = figures.draw(study, compared, clips, tables, config)
@@ -103,5 +107,6 @@ def _absent(
 ) -> list[str]:
     _, datasets, _ = generalisation.matrix(rows, generalisation.DATASET)
     costless = [one.name for one in compared if not one.ms > 0]
+    twins = detectors.twins(compared)
     trainings = min(len(one.runs) for one in compared)
-    return absent(len(datasets), config, trainings, sum(bool(one.folds) for one in compared) > 1, costless)
+    return absent(len(datasets), config, trainings, sum(bool(one.folds) for one in compared) > 1, costless, twins)

@@ -25,7 +25,7 @@ _SINGLE = ("01", "02", "03", "09")  # the parts of the plan whose detectors read
 _SEED = re.compile(r"(.+)-seed(\d+)")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Detector:
     """A detector, with the score tables of each of its trainings.
 
@@ -157,6 +157,18 @@ def folders(words: Sequence[str]) -> dict[str, pathlib.Path]:
             raise FileNotFoundError(f"--tables={word}: no such folder")
         found[name] = pathlib.Path(folder)
     return found
+
+
+def twins(detectors: Sequence[Detector]) -> list[tuple[str, str]]:
+    """Pairs of detectors that give every test clip the same score: one detector under two names."""
+    clips = clips_of(detectors)
+    scores = [one.scores(clips)[one.best] for one in detectors]
+    return [
+        (detectors[i].name, detectors[j].name)
+        for i in range(len(detectors))
+        for j in range(i)
+        if np.array_equal(scores[i], scores[j], equal_nan=True)
+    ]
 
 
 def _named(detector: Detector) -> Mapping[str, ScoreRow]:

@@ -13,6 +13,12 @@ WRONG, APART = "confident errors", "disagreement"
 COLUMNS = ("Kind", "Clip", "Truth", "Method", "Identity", "Wrong", "Scored", "Mean margin", "Spread")
 
 
+def deciding(detectors: Sequence[Detector]) -> list[Detector]:
+    """Those whose errors choose the clips: that answer for the whole clip, or all if these are fewer than two."""
+    whole = [one for one in detectors if one.judged_by == "label"]
+    return whole if len(whole) > 1 else list(detectors)
+
+
 def rows(
     detectors: Sequence[Detector], clips: Sequence[ScoreRow], count: int, missing: str = "exclude"
 ) -> list[dict[str, Any]]:
@@ -25,8 +31,7 @@ def rows(
     detectors at the thresholds of validation.
     """
     scores = np.array([one.scores(clips, missing=missing)[one.best] for one in detectors])
-    asked = [i for i, one in enumerate(detectors) if one.judged_by == "label"]
-    asked = asked if len(asked) > 1 else list(range(len(detectors)))
+    asked = [i for i, one in enumerate(detectors) if one in deciding(detectors)]
     ranks = np.array([_ranks(scores[i]) for i in asked])
     fake = np.array([clip.label == 1 for clip in clips])
     known = ~np.isnan(ranks)

@@ -151,7 +151,7 @@ def draw(
         pareto.draw(points, title="Quality against cost, by the clip's label"),
         "Quality against cost",
         "AUC by the clip's label against milliseconds per clip. A detector of one stream cannot see what is wrong with "
-        "the other, and stands lower for it. Bold: no other detector is better and as cheap.",
+        "the other, and stands lower for it. On the line, in bold: no other detector is better and as cheap.",
     )
     names, methods, values = generalisation.matrix(tables["generalisation"], generalisation.METHOD)
     drawn["auc_by_method"] = Drawn(
@@ -166,18 +166,18 @@ def draw(
             "Other datasets",
             "White is chance. test is of the dataset that the detectors were trained on; no clip of the others was.",
         )
-    if len(datasets) >= config["least_datasets"] and not np.isnan(values).any() and len(names) > 1:
-        ranks = generalisation.ranks(values)
+    if ranks := generalisation.ranks(tables["generalisation"], config):
         drawn["critical_difference"] = Drawn(
-            critical_difference.draw(names, ranks["friedman"].ranks, ranks["apart"], title="Mean ranks over datasets"),
+            critical_difference.draw(
+                ranks.names, ranks.friedman.ranks, ranks.apart(config["alpha"]), title="Mean ranks over datasets"
+            ),
             "Mean ranks over datasets",
             "1 is best. A bar joins detectors that pairwise Wilcoxon tests with Holm's correction do not tell apart.",
         )
     drawn["failures"] = Drawn(
         gallery.draw(_gallery(tables["failures"], detectors), [one.name for one in detectors], title="Where to look"),
         "Failures",
-        "Every detector's score of these clips: orange says fake, blue real. Detectors of one stream are shown, but "
-        "did not choose the clips: they rightly call real a clip whose other stream is fake.",
+        "Every detector's score of these clips: orange says fake, blue real.",
     )
     if curves := _training(study, detectors):
         drawn["training_of_all"] = Drawn(
@@ -221,8 +221,8 @@ def _gallery(
     rows: Sequence[Mapping[str, Any]], detectors: Sequence[Detector]
 ) -> list[tuple[str, list[str], np.ndarray]]:
     headings = {
-        failures.WRONG: "most confident errors of the detectors that answer for the whole clip",
-        failures.APART: "clips that they least agree on",
+        failures.WRONG: "most confident errors",
+        failures.APART: "least agreement",
     }
     folders = [row["Clip"].rpartition("/")[0].split("/") for row in rows]
     alike = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False))

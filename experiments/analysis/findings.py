@@ -27,10 +27,8 @@ def gain(row: Mapping[str, Any]) -> str:
 
 
 def sentence(row: Mapping[str, Any]) -> str:
-    """What a comparison says, for a reader who knows no statistics."""
+    """What a comparison that was made says, for a reader who knows no statistics."""
     a, b = side(row, "Better"), side(row, "Than")
-    if row["Verdict"] == compare.ABSENT:
-        return f"{a} against {b}: not made; {row['Why not']}."
     unit = UNITS[row["Metric"]]
     numbers = f"{row['Value of better']:.3f} against {row['Value of than']:.3f} {unit}, Holm p {p_value(row['Holm p'])}"
     if row["Verdict"] == compare.SUPPORTED:
@@ -41,7 +39,7 @@ def sentence(row: Mapping[str, Any]) -> str:
         sure = f"P(within ±{row['ROPE']:g}) {row['P(practically equal)']:.2f}"
         return f"{a} and {b} are equal in practice: {numbers}; {sure}."
     smallest = row["Smallest gain shown at the power"]
-    shown = "" if math.isnan(smallest) else f"; a gain below {smallest:.3f} would probably have stayed hidden"
+    shown = "" if math.isnan(smallest) else f"; a test set of these people can miss a true gain below {smallest:.3f}"
     return f"{a} is not shown to be better than {b}: {numbers}{shown}."
 
 
@@ -58,6 +56,11 @@ def families(
     return [(family, [row for row in rows if row["Family"] == family.name]) for family in declared]
 
 
+def not_made(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The comparisons that could not be made, and why."""
+    return "; ".join(f"{side(row, 'Better')} over {side(row, 'Than')} ({row['Why not']})" for row in rows)
+
+
 def pairs(rows: Sequence[Mapping[str, Any]]) -> str:
     """What the exploratory comparison of all pairs says."""
     made = [row for row in rows if row["Verdict"] != compare.ABSENT]
@@ -70,10 +73,19 @@ def pairs(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def absent(
-    datasets: int, config: Mapping[str, Any], trainings: int, folds: bool, missing_costs: Sequence[str]
+    datasets: int,
+    config: Mapping[str, Any],
+    trainings: int,
+    folds: bool,
+    missing_costs: Sequence[str],
+    twins: Sequence[tuple[str, str]] = (),
 ) -> list[str]:
-    """What this analysis does not say, and why."""
-    found = []
+    """What this analysis does not say, and why. twins: as of detectors.twins."""
+    found = [
+        f"{a} and {b} give every test clip the same score: they are one detector under two names, and nothing here "
+        "compares them."
+        for b, a in twins
+    ]
     if datasets < config["least_datasets"]:
         number = {0: "no dataset", 1: "one dataset"}.get(datasets, f"{datasets} datasets")
         found.append(

@@ -1,5 +1,7 @@
 """How far quality carries: AUC by method, on every other dataset that was scored, and on methods that were left out."""
 
+import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -9,15 +11,22 @@ import numpy as np
 
 from experiments.analysis.detectors import SPLITS, Detector, clips_of
 from experiments.evaluators.classification import method_of
+from experiments.evaluators.comparison import p_value
 from experiments.score_table import ScoreRow
 from mmdf_jax.metrics import classification
+from mmdf_jax.stats.bayes import signed_rank
 from mmdf_jax.stats.bootstrap import interval
 from mmdf_jax.stats.corrections import holm
-from mmdf_jax.stats.paired_tests import friedman, wilcoxon
+from mmdf_jax.stats.effects import rank_biserial
+from mmdf_jax.stats.paired_tests import Friedman, friedman, wilcoxon
 
 COLUMNS = (
     *("Kind", "Detector", "Trainings", "Of", "Held out", "Clip AUC", "Clip AUC low", "Clip AUC high"),
     *("Clips", "Fakes", "Identities", "Coverage"),
+)
+RANK_COLUMNS = (
+    *("Detector", "Other", "Datasets", "Mean rank", "Mean rank of other", "Wilcoxon p", "Holm p", "Rank-biserial"),
+    *("P(worse)", "P(practically equal)", "P(better)"),
 )
 METHOD, DATASET, LEFT_OUT = "method", "dataset", "left-out method"
 _WITHOUT = re.compile(r"(.+)-without-(.+)")
@@ -111,13 +120,48 @@ def matrix(table: Sequence[Mapping[str, Any]], kind: str) -> tuple[list[str], li
     return names, of, values
 
 
-def ranks(values: np.ndarray) -> dict[str, Any]:
-    """The comparison of ranks over datasets of AUC [m d]: Friedman, Iman-Davenport, mean ranks, Wilcoxon with Holm."""
+@dataclasses.dataclass(frozen=True)
+class Ranks:
+    """Detectors compared over datasets: names [m], Friedman's test, and a row with RANK_COLUMNS of each pair."""
+
+    names: Sequence[str]
+    datasets: int
+    friedman: Friedman
+    rows: Sequence[Mapping[str, Any]]
+
+    def apart(self, alpha: float) -> np.ndarray:
+        """Whether the corrected test of a pair tells the two apart [m m]."""
+        found = np.zeros((len(self.names), len(self.names)), bool)
+        for row in self.rows:
+            i, j = (self.names.index(row[which]) for which in ("Detector", "Other"))
+            found[i, j] = found[j, i] = row["Holm p"] < alpha
+        return found
+
+    def __str__(self) -> str:
+        test = self.friedman
+        return (
+            f"Over {self.datasets} datasets Friedman's chi-squared is {test.chi2:.2f} (p {p_value(test.p)}), Iman and "
+            f"Davenport's F {test.f:.2f} (p {p_value(test.f_p)})."
+        )
+
+
+def ranks(table: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> Ranks | None:
+    """The comparison over datasets: None with fewer than the config asks for, or where a detector lacks one of them.
+
+    Pairs are compared by Wilcoxon's signed ranks with Holm's correction, which does not depend on the other detectors
+    as Nemenyi's test does (Benavoli, Corani & Mangili 2016), and by the Bayesian signed-rank test.
+    """
+    names, datasets, values = matrix(table, DATASET)
+    if len(datasets) < config["least_datasets"] or len(names) < 2 or np.isnan(values).any():
+        return None
     found = friedman(values.T)
-    m = len(values)
-    pairs = [(i, j) for i in range(m) for j in range(i + 1, m)]
-    p = holm([wilcoxon(values[i], values[j], "pratt").p for i, j in pairs])
-    apart = np.zeros((m, m), bool)
-    for (i, j), adjusted in zip(pairs, p, strict=True):
-        apart[i, j] = apart[j, i] = adjusted < 0.05
-    return {"friedman": found, "apart": apart}
+    pairs = list(itertools.combinations(range(len(names)), 2))
+    p = [wilcoxon(values[i], values[j], "pratt").p for i, j in pairs]
+    rows = []
+    for (i, j), single, adjusted in zip(pairs, p, holm(p).tolist(), strict=True):
+        worse, equal, better = signed_rank(values[i], values[j], config["rope"]["auc"])
+        row = {"Detector": names[i], "Other": names[j], "Datasets": len(datasets)}
+        row |= {"Mean rank": float(found.ranks[i]), "Mean rank of other": float(found.ranks[j])}
+        row |= {"Wilcoxon p": single, "Holm p": adjusted, "Rank-biserial": rank_biserial(values[i], values[j], "pratt")}
+        rows.append(row | {"P(worse)": worse, "P(practically equal)": equal, "P(better)": better})
+    return Ranks(names, len(datasets), found, rows)

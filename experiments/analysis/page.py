@@ -127,15 +127,18 @@ def _what(facts: Facts) -> str:
 def _families(facts: Facts) -> str:
     parts = []
     for family, rows in findings.families(facts.tables["claims"], facts.families):
+        absent = [row for row in rows if row["Verdict"] == compare.ABSENT]
         items = "".join(
             f'<tr><td class="{_MARKS[row["Verdict"]][0]}">{_MARKS[row["Verdict"]][1]}</td>'
             f"<td>{html.text(findings.sentence(row))}</td></tr>"
             for row in rows
+            if row not in absent
         )
         judged = "" if family.label == "label" else f"Judged by whether {_JUDGED[family.label]} is fake."
         methods = f"Fakes by {', '.join(family.methods)} alone, against all reals." if family.methods else ""
         note = html.paragraph(f"{judged} {methods}".strip(), "small") if judged or methods else ""
-        parts.append(f"<h3>{html.text(family.question)}</h3>{note}<table>{items}</table>")
+        lacking = html.paragraph(f"Not made: {findings.not_made(absent)}.", "small") if absent else ""
+        parts.append(f"<h3>{html.text(family.question)}</h3>{note}<table>{items}</table>{lacking}")
     rows = [row for row in facts.tables["claims"] if row["Declared"] == "no"]
     return "".join(parts) + html.paragraph(f"Besides, exploratory: {findings.pairs(rows)}")
 
@@ -166,10 +169,12 @@ def _detectors(facts: Facts) -> str:
 
 def _failures(facts: Facts) -> str:
     count = len([row for row in facts.tables["failures"] if row["Kind"] == failures.WRONG])
+    all_of_them = len(failures.deciding(facts.detectors)) == len(facts.detectors)
+    who = "the detectors" if all_of_them else "the detectors that answer for the whole clip"
     return html.paragraph(
-        f"The {count} clips on which the detectors that answer for the whole clip are together most surely wrong, and "
-        f"the {count} that they least agree on. Look at these first: they show limits of a detector, or a wrong label. "
-        "Identities and methods stand in Results/failures.csv."
+        f"The {count} clips on which {who} are together most surely wrong, and the {count} that they least agree on. "
+        "Look at these first: they show limits of a detector, or a wrong label. Identities and methods stand in "
+        "Results/failures.csv."
     )
 
 
@@ -198,6 +203,8 @@ def _carries(facts: Facts) -> str:
             cells.append([name, number(float(np.nanmean(own))), f"{datasets[others[worst]]} ({own[worst]:.3f})"])
         parts.append("<h3>Datasets that were held out</h3>")
         parts.append(html.table(["Detector", "Mean clip AUC over held-out datasets", "Worst dataset"], cells))
+        if ranks := generalisation.ranks(rows, facts.config):
+            parts.append(html.paragraph(f"{ranks} All pairs stand in Results/ranks_over_datasets.csv."))
     else:
         parts.append(
             html.paragraph(
@@ -241,8 +248,8 @@ def _in_full(facts: Facts) -> str:
         rows = [row for row in facts.tables["claims"] if row["Family"] == name]
         title = f"{name}: {findings.counts(rows)}"
         if rows[0]["Declared"] == "no":
-            rows = [row for row in rows if row["Holm p"] < facts.config["alpha"]]
-            title += " (the significant ones)"
+            count, rows = len(rows), [row for row in rows if row["Holm p"] < facts.config["alpha"]]
+            title = f"{name}: the {len(rows)} of {count} that differ significantly"
         parts.append(html.folded(title, html.table(head, [_full_row(row) for row in rows], numbers=True)))
     return "".join(parts) + html.paragraph("All of it stands in Results/statistical_analysis.csv.", "small")
 

@@ -59,9 +59,7 @@ def draw(points: Sequence[Point], *, title: str = "") -> Figure:
             axes.plot(x, y, marker, color=colour, markersize=6, label=label, markeredgecolor="white")
         axes.margins(x=0.14, y=0.08)
         _label(figure, axes, known, best)
-        axes.legend(
-            loc="lower right", title="line: no other is better and as cheap", alignment="left", title_fontsize=8
-        )
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
         if left_out := [one.name for one in points if one not in known]:
             axes.text(
                 0.01,

@@ -69,6 +69,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 def settle(figure: Figure) -> None:
     """Lays a figure out for good: to be saved several times, at any resolution, without doing so each time."""
+    layout = figure.get_layout_engine()
+    if layout.get()["rect"] == (0, 0, 1, 1):
+        layout.set(rect=(0.012, 0, 0.976, 1))  # letters are not equally wide at every resolution
     with look():
         for _ in range(2):  # the second pass knows how wide the labels have become
             figure.draw_without_rendering()

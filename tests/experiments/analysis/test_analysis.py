@@ -77,7 +77,7 @@ def test_a_study_and_a_detector_from_outside(study, undrawn, tmp_path):
     assert absent["hierarchical"] == "no detector hierarchical" and set(absent) == {
         *("late_fusion", "contrastive", "hierarchical")
     }
-    assert "no detector hierarchical" in said and "hierarchical against" in (study / "report.html").read_text()
+    assert "no detector hierarchical" in said and "Not made: late_fusion over" in (study / "report.html").read_text()
 
     # Less of the Brier score is better.
     calibrated = next(row for row in rows if row["Than"] == "system: uncalibrated")

@@ -11,7 +11,7 @@ from experiments.analysis.claims import Side
 from experiments.analysis.detectors import Detector
 from experiments.figures import critical_difference, pareto
 from mmdf_jax.metrics import classification
-from mmdf_jax.stats.paired_tests import friedman, nadeau_bengio
+from mmdf_jax.stats.paired_tests import friedman, nadeau_bengio, wilcoxon
 from tests.experiments.analysis import written
 from tests.experiments.study import hand_written
 
@@ -103,8 +103,12 @@ def test_ranks_over_datasets_from_the_least_number_on(monkeypatch, tmp_path):
     names, datasets, values = generalisation.matrix(rows, generalisation.DATASET)
     assert names == ["a", "b", "c"] and datasets == ["test", *others] and not np.isnan(values).any()
     assert {row["Of"] for row in rows if row["Held out"] == "yes"} == set(others)
-    ranks = generalisation.ranks(values)
-    assert ranks["friedman"].chi2 == friedman(values.T).chi2 and ranks["apart"].shape == (3, 3)
+    ranks = generalisation.ranks(rows, config)
+    assert ranks.friedman.chi2 == friedman(values.T).chi2 and len(ranks.rows) == 3
+    (pair,) = (row for row in ranks.rows if (row["Detector"], row["Other"]) == ("a", "c"))
+    assert pair["Wilcoxon p"] == wilcoxon(values[0], values[2]).p == 0.0625 and pair["P(better)"] > 0.9
+    assert not ranks.apart(0.05).any() and ranks.apart(0.2)[0, 2]
+    assert str(ranks).startswith("Over 5 datasets Friedman's chi-squared is ")
     clips = detectors.clips_of(found)
     tables = {"claims": [], "quality": [], "generalisation": rows, "failures": failures.rows(found, clips, 2)}
     drawn = figures.draw(tmp_path, found, clips, tables, config)
@@ -140,6 +144,12 @@ def test_the_gallery_shows_the_surest_errors_and_the_least_agreement_first():
     assert rows[2]["Clip"] == apart and rows[2]["voice"] == blind.tables[0]["test"][apart].score
 
 
+def test_detectors_that_say_the_same_are_named():
+    found = [detector("a"), detector("b", seed=20), detector("c")]
+    assert detectors.twins(found) == [("c", "a")]
+    assert findings.absent(1, written.config(), 1, False, [], detectors.twins(found))[0].startswith("a and c give")
+
+
 def test_the_front_holds_what_no_other_beats():
     points = [
         pareto.Point(name, ms, auc, auc, auc, True)
@@ -162,7 +172,7 @@ def test_sentences_say_what_was_found():
     (row,) = compare.family_rows(family, found, detectors.clips_of(found), analysis_config())
     assert row["Verdict"] == compare.OPEN
     assert findings.sentence(row).startswith("a is not shown to be better than b: 0.")
-    assert "would probably have stayed hidden" in findings.sentence(row)
+    assert "can miss a true gain below 0." in findings.sentence(row)
     contradicted = row | {"Verdict": compare.CONTRADICTED}
     assert findings.sentence(contradicted).startswith("a is worse than b, against the claim: ")
     assert findings.counts([row, contradicted]) == "2 claims: 1 contradicted, 1 not shown"
