@@ -111,7 +111,7 @@ def _what(facts: Facts) -> str:
     repeated = f" Each was trained {count} times, with other seeds." if most > 1 else ""
     datasets = ", ".join(sorted({clip.dataset for clip in facts.clips if clip.dataset})) or "an unnamed dataset"
     words = (
-        f"{len(facts.detectors)} detectors of manipulated video and voice have each scored the same test clips: "
+        f"{len(facts.detectors)} detectors of manipulated video and voice are compared on the same test clips: "
         f"{len(facts.clips)} clips of {facts.people} people from {datasets}, {fakes} of them fake "
         f"({', '.join(kind.replace('_', ' ') for kind in kinds)}).{repeated} Thresholds, calibration, weights and "
         "every choice between detectors come from other clips of other people (validation). The claims below were "

@@ -34,7 +34,8 @@ def fill(
             continue
         red, green, blue, _ = colours(place[row, column])
         ink = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.55 else style.INK
-        text = f"{value:.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.{digits}f}"
+        text = f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.00
+        text = text.replace("0.", ".", 1) if abs(value) < 1 else text
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color=ink)
     axes.set_yticks(range(len(rows)), [style.shorten(row, 40) for row in rows], fontsize=7.5)
     axes.set_xticks(
