@@ -21,9 +21,12 @@ FUSIONS = ("early_fusion", "late_fusion", "cross_attn", "contrastive", "hierarch
 DUBBING = ("dubbing", "dubbing_other_voice")
 
 
-def side(*detectors: str, column: str = "score") -> dict[str, object]:
-    """One side of a claim: the detector, or the best of these on validation, by a column of its score table."""
-    return {"of": detectors, "column": column}
+def side(*detectors: str, column: str = "score", called: str = "") -> dict[str, object]:
+    """One side of a claim: the detector, or the best of these on validation, by a column of its score table.
+
+    called: what the report calls it; a column other than the score needs it.
+    """
+    return {"of": detectors, "column": column, "called": called}
 
 
 def claims(better: tuple[str, ...], than: dict[str, object]) -> tuple[dict[str, object], ...]:
@@ -84,8 +87,14 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "methods": (),
             "metric": "auc",
             "claims": (
-                {"better": side("system"), "than": side("system", column="fused_single")},
-                {"better": side("system"), "than": side("system", column="fused_all_log_pool")},
+                {
+                    "better": side("system"),
+                    "than": side("system", column="fused_single", called="its best member alone"),
+                },
+                {
+                    "better": side("system"),
+                    "than": side("system", column="fused_all_log_pool", called="all its members, averaged"),
+                },
             ),
         },
         {
@@ -95,7 +104,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "methods": (),
             "metric": "brier",
             "claims": (
-                {"better": side("system"), "than": side("system", column="uncalibrated")},
+                {"better": side("system"), "than": side("system", column="uncalibrated", called="itself uncalibrated")},
                 {"better": side("system"), "than": side(*SINGLE)},
                 {"better": side("system"), "than": side("cross_attn")},
             ),

@@ -19,14 +19,17 @@ METRICS = {"auc": (classification.auc, True), "brier": (calibration.brier, False
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """Names of detectors, of which the best on validation is meant, and the column of their score tables."""
+    """Names of detectors, of which the best on validation is meant, and the column of their score tables.
+
+    called: what tables and sentences call it, its detector's name by default.
+    """
 
     of: tuple[str, ...]
     column: str = "score"
+    called: str = ""
 
     def __str__(self) -> str:
-        name = self.of[0] if len(self.of) == 1 else f"the best of {len(self.of)}"
-        return name if self.column == "score" else f"{name}: {self.column}"
+        return self.called or (self.of[0] if len(self.of) == 1 else f"the best of {len(self.of)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +63,13 @@ class Chosen:
 
     detector: Detector
     column: str
+    called: str
     among: int = 1
 
     @property
     def name(self) -> str:
         """What a table calls it."""
-        return self.detector.name if self.column == "score" else f"{self.detector.name}: {self.column}"
+        return self.called or self.detector.name
 
 
 def read(config: Mapping[str, Any]) -> list[Family]:
@@ -103,11 +107,14 @@ def _claim(spec: Any, where: str) -> tuple[Side, Side]:
 
 
 def _side(spec: Any, where: str) -> Side:
-    if not isinstance(spec, Mapping) or not set(spec) <= {"of", "column"} or not spec.get("of"):
-        raise ValueError(f"{where}: expected of (names of detectors) and perhaps column")
+    if not isinstance(spec, Mapping) or not set(spec) <= {"of", "column", "called"} or not spec.get("of"):
+        raise ValueError(f"{where}: expected of (names of detectors) and perhaps column and called")
     if isinstance(spec["of"], str):
         raise ValueError(f"{where}.of={spec['of']!r}: expected a list of names")
-    return Side(tuple(spec["of"]), spec.get("column", "score"))
+    side = Side(tuple(spec["of"]), spec.get("column", "score"), spec.get("called", ""))
+    if side.column != "score" and not side.called:
+        raise ValueError(f"{where}.called: expected a name for the column {side.column}")
+    return side
 
 
 def all_pairs(detectors: Sequence[Detector]) -> Family:
@@ -127,12 +134,12 @@ def choose(side: Side, family: Family, detectors: Sequence[Detector]) -> Chosen 
     if not (found := [one for one in found if one.has(side.column)]):
         return f"no column {side.column} in the tables of {', '.join(side.of)}"
     if len(found) == 1:
-        return Chosen(found[0], side.column)
+        return Chosen(found[0], side.column, side.called)
     values = {one.name: _on_validation(one, side.column, family) for one in found}
     if not (values := {name: value for name, value in values.items() if not np.isnan(value)}):
         return f"no validation to choose the best of {len(found)} on"
     best = max(values, key=values.__getitem__)
-    return Chosen(there[best], side.column, len(values))
+    return Chosen(there[best], side.column, side.called, len(values))
 
 
 def _on_validation(detector: Detector, column: str, family: Family) -> float:

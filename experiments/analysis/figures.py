@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
 from experiments import metrics_log
-from experiments.analysis import failures, generalisation
+from experiments.analysis import failures, findings, generalisation
 from experiments.analysis.detectors import Detector
 from experiments.figures import agreement as agreement_figure
 from experiments.figures import claims as claims_figure
@@ -84,19 +84,20 @@ def draw(
     both = [one for one in seen if len(set(one.labels.tolist())) == 2]
     decided = [one for one in both if not math.isnan(one.threshold)]
     declared = [row for row in tables["claims"] if row["Declared"] == "yes"]
-    drawn = {}
+    drawn, level = {}, findings.level(config)
     if any(not math.isnan(row["Gain"]) for row in declared):
         drawn["claims"] = Drawn(
             claims_figure.draw(declared, title="The declared claims"),
             "The declared claims",
-            "A dot to the right of the line: the first is better. The bar is the 95 % interval over identities of that "
-            "comparison alone; filled dots stay significant after Holm's correction over the family. Within the grey "
+            f"A dot to the right of the line: the first is better. The bar is the {level} interval over identities of "
+            "that comparison alone; filled dots stay significant after Holm's correction over the family. Within the grey "
             "band a difference counts as none in practice.",
         )
     drawn["roc_bands"] = Drawn(
         roc_curves.draw_bands(
             [(one.name, one.labels, one.scores, one.groups) for one in both],
-            title="ROC with 95 % bands over identities, each by its own label",
+            title=f"ROC with {level} bands over identities, each by its own label",
+            level=1 - config["alpha"],
             samples=min(config["bootstrap"], 1000),
         ),
         "ROC curves with bands",

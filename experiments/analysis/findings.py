@@ -12,6 +12,11 @@ from experiments.report.terminal import ABSENT
 UNITS = {"auc": "AUC", "brier": "Brier score"}
 
 
+def level(config: Mapping[str, Any]) -> str:
+    """The level of all intervals, such as `95 %`."""
+    return f"{100 * (1 - config['alpha']):g} %"
+
+
 def side(row: Mapping[str, Any], which: str) -> str:
     """A side of a claim, and from how many it was chosen."""
     among = row[f"{which} chosen from"]

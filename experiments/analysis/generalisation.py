@@ -92,7 +92,8 @@ def _row(
     values = scores[detector.best]
     known = ~np.isnan(values)
     groups = [clip.group for clip, has in zip(clips, known, strict=True) if has]
-    auc = interval(classification.auc, labels[known], values[known], groups, samples=config["bootstrap"])
+    sure = {"samples": config["bootstrap"], "level": 1 - config["alpha"]}
+    auc = interval(classification.auc, labels[known], values[known], groups, **sure)
     return {
         "Kind": kind,
         "Detector": detector.name,

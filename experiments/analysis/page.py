@@ -12,6 +12,7 @@ from experiments.analysis.claims import Family
 from experiments.analysis.detectors import MISSING, Detector
 from experiments.analysis.figures import Drawn
 from experiments.evaluators.comparison import p_value
+from experiments.figures import style
 from experiments.report import html
 from experiments.report.terminal import number, with_interval
 from experiments.score_table import ScoreRow
@@ -144,12 +145,12 @@ def _families(facts: Facts) -> str:
 
 
 def _detectors(facts: Facts) -> str:
-    head = ["Detector", "Answers for", *_SHOWN, "AUC, the clip", "Coverage", "ms"]
+    head = ["Detector", "Reads", "Answers for", *_SHOWN, "AUC, the clip", "Coverage", "ms"]
     rows = []
     costs = {run: one.ms for one in facts.detectors for run in one.runs}
     for own in facts.quality():
         first = own["AUC"]
-        cells = [first["Run"], _JUDGED[first["Judged by"]]]
+        cells = [first["Run"], style.shorten(first["Modality"], 30), _JUDGED[first["Judged by"]]]
         for name in _SHOWN:
             row = own.get(name)
             wide = name in ("AUC",)
@@ -159,7 +160,7 @@ def _detectors(facts: Facts) -> str:
         cells.append(with_interval(clip["Value"], clip["Low"], clip["High"]) if clip is not first else "the same")
         rows.append([*cells, f"{first['Coverage']:.0%}", number(costs[first["Run"]], 1)])
     note = html.paragraph(
-        "In brackets: 95 % interval over identities. Intervals of the other columns stand in "
+        f"In brackets: {findings.level(facts.config)} interval over identities. Those of the other columns stand in "
         "Results/metrics_with_intervals.csv. A detector of one stream answers for that stream: of a dubbed clip the "
         "picture is real. Its AUC by whether the clip is fake stands beside that.",
         "small",
@@ -224,7 +225,9 @@ def _carries(facts: Facts) -> str:
             for row in left_out
         ]
         parts.append("<h3>Methods that were left out of training</h3>")
-        parts.append(html.table(["Detector", "Method", "Trained on it", "Clip AUC [95 %]"], cells))
+        parts.append(
+            html.table(["Detector", "Method", "Trained on it", f"Clip AUC [{findings.level(facts.config)}]"], cells)
+        )
     return "".join(parts)
 
 
@@ -234,7 +237,7 @@ def _in_full(facts: Facts) -> str:
         "Better",
         "Than",
         "Values",
-        "Gain [95 %]",
+        f"Gain [{findings.level(facts.config)}]",
         "p",
         "Holm",
         "DeLong",
@@ -284,7 +287,7 @@ def _words(facts: Facts) -> str:
         ("AURC", "The mean error rate as the least confident clips are left out; 0 is best."),
         (
             "Interval over identities",
-            f"{1 - config['alpha']:.0%}: what other people in the test set might have given. Clips of one person "
+            f"{findings.level(config)}: what other people in the test set might have given. Clips of one person "
             "resemble each other, so people are resampled and not clips.",
         ),
         (

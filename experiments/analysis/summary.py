@@ -17,12 +17,13 @@ _BETTER, _THAN = 22, 31
 
 def text(facts: Facts, paths: Sequence[str]) -> str:
     """The claims by family, what all pairs say, what is absent, and the files."""
+    gain = f"gain [{findings.level(facts.config)}]"
     fakes = sum(clip.label for clip in facts.clips)
     lines = [
         "─" * WIDTH,
         f"{len(facts.detectors)} detectors · test: {len(facts.clips)} clips of {facts.people} people, {fakes} fake",
         "─" * WIDTH,
-        f"  {'better':<{_BETTER}}{'than':<{_THAN}}{'gain [95 %]':<25}{'Holm p':>7}{'d':>6}{'hidden':>7}",
+        f"  {'better':<{_BETTER}}{'than':<{_THAN}}{gain:<25}{'Holm p':>7}{'d':>6}{'hidden':>7}",
     ]
     for family, rows in findings.families(facts.tables["claims"], facts.families):
         lines += ["", terminal.fit(f"{family.question}", WIDTH), *map(_line, rows)]

@@ -39,6 +39,7 @@ def draw_bands(
     *,
     title: str = "",
     samples: int = 1000,
+    level: float = 0.95,
 ) -> Figure:
     """A small panel for each (name, labels [n], scores [n], groups [n]): its band over identities; the others grey."""
     across = min(5, max(len(detectors), 1))
@@ -53,7 +54,7 @@ def draw_bands(
             axes.set_title(style.shorten(name, 26), fontsize=8.5)
             for fpr, tpr, _ in curves:
                 axes.plot(fpr, tpr, color=style.GRID, linewidth=0.7, zorder=1)
-            band = roc_band(labels, scores, groups, samples=samples, points=101)
+            band = roc_band(labels, scores, groups, samples=samples, level=level, points=101)
             if not np.isnan(band.low).any():
                 axes.fill_between(band.fpr, band.low, band.high, color=style.REAL, alpha=0.25, linewidth=0)
             axes.plot(*curves[i][:2], color=style.REAL, linewidth=1.4)

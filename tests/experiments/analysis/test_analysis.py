@@ -80,7 +80,7 @@ def test_a_study_and_a_detector_from_outside(study, undrawn, tmp_path):
     assert "no detector hierarchical" in said and "Not made: late_fusion over" in (study / "report.html").read_text()
 
     # Less of the Brier score is better.
-    calibrated = next(row for row in rows if row["Than"] == "system: uncalibrated")
+    calibrated = next(row for row in rows if row["Than"] == "itself uncalibrated")
     labels, values, _ = written.scores(study, "system")
     gain = calibration.brier(labels, values**3) - calibration.brier(labels, values)
     assert float(calibrated["Gain"]) == pytest.approx(gain) and calibrated["DeLong p"] == ""

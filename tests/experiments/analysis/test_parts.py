@@ -37,6 +37,8 @@ def test_wrong_claims_are_one_line():
     assert "claims[0].better: expected of (names of detectors)" in error(claims=({"better": {}, "than": {}},))
     wrong = ({"better": {"of": "a"}, "than": {"of": ("b",)}},)
     assert "claims[0].better.of='a': expected a list of names" in error(claims=wrong)
+    wrong = ({"better": {"of": ("a",), "column": "c"}, "than": {"of": ("b",)}},)
+    assert "claims[0].better.called: expected a name for the column c" in error(claims=wrong)
     assert "expected an object with name, question" in error(more=1)
     assert error(name=claims.ALL_PAIRS) == "config.families: the name 'all pairs' is taken twice; choose another"
 
@@ -56,7 +58,7 @@ def test_a_side_is_chosen_on_validation_by_the_familys_clips():
     chosen = claims.choose(Side(("weak", "strong", "absent")), family, [weak, strong])
     assert (chosen.name, chosen.among) == ("strong", 2)
     assert claims.choose(Side(("absent",)), family, [weak]) == "no detector absent"
-    assert claims.choose(Side(("weak",), "other"), family, [weak]) == "no column other in the tables of weak"
+    assert claims.choose(Side(("weak",), "other", "it"), family, [weak]) == "no column other in the tables of weak"
     # Judged on one method alone, the other way round.
     flipped = {
         table: {
