@@ -90,8 +90,8 @@ def draw(
             claims_figure.draw(declared, title="The declared claims"),
             "The declared claims",
             f"A dot to the right of the line: the first is better. The bar is the {level} interval over identities of "
-            "that comparison alone; filled dots stay significant after Holm's correction over the family. Within the grey "
-            "band a difference counts as none in practice.",
+            "that comparison alone; filled dots stay significant after Holm's correction over the family. Within the "
+            "grey band a difference counts as none in practice.",
         )
     drawn["roc_bands"] = Drawn(
         roc_curves.draw_bands(

@@ -12,7 +12,7 @@ from experiments.report import terminal
 from experiments.report.terminal import WIDTH, number
 
 _MARKS = {compare.SUPPORTED: "✓", compare.CONTRADICTED: "✗", compare.EQUAL: "=", compare.OPEN: "?", compare.ABSENT: "–"}
-_BETTER, _THAN = 22, 31
+_BETTER, _THAN, _GAIN = 27, 27, 24
 
 
 def text(facts: Facts, paths: Sequence[str]) -> str:
@@ -23,7 +23,7 @@ def text(facts: Facts, paths: Sequence[str]) -> str:
         "─" * WIDTH,
         f"{len(facts.detectors)} detectors · test: {len(facts.clips)} clips of {facts.people} people, {fakes} fake",
         "─" * WIDTH,
-        f"  {'better':<{_BETTER}}{'than':<{_THAN}}{gain:<25}{'Holm p':>7}{'d':>6}{'hidden':>7}",
+        f"  {'better':<{_BETTER}}{'than':<{_THAN}}{gain:<{_GAIN}}{'Holm p':>7}{'d':>6}{'hidden':>7}",
     ]
     for family, rows in findings.families(facts.tables["claims"], facts.families):
         lines += ["", terminal.fit(f"{family.question}", WIDTH), *map(_line, rows)]
@@ -34,7 +34,7 @@ def text(facts: Facts, paths: Sequence[str]) -> str:
     lines += [
         "✓ supported   ✗ contradicted   = equal in practice   ? not shown   – not made",
         *_wrapped(
-            "best: on validation. Gain, interval and p are over people. d: the gain of a person in units of its "
+            "*: the best on validation. Gain, interval and p are over people. d: the gain of a person in units of its "
             f"spread over people. hidden: more than {1 - facts.config['power']:.0%} of such test sets miss a true gain "
             "that is smaller."
         ),
@@ -53,14 +53,14 @@ def _line(row: Mapping[str, Any]) -> str:
         return terminal.fit(f"{start}{row['Why not']}", WIDTH)
     effect = row["d over identities"]
     return (
-        f"{start}{findings.gain(row):<25}{p_value(row['Holm p']):>7}"
+        f"{start}{findings.gain(row):<{_GAIN}}{p_value(row['Holm p']):>7}"
         f"{number(effect, 2) if math.isfinite(effect) else terminal.ABSENT:>6}"
         f"{number(row['Smallest gain shown at the power']):>7}"
     )
 
 
 def _side(row: Mapping[str, Any], which: str) -> str:
-    return row[which] + (" (best)" if row[f"{which} chosen from"] > 1 else "")
+    return row[which] + ("*" if row[f"{which} chosen from"] > 1 else "")
 
 
 def _wrapped(words: str) -> list[str]:

@@ -5,6 +5,7 @@ there is. Here a resample draws groups with replacement and takes all rows of ea
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -58,9 +59,12 @@ def draws(count: int, samples: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(rng.integers(count, size=count), minlength=count)
 
 
+@functools.lru_cache(maxsize=4)
 def _counts(count: int, samples: int, seed: int) -> np.ndarray:
-    """All `draws`, [samples count]."""
-    return np.array(list(draws(count, samples, seed)), np.int64).reshape(samples, count)
+    """All `draws`, [samples count], read-only: a table of many metrics takes the same ones again and again."""
+    counts = np.array(list(draws(count, samples, seed)), np.int64).reshape(samples, count)
+    counts.flags.writeable = False
+    return counts
 
 
 def _resampled(codes: np.ndarray, samples: int, seed: int) -> Iterator[np.ndarray]:
