@@ -125,7 +125,7 @@ def read(study: pathlib.Path, further: Mapping[str, pathlib.Path]) -> list[Detec
             f"{study / 'Results' / 'complete_results.csv'}: no such table; experiments.suite --workdir={study} gathers "
             "it from finished runs, or give --tables=NAME=FOLDER for each detector"
         )
-    found += [_from_outside(name, folder) for name, folder in further.items()]
+    found += [_with_facts(_from_outside(name, folder), found) for name, folder in further.items()]
     if len(found) < 2:
         raise ValueError(f"one detector ({found[0].name}): nothing to compare; add one with --tables=NAME=FOLDER")
     first = _named(found[0])
@@ -204,6 +204,23 @@ def _of_study(results: pathlib.Path) -> list[Detector]:
 def _without_seed(run: str) -> str:
     match = _SEED.fullmatch(run)
     return match[1] if match else run
+
+
+def _with_facts(detector: Detector, others: Sequence[Detector]) -> Detector:
+    """A detector from outside, whose rows say of their clips what the study's tables do: identity, method, labels."""
+    known: dict[tuple[str, str], ScoreRow] = {}
+    for other in others:
+        for name, table in other.tables[0].items():
+            known |= {(name, clip): row for clip, row in table.items()}
+
+    def completed(name: str, row: ScoreRow) -> ScoreRow:
+        other = known.get((name, row.clip_id))
+        return row if other is None else dataclasses.replace(members.completed(row, other), extra=row.extra)
+
+    tables = {
+        name: {clip: completed(name, row) for clip, row in table.items()} for name, table in detector.tables[0].items()
+    }
+    return dataclasses.replace(detector, tables=(tables,))
 
 
 def _from_outside(name: str, folder: pathlib.Path) -> Detector:

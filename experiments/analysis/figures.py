@@ -91,7 +91,7 @@ def draw(
             "The declared claims",
             f"A dot to the right of the line: the first is better. The bar is the {level} interval over identities of "
             "that comparison alone; filled dots stay significant after Holm's correction over the family. Within the "
-            "grey band a difference counts as none in practice.",
+            "grey band a difference counts as none in practice. *: of several, the best on validation.",
         )
     drawn["roc_bands"] = Drawn(
         roc_curves.draw_bands(

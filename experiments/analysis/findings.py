@@ -63,7 +63,7 @@ def families(
 
 def not_made(rows: Sequence[Mapping[str, Any]]) -> str:
     """The comparisons that could not be made, and why."""
-    return "; ".join(f"{side(row, 'Better')} over {side(row, 'Than')} ({row['Why not']})" for row in rows)
+    return "; ".join(f"{row['Better']} over {row['Than']} ({row['Why not']})" for row in rows)
 
 
 def pairs(rows: Sequence[Mapping[str, Any]]) -> str:

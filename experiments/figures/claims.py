@@ -50,16 +50,13 @@ def draw(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Figure:
         handles = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
         if handles:
             figure.legend(*zip(*handles, strict=True), loc="outside upper right", ncols=4)
-            panels[-1].set_xlabel("gain of the first over the second, interval over identities; grey: practically none")
+            panels[-1].set_xlabel("gain of the first over the second, with its interval; grey: practically none")
     return figure
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    sides = [
-        row[side] + (f" (best of {row[f'{side} chosen from']})" if row[f"{side} chosen from"] > 1 else "")
-        for side in ("Better", "Than")
-    ]
-    return style.shorten("  over  ".join(sides), 72)
+    sides = [row[side] + "*" * (row[f"{side} chosen from"] > 1) for side in ("Better", "Than")]
+    return "  over  ".join(style.shorten(side, 32) for side in sides)
 
 
 def _unit(metric: str) -> str:

@@ -18,6 +18,7 @@ from mmdf_jax.stats.bootstrap import paired_difference
 from mmdf_jax.stats.corrections import holm
 from tests.experiments.analysis import written
 from tests.experiments.analysis.written import table
+from tests.experiments.study import hand_written
 
 ROOT = pathlib.Path(__file__).parents[3]
 RUNS = {
@@ -95,6 +96,8 @@ def test_a_study_and_a_detector_from_outside(study, undrawn, tmp_path):
     assert [row["Judged by"] for row in quality if row["Run"] == "audio-hubert" and row["Metric"] == "AUC"] == [
         *("audio_label", "label")
     ]
+    read = detectors.read(study, {"mine": mine})[-1]
+    assert {row.method for row in read.tables[0]["val"].values()} == set(hand_written.METHODS) and not read.has("note")
     assert max(map(len, said.partition("Files:")[0].splitlines())) <= 100 and "report.html" in said
     assert {path.stem for path in (study / "Figures").iterdir()} >= {"claims", "roc_bands", "pareto", "failures"}
 
