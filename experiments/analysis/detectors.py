@@ -20,7 +20,7 @@ from mmdf_jax.tasks.detection import judged_label
 # What becomes of a clip that a detector has no score of: it stands in no number of that detector, or the detector is
 # taken to have said real, fake, or that it does not know.
 MISSING = {"exclude": math.nan, "as_real": 0.0, "as_fake": 1.0, "as_chance": 0.5}
-SPLITS = ("val", "test")
+SPLITS = ("train", "val", "test")  # of the data that a detector was trained on; its other tables are of other data
 _SINGLE = ("01", "02", "03", "09")  # the parts of the plan whose detectors read one stream
 _SEED = re.compile(r"(.+)-seed(\d+)")
 

@@ -173,7 +173,8 @@ def draw(
                 ranks.names, ranks.friedman.ranks, ranks.apart(config["alpha"]), title="Mean ranks over datasets"
             ),
             "Mean ranks over datasets",
-            "1 is best. A bar joins detectors that pairwise Wilcoxon tests with Holm's correction do not tell apart.",
+            "1 is best. A bar joins detectors that pairwise Wilcoxon tests with Holm's correction do not tell apart. "
+            "Few datasets and many detectors make long bars: more such tests cannot show.",
         )
     drawn["failures"] = Drawn(
         gallery.draw(_gallery(tables["failures"], detectors), [one.name for one in detectors], title="Where to look"),

@@ -28,7 +28,8 @@ RANK_COLUMNS = (
     *("Detector", "Other", "Datasets", "Mean rank", "Mean rank of other", "Wilcoxon p", "Holm p", "Rank-biserial"),
     *("P(worse)", "P(practically equal)", "P(better)"),
 )
-METHOD, DATASET, LEFT_OUT = "method", "dataset", "left-out method"
+METHOD, DATASET, DEGRADED, LEFT_OUT = "method", "dataset", "degraded", "left-out method"
+_DEGRADED = "-degraded"  # how experiments.evaluate names the table of clips that were made worse
 _WITHOUT = re.compile(r"(.+)-without-(.+)")
 
 
@@ -40,9 +41,9 @@ def compared(detectors: Sequence[Detector]) -> list[Detector]:
 def rows(detectors: Sequence[Detector], config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row with COLUMNS for each detector and method, dataset or left-out method, by the clip's label.
 
-    A method's fakes stand against all reals. Tables of other names than val and test are further datasets, which are
-    held out as a whole. A detector `<name>-without-<method>` has not seen that method; a row for it follows, and
-    one for `<name>`.
+    A method's fakes stand against all reals. Tables of other names than the splits' are further datasets, held out
+    as a whole, or degraded clips. A detector `<name>-without-<method>` has not seen that method; a row for it follows,
+    and one for `<name>`.
     """
     clips = clips_of(detectors)
     found = []
@@ -50,10 +51,11 @@ def rows(detectors: Sequence[Detector], config: Mapping[str, Any]) -> list[dict[
         for method in methods(clips):
             found.append(_row(METHOD, detector, "test", method, _against_reals(clips, method), False, config))
     for table in ("test", *_further(detectors)):
-        others = clips_of(detectors, table)
+        others, kind = clips_of(detectors, table), DEGRADED if table.endswith(_DEGRADED) else DATASET
+        foreign = table.removesuffix(_DEGRADED) not in SPLITS
         for detector in compared(detectors):
             if table in detector.tables[0]:
-                found.append(_row(DATASET, detector, table, table, others, table != "test", config))
+                found.append(_row(kind, detector, table, table, others, foreign, config))
     by_name = {one.name: one for one in detectors}
     for detector in detectors:
         if match := _WITHOUT.fullmatch(detector.name):

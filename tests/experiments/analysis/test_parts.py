@@ -94,17 +94,18 @@ def test_folds_that_both_know_give_the_corrected_test(tmp_path):
     assert 0 < row["P(better) over folds"] < 1 and row["Clips"] == 144
 
 
-def test_ranks_over_datasets_from_the_least_number_on(monkeypatch, tmp_path):
+def test_ranks_over_datasets_from_the_least_number_on(tmp_path):
     others = ("d1", "d2", "d3", "d4")
+    more = ("train", "test-degraded", "d1-degraded")  # which are no datasets
     found = [
-        detector(name, skill=skill, seed=seed, others=others)
+        detector(name, skill=skill, seed=seed, others=(*others, *more))
         for name, skill, seed in (("a", 3, 0), ("b", 1, 20), ("c", 0, 40))
     ]
     config = written.config()
     rows = generalisation.rows(found, config)
     names, datasets, values = generalisation.matrix(rows, generalisation.DATASET)
     assert names == ["a", "b", "c"] and datasets == ["test", *others] and not np.isnan(values).any()
-    assert {row["Of"] for row in rows if row["Held out"] == "yes"} == set(others)
+    assert {row["Of"] for row in rows if row["Held out"] == "yes"} == {*others, "d1-degraded"}
     ranks = generalisation.ranks(rows, config)
     assert ranks.friedman.chi2 == friedman(values.T).chi2 and len(ranks.rows) == 3
     (pair,) = (row for row in ranks.rows if (row["Detector"], row["Other"]) == ("a", "c"))
