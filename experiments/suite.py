@@ -25,41 +25,28 @@ from experiments import command_line, run_directory
 from experiments.run_directory import log
 from experiments.study import plan
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the study lives.")
-_DATA = flags.DEFINE_string(
-    "data", "", "A dataset, then config arguments: folder,size=base. Each config takes those that it knows."
-)
-_ONLY = flags.DEFINE_list("only", [], "Numbers or names of runs; what they need is added.")
-_SEEDS = flags.DEFINE_integer("seeds", 1, "Repeats each run with the seeds 0 … N - 1.", lower_bound=1)
-_LIST = flags.DEFINE_bool("list", False, "Prints the command of each run, and what it needs first; does nothing.")
-_JOBS = flags.DEFINE_integer("jobs", 0, "Runs at once; default: 1, with --slurm all.", lower_bound=0)
-_SLURM = flags.DEFINE_bool("slurm", False, "Submits the runs to Slurm, through submitit.")
-_SLURM_OPTIONS = flags.DEFINE_string(
-    "slurm_options", "{}", 'submitit\'s parameters as JSON, such as {"timeout_min": 600, "gpus_per_node": 1}.'
-)
-_ALLOW = flags.DEFINE_list("allow", [], "Packages outside the project that names in the configs may lie in.")
-
 _OVERRIDE = re.compile(r"--?config\.([^=]+)=(.*)", re.DOTALL)
 
 
 def main(argv: list[str]) -> None:
     """Runs the study of the flags."""
+    told = flags.FLAGS
     with command_line.errors():
-        study = pathlib.Path(_WORKDIR.value)
+        study = pathlib.Path(told.workdir)
         given = plan.Settings(
-            plan.parse_arguments(_DATA.value), _overrides(argv[1:]), _SEEDS.value, tuple(_ALLOW.value)
+            plan.parse_arguments(told.data), _overrides(argv[1:]), told.seeds, tuple(told.allow)
         )
         settings = plan.joined(plan.recall(study), given, study)
         runs = plan.runs(study, settings)
-        wanted, added = plan.chosen(runs, _ONLY.value) if _ONLY.value else (runs, [])
+        wanted, added = plan.chosen(runs, told.only) if told.only else (runs, [])
         todo = plan.in_order(run for run in runs if run in wanted or run in added)
-        if _LIST.value:
+        if told.list:
             print("\n".join(map(plan.command, todo)), flush=True)
             return
-        options, analysed = _slurm_options(), not _ONLY.value or str(plan.LAST) in _ONLY.value
+        options, analysed = _slurm_options(), not told.only or str(plan.LAST) in told.only
         run_directory.create(study)
         with run_directory.lock(study):
-            failed = _do(study, settings, runs, todo, added, options, analysed)
+            failed = _do(study, settings, runs, todo, added, options, analysed, told.jobs)
     if failed:
         raise SystemExit(1)
 
@@ -72,6 +59,7 @@ def _do(
     added: Sequence[plan.Run],
     options: dict[str, Any] | None,
     analysed: bool = False,
+    jobs: int = 0,
 ) -> dict[str, str]:
     """The runs, then what is gathered, and analysed; returns what has failed, which the last lines name."""
     from experiments.study import run, slurm
@@ -85,7 +73,7 @@ def _do(
         log.info("finished before: %s", ", ".join(finished))
     start = run.start_child if options is None else slurm.launcher(study / "Logs" / "slurm", options)
     began = time.monotonic()
-    failed = run.do(todo, start, _JOBS.value or (1 if options is None else len(todo) or 1))
+    failed = run.do(todo, start, jobs or (1 if options is None else len(todo) or 1))
     log.info("the runs took %.1f min", (time.monotonic() - began) / 60)
     _gather(study, runs, settings)
     if analysed:
@@ -139,12 +127,12 @@ def _overrides(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
 def _slurm_options() -> dict[str, Any] | None:
     """The parameters for submitit, None without --slurm."""
     try:
-        options = json.loads(_SLURM_OPTIONS.value)
+        options = json.loads(flags.FLAGS.slurm_options)
     except json.JSONDecodeError as error:
-        raise ValueError(f"--slurm_options={_SLURM_OPTIONS.value!r} is not JSON ({error})") from None
+        raise ValueError(f"--slurm_options={flags.FLAGS.slurm_options!r} is not JSON ({error})") from None
     if not isinstance(options, dict):
-        raise ValueError(f"--slurm_options={_SLURM_OPTIONS.value!r}: expected an object")
-    return options if _SLURM.value else None
+        raise ValueError(f"--slurm_options={flags.FLAGS.slurm_options!r}: expected an object")
+    return options if flags.FLAGS.slurm else None
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
@@ -153,6 +141,24 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     return [*command_line.parse_flags([word for word in argv if word not in overrides]), *overrides]
 
 
-if __name__ == "__main__":
+def define_flags() -> None:
+    """The command's flags; apart, so that this module can be imported beside other commands."""
+    flags.DEFINE_string("workdir", None, "Where the study lives.")
+    flags.DEFINE_string(
+        "data", "", "A dataset, then config arguments: folder,size=base. Each config takes those that it knows."
+    )
+    flags.DEFINE_list("only", [], "Numbers or names of runs; what they need is added.")
+    flags.DEFINE_integer("seeds", 1, "Repeats each run with the seeds 0 … N - 1.", lower_bound=1)
+    flags.DEFINE_bool("list", False, "Prints the command of each run, and what it needs first; does nothing.")
+    flags.DEFINE_integer("jobs", 0, "Runs at once; default: 1, with --slurm all.", lower_bound=0)
+    flags.DEFINE_bool("slurm", False, "Submits the runs to Slurm, through submitit.")
+    flags.DEFINE_string(
+        "slurm_options", "{}", 'submitit\'s parameters as JSON, such as {"timeout_min": 600, "gpus_per_node": 1}.'
+    )
+    flags.DEFINE_list("allow", [], "Packages outside the project that names in the configs may lie in.")
     flags.mark_flag_as_required("workdir")
+
+
+if __name__ == "__main__":
+    define_flags()
     app.run(main, flags_parser=_parse_flags)

@@ -71,6 +71,6 @@ def test_confusion_of_types_says_counts_shares_and_f1(tmp_path):
 
 
 def test_pictures_are_the_same_bytes_each_time(tmp_path):
-    for name in ("a", "b"):
+    for name in ("a.png", "b.png"):
         style.save(precision_recall.draw(PROPOSALS, TRUTHS), tmp_path / name)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
