@@ -30,7 +30,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         {
             "image": {"config": f"configs/image.py:encoder=efficientnet,{extra}"},
             "audio": {"config": f"configs/audio.py:encoder=spectrogram_cnn,{extra}"},
-            "video": {"config": f"configs/video.py:encoder=resnet3d,{extra}"},
+            "video": {"config": f"configs/video.py:encoder=temporal_difference,{extra}"},
             "sync": {"config": f"configs/lip_sync.py:{extra}", "compares": True},
             "cross_attn": {"config": f"configs/cross_attn.py:{extra}"},
         }

@@ -81,7 +81,7 @@ _TRAINED = (
 _LATE_FUSION = {
     "image": "image-efficientnet",
     "audio": "audio-spectrogram_cnn",
-    "video": "video-resnet3d",
+    "video": "video-temporal_difference",
     "sync": "lip_sync",
 }
 # In the plan's order.

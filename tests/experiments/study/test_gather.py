@@ -221,7 +221,7 @@ def test_a_study_from_its_runs_to_its_last_line(tmp_path, monkeypatch, capsys):
     failed = suite._do(tmp_path, plan.Settings(), runs, todo, added, None)
     assert list(failed) == ["audio-wav2vec2"] and len(started) == len(todo) == 6
     said = capsys.readouterr().out
-    assert "also done, since others need them: image-efficientnet, video-resnet3d, lip_sync" in said
+    assert "also done, since others need them: image-efficientnet, video-temporal_difference, lip_sync" in said
     assert said.rindex("audio-wav2vec2: the disk is full (exit code 1") > said.rindex("Models/")
     assert "1 of 6 runs have no result; the same command tries them again" in said
     assert plan.recall(tmp_path) == plan.Settings()

@@ -53,14 +53,14 @@ def test_each_run_stands_behind_what_it_needs(runs):
         done.add(run.name)
     assert names(plan.in_order(runs))[-1] == "system" and len(done) == len(runs)
     late, system = (next(run for run in runs if run.name == name) for name in ("late_fusion", "system"))
-    assert late.needs == ("image-efficientnet", "audio-spectrogram_cnn", "video-resnet3d", "lip_sync")
+    assert late.needs == ("image-efficientnet", "audio-spectrogram_cnn", "video-temporal_difference", "lip_sync")
     assert set(system.needs) == set(names(runs)) - {"late_fusion", "system"}
 
 
 def test_only_adds_what_is_needed_and_says_so(runs):
     wanted, added = plan.chosen(runs, ["05", "image-clip"])
     assert names(wanted) == ["late_fusion", "image-clip"]
-    assert names(added) == ["image-efficientnet", "audio-spectrogram_cnn", "video-resnet3d", "lip_sync"]
+    assert names(added) == ["image-efficientnet", "audio-spectrogram_cnn", "video-temporal_difference", "lip_sync"]
     assert plan.chosen(runs, ["12"]) == ([], [])
     assert names(plan.chosen(runs, ["01"])[0]) == names(runs)[:4]
     for wrong in ("13", "1", "clip", ""):
