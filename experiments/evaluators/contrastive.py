@@ -34,6 +34,11 @@ class Evaluator:
     classification: classification.Evaluator
 
     @property
+    def judged_by(self) -> str:
+        """The label that `score` answers for."""
+        return self.classification.judged_by
+
+    @property
     def headline(self) -> tuple[str, ...]:
         return (*self.classification.headline, "Consistency AUC on dubbing")
 

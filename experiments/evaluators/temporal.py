@@ -30,6 +30,11 @@ class Evaluator:
     classification: classification.Evaluator
 
     @property
+    def judged_by(self) -> str:
+        """The label that `score` answers for."""
+        return self.classification.judged_by
+
+    @property
     def headline(self) -> tuple[str, ...]:
         return (*self.classification.headline, "Frame AUC")
 

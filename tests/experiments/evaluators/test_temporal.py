@@ -64,6 +64,10 @@ def test_rivals_are_judged_by_the_video_with_paired_intervals(report):
     assert set(EVALUATOR.headline) | set(EVALUATOR.averaged) <= set(row)
 
 
+def test_it_answers_for_the_label_that_its_classifier_does():
+    assert EVALUATOR.judged_by == "video_label"
+
+
 def test_frames_are_judged_within_partial_fakes(report):
     row, tables = report
     assert row["Frame AUC"] == 1 and row["Frame AUC low"] < 1
