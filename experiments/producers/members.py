@@ -92,7 +92,7 @@ def make(
     if "config" in spec:
         own, run = _member_config(name, spec["config"], config["override"]), workdir / "members" / name
         experiment.run(own, run, allow)
-        return Member(name, run / "scores", "score", own.get("task", {}).get("target", "label"), compares, run)
+        return Member(name, run / "scores", "score", _judged_by(own, allow), compares, run)
     column = spec.get("column", "score")
     label = spec.get("label", STREAM_LABELS.get(column.removeprefix("score_"), "label"))
     if "scores" in spec:
@@ -102,8 +102,13 @@ def make(
     run = pathlib.Path(spec["run"])
     own = run_directory.read_config(run)
     if column == "score" and "label" not in spec:
-        label = getattr(model_from_config.make_evaluator(own, allow), "judged_by", "label")
+        label = _judged_by(own, allow)
     return Member(name, run / "scores", column, label, compares, run)
+
+
+def _judged_by(config: Mapping[str, Any], allow: Sequence[str]) -> str:
+    """The column of the label that a run of this config answers for."""
+    return getattr(model_from_config.make_evaluator(config, allow), "judged_by", "label")
 
 
 def _member_config(name: str, flag: str, override: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,8 @@ def row_of(run: Run) -> dict[str, Any]:
 
 def judged_by(config: Mapping[str, Any]) -> str:
     """The column of the label that a run of this config answers for."""
-    return config.get("task", {}).get("target", "label")
+    task = config.get("task", {})
+    return {**task.get("detection", {}), **task}.get("target", "label")  # a task may hold one of detection
 
 
 def fusions(best: Sequence[Run]) -> Table | None:

@@ -298,3 +298,9 @@ def test_pictures_keep_their_size_beside_each_other(tmp_path):
         style.save(style.new_figure(*size), tmp_path / f"{name}.png")
     figure = pictures.draw([tmp_path / "a.png", tmp_path / "b.png"])
     assert tuple(figure.get_size_inches()) == (6, 3) and len(figure.axes) == 2
+
+
+def test_a_run_is_judged_by_the_label_of_its_task_or_of_the_detection_in_it():
+    assert results.judged_by({}) == results.judged_by({"task": {"name": "x"}}) == "label"
+    assert results.judged_by({"task": {"target": "audio_label"}}) == "audio_label"
+    assert results.judged_by({"task": {"detection": {"target": "video_label"}}}) == "video_label"
