@@ -33,9 +33,7 @@ def main(argv: list[str]) -> None:
     told = flags.FLAGS
     with command_line.errors():
         study = pathlib.Path(told.workdir)
-        given = plan.Settings(
-            plan.parse_arguments(told.data), _overrides(argv[1:]), told.seeds, tuple(told.allow)
-        )
+        given = plan.Settings(plan.parse_arguments(told.data), _overrides(argv[1:]), told.seeds, tuple(told.allow))
         settings = plan.joined(plan.recall(study), given, study)
         runs = plan.runs(study, settings)
         wanted, added = plan.chosen(runs, told.only) if told.only else (runs, [])

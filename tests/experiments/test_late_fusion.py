@@ -140,7 +140,7 @@ def test_members_are_trained_as_runs_of_their_own(tmp_path, monkeypatch):
         "from ml_collections import ConfigDict\n"
         "def get_config(arg):\n"
         "    data = {'root': 'x', 'name': 'y'}\n"
-        "    task = {'name': 'mmdf_jax.tasks.detection', 'target': 'video_label', 'stream_weight': 0.0, 'smoothing': 0.0}\n"
+        "    task = {'name': 'mmdf_jax.tasks.detection', 'target': 'video_label'}\n"
         "    return ConfigDict({'seed': 3, 'arg': arg, 'data': data, 'task': task})\n"
     )
     config = late_fusion.get_config().to_dict() | {"fusion": "soft"}
