@@ -72,8 +72,12 @@ class Verdict:
             f"P(manipulated) {evidence['probability']:.2f} at a prior of {evidence['prior']:g}",
         ]
         lines = [head, "  " + "; ".join(numbers)]
-        if streams := [f"{one['stream']} {ratio(one['lr'])}" for one in found["streams"]]:
-            lines.append(f"  likelihood ratios by stream: {', '.join(streams)}")
+        by_stream: dict[str, list[str]] = {}
+        for one in found["streams"]:
+            by_stream.setdefault(one["stream"], []).append(f"{ratio(one['lr'])} ({one['member']})")
+        if by_stream:
+            streams = "; ".join(f"{stream} {', '.join(each)}" for stream, each in by_stream.items())
+            lines.append(f"  likelihood ratios by stream: {streams}")
         if len(found["people"]) > 1:
             people = ", ".join(f"{one['name']} {ratio(one['lr'])}" for one in found["people"] if one["lr"] is not None)
             lines.append(f"  of {len(found['people'])} people, {found['highest']} has the highest: {people}")
@@ -310,6 +314,8 @@ def _abstention(
         if math.isinf(pair["low"]) or math.isinf(pair["high"]):
             words = f"the calibration has too few people for an answer with an error rate of {pair['error']:g}"
         return {"why": "between_thresholds", "words": words}
+    if detector.system.data["embedded"]:
+        return {"why": "stand_in", "words": "drawn talking heads are all that the system knows; it concludes nothing"}
     return None
 
 

@@ -151,7 +151,8 @@ def test_the_config_is_plain_data(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_unknown_argument_lists_the_known_ones(name):
-    with pytest.raises(ValueError, match=r"config argument 'encodr=x' is not one of .*data=talking_heads.*size=tiny"):
+    known = "" if name == "analysis" else ".*data=talking_heads.*size=tiny"  # it trains nothing
+    with pytest.raises(ValueError, match=f"config argument 'encodr=x' is not one of {known}"):
         get(name, "encodr=x")
 
 

@@ -150,6 +150,14 @@ def test_the_embedded_corpus_is_named_first(files, tmp_path, capsys, monkeypatch
     assert capsys.readouterr().out.startswith("Trained on the embedded corpus of drawn talking heads")
 
 
+def test_a_system_of_drawn_heads_concludes_nothing(files, tmp_path):
+    made = hand_made.make(tmp_path, measures={"brightness": 180.0}, data=hand_made.system().data | {"embedded": True})
+    (one,) = examine.examine([str(files / "good.mp4")], made, shown=False)
+    content = verdict.judge(one, made, 0.5).content
+    assert content["abstention"]["why"] == "stand_in" and content["evidence"]["lr"] != 1
+    hand_made.check(content, hand_made.SCHEMA["properties"]["verdicts"]["items"])
+
+
 @pytest.mark.parametrize(
     ("name", "words"), [("", "found none"), ("study.json", "study has no"), ("config.json", "run has no")]
 )
