@@ -4,7 +4,7 @@
     python -m experiments.main --config=configs/audio.py:encoder=wav2vec2,size=base,data=wavefake --config.data.root=DIR
 
 Each prints the test AUC with its 95 % interval, judged by the audio label, one line per manipulation method, and the
-files it wrote. README.md has the AUC and the minutes of every encoder at size=tiny.
+files it wrote.
 
 Arguments: encoder=wav2vec2|hubert|spectrogram_cnn; size=tiny|base|<a published size, see ENCODERS>; data=<reader>.
 """

@@ -6,7 +6,7 @@
 Each prints the test AUC with its 95 % interval, judged by the video label; one line per manipulation method; what each
 branch says alone, and a logistic regression on twelve statistics, with paired intervals of the detector over each; how
 well fake frames are told within partial fakes; and the AUC with frames shuffled and with one frame alone.
-README.md has the AUC and the minutes.
+README.md has the AUC.
 
 Arguments: data=talking_heads|folder|<reader>; size=tiny (a laptop's CPU, minutes) | base (the paper's size);
 robustness=true scores the test split also under exposure jitter, H.264, JPEG, lost frames and 12.5 frames a second.

@@ -4,7 +4,7 @@
     python -m experiments.main --config=configs/video.py:encoder=resnet3d,size=base,data=celeb_df --config.data.root=DIR
 
 Each prints the test AUC with its 95 % interval, judged by the video label, one line per manipulation method, and the
-files it wrote. README.md has the AUC and the minutes of every encoder at size=tiny.
+files it wrote.
 
 Arguments: encoder=resnet3d|cnn_lstm|temporal_difference; size=tiny|base|<see ENCODERS>; data=<reader>.
 """
