@@ -109,7 +109,7 @@ class Evaluator(classification.Evaluator):
             "",
             *_compared(tables["system_comparison"].rows),
             "",
-            *comparison.lines_of_rivals(tables["system_rivals"].rows, "rivals", "the system minus it"),
+            *comparison.lines_of_rivals(tables["system_rivals"].rows, "the system’s rivals", "the system minus it"),
             "",
             *_calibration_lines(tables["calibration"].rows),
             "",
