@@ -9,7 +9,7 @@ SIZES = ("tiny", "base")
 PSEUDO_FAKES = ("SelfBlended", "Vocoded", "SelfBlendedVocoded", "Dubbed")
 
 
-class UnknownArgument(ValueError):
+class UnknownArgumentError(ValueError):
     """A config argument that this config does not have; another may have it."""
 
 
@@ -17,7 +17,7 @@ def parse_args(arg: str | None, **defaults: str | int | float | bool) -> ConfigD
     """Reads `data=folder,size=base` into typed values with these defaults, and `pseudo_fakes` with False.
 
     Raises:
-      UnknownArgument: an argument is unknown.
+      UnknownArgumentError: an argument is unknown.
       ValueError: one is given twice, or not of its default's type.
     """
     defaults = {**defaults, "pseudo_fakes": False}
@@ -25,7 +25,7 @@ def parse_args(arg: str | None, **defaults: str | int | float | bool) -> ConfigD
     for item in filter(None, (arg or "").split(",")):
         key, separator, text = item.partition("=")
         if not separator or key not in defaults:
-            raise UnknownArgument(
+            raise UnknownArgumentError(
                 f"config argument {item!r} is not one of "
                 + ", ".join(f"{name}={default}" for name, default in defaults.items())
             )

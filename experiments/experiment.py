@@ -56,6 +56,9 @@ def run(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] =
     with run_directory.lock(workdir), Termination() as termination:
         run_directory.write_or_compare_config(workdir, config)
         run_directory.start_log(workdir, primary=True)
+        if changed := run_directory.changed_members(workdir):
+            log.info("%s is made again: these members have other score tables now: %s", workdir, ", ".join(changed))
+            (workdir / "results.csv").unlink(missing_ok=True)
         # results.csv is written last, so it says that all is there.
         if (workdir / "results.csv").exists() and distributed.process_count() == 1:
             log.info(

@@ -39,9 +39,10 @@ def main(argv: list[str]) -> None:
         wanted, added = plan.chosen(runs, told.only) if told.only else (runs, [])
         todo = plan.in_order(run for run in runs if run in wanted or run in added)
         if told.list:
-            print("\n".join(map(plan.command, todo)), flush=True)
+            for one in todo:
+                print(plan.command(one), flush=True)
             return
-        options, analysed = _slurm_options(), not told.only or str(plan.LAST) in told.only
+        options, analysed = _slurm_options(), plan.analysed(told.only)
         run_directory.create(study)
         with run_directory.lock(study):
             failed = _do(study, settings, runs, todo, added, options, analysed, told.jobs)
@@ -73,13 +74,15 @@ def _do(
     began = time.monotonic()
     failed = run.do(todo, start, jobs or (1 if options is None else len(todo) or 1))
     log.info("the runs took %.1f min", (time.monotonic() - began) / 60)
-    _gather(study, runs, settings)
-    if analysed:
-        _analyse(study)
-    for name, reason in failed.items():
-        log.error("%s: %s", name, reason)
-    if failed:
-        log.error("%d of %d runs have no result; the same command tries them again", len(failed), len(todo))
+    try:
+        _gather(study, runs, settings)
+        if analysed:
+            _analyse(study)
+    finally:  # whatever else goes wrong, what has failed is named
+        for name, reason in failed.items():
+            log.error("%s: %s", name, reason)
+        if failed:
+            log.error("%d of %d runs have no result; the same command tries them again", len(failed), len(todo))
     return failed
 
 
@@ -89,12 +92,12 @@ def _gather(study: pathlib.Path, runs: Sequence[plan.Run], settings: plan.Settin
     if not finished:
         raise ValueError(f"{study}: an empty study: no run in {study / 'runs'} is finished, so nothing is gathered")
     if half := [run.name for run in runs if not run.finished and (run.folder / "config.json").is_file()]:
-        log.warning("begun but not finished, so not gathered: %s", ", ".join(half))
+        log.warning("not finished, or of members that were trained again since, so not gathered: %s", ", ".join(half))
     from experiments.study import figures, logs, models, results  # JAX and matplotlib, which --list does not wait for
 
     best = models.best_seeds(finished)
     logs.gather(study, finished)
-    rows = results.gather(study, finished, best)
+    rows = results.gather(study, finished, best, settings.allow)
     figures.gather(study, rows, best)
     models.gather(study, best, settings.allow)
     log.info("%s", results.page(rows))
@@ -102,14 +105,18 @@ def _gather(study: pathlib.Path, runs: Sequence[plan.Run], settings: plan.Settin
 
 
 def _analyse(study: pathlib.Path) -> None:
-    """The plan's last part, by the declared claims. A study that has nothing to compare yet says so in a line."""
+    """The plan's last part, by the declared claims.
+
+    Raises:
+      ValueError: the study has nothing to compare, or a table is damaged.
+    """
     from experiments.analysis import analysis
 
-    config = runpy.run_path(plan.ANALYSIS)["get_config"]().to_dict()
+    config = runpy.run_path(plan.CLAIMS)["get_config"]().to_dict()
     try:
         log.info("%s", analysis.analyse(study, {}, config))
     except (ValueError, OSError) as error:
-        log.warning("not analysed: %s", error)
+        raise ValueError(f"{study} is gathered, but not analysed: {error}") from None
 
 
 def _overrides(words: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -8,14 +8,14 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from configs.common import UnknownArgument
-from experiments import files
-from experiments.run_directory import FREE
+from configs.common import UnknownArgumentError
+from experiments import files, run_directory
 
 SCHEMA = 1  # of study.json
 FILE = "study.json"
-LAST = 12  # the plan's last part, experiments.analyze, reads what the study leaves and has no run of its own
-ANALYSIS = "configs/analysis.py"
+# The plan's last part, experiments.analyze, reads what the study leaves and has no run: its number and its name.
+ANALYSIS = ("12", "analysis")
+CLAIMS = "configs/analysis.py"  # that it compares by
 TOP = ("seed", "folds", "fold", "members")  # settings of a config that are the study's own to choose
 
 
@@ -130,8 +130,8 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """A run writes results.csv last."""
-        return (self.folder / "results.csv").is_file()
+        """Whether it is done; a fusion is not once its members were trained again. Raises as run_directory's."""
+        return run_directory.is_finished(self.folder)
 
 
 def runs(study: pathlib.Path, settings: Settings) -> list[Run]:
@@ -159,18 +159,25 @@ def runs(study: pathlib.Path, settings: Settings) -> list[Run]:
 def chosen(all_runs: Sequence[Run], only: Iterable[str]) -> tuple[list[Run], list[Run]]:
     """The runs that `only` names, by the part's number or their names, and what else they need; the plan's order.
 
+    The analysis, which has no run, may be among the names (see `analysed`).
+
     Raises:
       ValueError: a name that is neither.
     """
     wanted: dict[str, Run] = {}
     for word in only:
         found = [run for run in all_runs if word in (run.name, run.experiment.name, f"{run.experiment.number:02d}")]
-        if not found and not (word.isdecimal() and int(word) == LAST):
-            names = ", ".join(f"{one.number:02d} {one.name}" for one in EXPERIMENTS)
+        if not found and word not in ANALYSIS:
+            names = ", ".join([*(f"{one.number:02d} {one.name}" for one in EXPERIMENTS), " ".join(ANALYSIS)])
             raise ValueError(f"--only={word}: expected numbers or names of the plan: {names}")
         wanted |= {run.name: run for run in found}
     needed = {name for run in wanted.values() for name in run.needs} - set(wanted)
     return list(wanted.values()), [run for run in all_runs if run.name in needed]
+
+
+def analysed(only: Sequence[str]) -> bool:
+    """Whether `only` asks for the analysis; no names at all ask for everything."""
+    return not only or any(word in ANALYSIS for word in only)
 
 
 def in_order(some: Iterable[Run]) -> list[Run]:
@@ -201,7 +208,7 @@ def _config(experiment: Experiment, settings: Settings) -> tuple[str, dict[str, 
             raise ValueError(f"{key}={value}: the plan sets it; --only=NAME picks runs")
         try:
             get_config(",".join((*known, f"{key}={value}")))
-        except UnknownArgument:
+        except UnknownArgumentError:
             continue
         known.append(f"{key}={value}")
     return ":".join(filter(None, (experiment.config, ",".join(known)))), get_config(",".join(known)).to_dict()
@@ -312,7 +319,7 @@ def joined(before: Settings | None, now: Settings, study: pathlib.Path) -> Setti
     for what, kind in (("arguments", "--data: {}"), ("overrides", "--config.{}")):
         there, here = dict(getattr(before, what)), dict(getattr(now, what))
         for key in sorted({*there, *here}):
-            if there.get(key) != here.get(key) and key not in FREE:
+            if there.get(key) != here.get(key) and key not in run_directory.FREE:
                 raise ValueError(
                     f"{study}: this study was started with other settings ({kind.format(key)}={there.get(key)} there, "
                     f"{here.get(key)} now); choose another --workdir"
