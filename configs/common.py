@@ -103,6 +103,7 @@ def base(args: ConfigDict) -> ConfigDict:
     config.data.targets = ConfigDict()  # beyond the labels, see data_pipelines/batch.py: {"spans": {"max": 4}}
     kinds = PSEUDO_FAKES if args.pseudo_fakes else ()  # fakes made of real clips as they are read
     config.data.pseudo_fakes = tuple({"name": f"data_pipelines.fakes.pseudo_fakes.{kind}"} for kind in kinds)
+    config.data.leave_out = ()  # methods whose fakes are absent from training and validation, not from test
     config.data.trim_silence = 0.0  # dB of full scale: clips begin where their sound first passes it; 0 = as they are
     config.data.balance = "method"
     config.data.batch_size = 16 if tiny else 128

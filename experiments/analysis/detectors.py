@@ -14,6 +14,7 @@ from experiments import score_table
 from experiments.producers import members
 from experiments.run_directory import log
 from experiments.score_table import ScoreRow
+from experiments.study.results import HELD_OUT
 from mmdf_jax.metrics import classification
 from mmdf_jax.tasks.detection import judged_label
 
@@ -111,7 +112,8 @@ def clips_of(detectors: Sequence[Detector], table: str = "test") -> list[ScoreRo
 
 
 def read(study: pathlib.Path, further: Mapping[str, pathlib.Path]) -> list[Detector]:
-    """The detectors of a study's Results/, in the plan's order, then those of `further` {name: folder of tables}.
+    """The detectors of a study's Results/, in the plan's order, then those of `further` {name: folder of tables}, then
+    those that the study has trained without a manipulation.
 
     Raises:
       FileNotFoundError: there are no tables.
@@ -139,7 +141,7 @@ def read(study: pathlib.Path, further: Mapping[str, pathlib.Path]) -> list[Detec
     if len(set(labels)) < 2:
         kind = "fake" if labels[0] else "real"
         raise ValueError(f"all {len(labels)} test clips are {kind}: expected real and fake clips")
-    return found
+    return found + _of_study(study / "Results" / HELD_OUT)
 
 
 def folders(words: Sequence[str]) -> dict[str, pathlib.Path]:

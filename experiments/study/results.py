@@ -25,6 +25,7 @@ COLUMNS = ("Experiment", "Run", "Seed", "Model", "Modality", "Judged by", *QUALI
 SINGLE = {1: "image", 2: "audio", 3: "video"}  # parts of the plan that compare detectors of one stream
 # The parts that put several streams together. 08 compares them only, and 09 looks at the picture alone.
 FUSED = (4, 5, 6, 7, 10, 11)
+HELD_OUT = "held_out"  # the folder of detectors that were trained without a manipulation
 
 
 def gather(
@@ -32,17 +33,31 @@ def gather(
 ) -> list[dict[str, Any]]:
     """Writes the tables; returns the rows of complete_results.csv, one for each run."""
     folder = study / "Results"
+    rows = _tables(folder, finished, allow)
+    for part, stream in SINGLE.items():
+        if own := [row for row in rows if row["Experiment"] == f"{part:02d}"]:
+            score_table.write_csv(folder / f"{stream}_baseline_results.csv", COLUMNS, own)
+    if compared := fusions(list(best.values())):
+        score_table.write_csv(folder / "fusion_comparison.csv", compared.columns, compared.rows)
+    return rows
+
+
+def gather_held_out(study: pathlib.Path, finished: Sequence[Run], allow: Sequence[str] = ()) -> None:
+    """Writes the tables of the runs that were trained without a manipulation into Results/held_out.
+
+    They lie as those of the study do in Results, so that nothing takes the ones for the others.
+    """
+    _tables(study / "Results" / HELD_OUT, finished, allow)
+
+
+def _tables(folder: pathlib.Path, finished: Sequence[Run], allow: Sequence[str]) -> list[dict[str, Any]]:
+    """Copies the runs' score tables and writes complete_results.csv; returns its rows."""
     for run in finished:
         for table in sorted((run.folder / "scores").glob("*.csv")):
             with files.atomic(folder / "scores" / run.name / table.name) as temporary:
                 shutil.copyfile(table, temporary)
     rows = [row_of(run, allow) for run in finished]
     score_table.write_csv(folder / "complete_results.csv", COLUMNS, rows)
-    for part, stream in SINGLE.items():
-        if own := [row for row in rows if row["Experiment"] == f"{part:02d}"]:
-            score_table.write_csv(folder / f"{stream}_baseline_results.csv", COLUMNS, own)
-    if compared := fusions(list(best.values())):
-        score_table.write_csv(folder / "fusion_comparison.csv", compared.columns, compared.rows)
     return rows
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import best_model, files, model_from_config, run_directory, score_table, suite, system_file
+from experiments.analysis import detectors, generalisation
 from experiments.evaluators import classification
 from experiments.figures import confusion, models_comparison, pictures, roc_curves, style
 from experiments.run_directory import log
@@ -30,6 +31,7 @@ RUNS = {
     "late_fusion": {"column": "label", "best": None},
     "system": {"column": "label", "skill": 3.0, "best": None},
 }
+WITHOUT = {"cross_attn-without-dubbing": {"column": "label", "skill": 1.0}}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def study(tmp_path_factory):
     """A study with some of its runs done, two seeds of one of them, gathered; its folder is named by a link."""
     study = tmp_path_factory.mktemp("study") / "study"
     study.symlink_to(tmp_path_factory.mktemp("elsewhere"))
-    for name, facts in RUNS.items():
+    for name, facts in {**RUNS, **WITHOUT}.items():
         hand_written.put(study / "runs" / name, **facts)
     lose_threshold(study / "runs" / "lip_sync" / "results.csv")
     picture = style.new_figure(4, 2)
@@ -47,7 +49,7 @@ def study(tmp_path_factory):
     (study / "runs" / "hierarchical" / "config.json").write_text("{}")  # half done
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        runs = plan.runs(study, plan.Settings(seeds=2))
+        runs = plan.runs(study, plan.Settings(seeds=2, leave_out=("dubbing",)))
         patch.setattr(style, "save", save_one)
         suite._gather(study, runs, plan.Settings())
     return study, runs
@@ -103,13 +105,38 @@ def test_everything_is_under_the_plans_names(study):
             copied = study / "Results" / "scores" / name / f"{split}.csv"
             assert copied.read_bytes() == (study / "runs" / name / "scores" / f"{split}.csv").read_bytes()
     logs = {path.name: path.read_text() for path in (study / "Logs").iterdir()}
-    assert set(logs) == {f"training_log_nb{part:02d}.txt" for part in (1, 2, 3, 5, 6, 8, 11)}
+    parts = {f"nb{part:02d}" for part in (1, 2, 3, 5, 6, 8, 11)}
+    assert set(logs) == {f"training_log_{part}.txt" for part in (*parts, "held_out")}
     assert logs["training_log_nb01.txt"].startswith("==== image-clip ====\nlog of image-clip\n")
+
+
+def test_what_was_trained_without_a_manipulation_is_apart(study):
+    study, _ = study
+    (row,) = table(study / "Results" / "held_out" / "complete_results.csv")
+    (name,) = WITHOUT
+    assert row["Run"] == name and not list((study / "Results" / "scores").glob("*without*"))
+    own, copied = study / "runs" / name / "scores", study / "Results" / "held_out" / "scores" / name
+    assert (copied / "test.csv").read_bytes() == (own / "test.csv").read_bytes()
+    everyone = detectors.read(study, {})
+    assert [one.name for one in everyone][-1] == name
+    assert name not in [one.name for one in generalisation.compared(everyone)]
+    rows = generalisation.rows(everyone, {"missing": "exclude", "bootstrap": 20, "alpha": 0.05})
+    unseen, seen = (row for row in rows if row["Kind"] == generalisation.LEFT_OUT)
+    assert (unseen["Detector"], unseen["Held out"], seen["Detector"], seen["Held out"]) == (
+        *(name, "yes", "cross_attn", "no"),
+    )
+    assert unseen["Clip AUC"] < seen["Clip AUC"] and unseen["Of"] == seen["Of"] == "dubbing"
+    assert unseen["Coverage"] == seen["Coverage"] == 1.0
+    said = generalisation.worst_left_out(rows)
+    start = f"Worst without a method in training: cross_attn on dubbing, clip AUC {unseen['Clip AUC']:.3f} ["
+    assert said.startswith(start)
+    assert f"trained on it, it has {seen['Clip AUC']:.3f} [" in said
+    assert generalisation.worst_left_out([row for row in rows if row["Kind"] != generalisation.LEFT_OUT]) == ""
 
 
 def test_the_best_seed_is_that_of_validation(study):
     study, runs = study
-    finished = [run for run in runs if run.finished]
+    finished = [run for run in runs if run.finished and not run.experiment.without]
     best = models.best_seeds(finished)
     assert best["best_clip"].name == "image-clip-seed1"
     rows = {row["Run"]: row for row in table(study / "Results" / "complete_results.csv")}
@@ -199,7 +226,7 @@ def test_figures_are_for_print(study, tmp_path):
 
 def test_the_page_fits_and_the_tree_names_all(study):
     study, runs = study
-    rows = [results.row_of(run) for run in runs if run.finished]
+    rows = [results.row_of(run) for run in runs if run.finished and run.name in RUNS]
     page = results.page(rows).splitlines()
     assert max(map(len, page)) <= 100 and any(line.startswith("audio-hubert            audio_label  ") for line in page)
     tree = results.tree(study)
@@ -308,8 +335,9 @@ def test_each_models_figures_are_of_its_own_scores(study, monkeypatch):
     study, runs = study
     drawn = {}
     monkeypatch.setattr(style, "save_for_print", lambda figure, path: drawn.update({path.name: figure}))
-    rows = [results.row_of(run) for run in runs if run.finished]
-    figures.gather(study, rows, models.best_seeds([run for run in runs if run.finished]))
+    finished = [run for run in runs if run.finished and run.name in RUNS]
+    rows = [results.row_of(run) for run in finished]
+    figures.gather(study, rows, models.best_seeds(finished))
     aucs = {row["Run"]: f"{row['AUC']:.3f}" for row in rows}
     shown = {}
     for axes in drawn["roc_curves_all_models"].axes:

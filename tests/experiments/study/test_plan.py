@@ -75,7 +75,8 @@ def test_the_configs_read_the_commands(runs):
     """Each command's config, as the main command would parse it."""
     from absl import flags
 
-    for run in runs:
+    without = plan.runs(STUDY, Settings(leave_out=("face_swap",)))[-3:]
+    for run in (*runs, *without):
         values = flags.FlagValues()
         config_flags.DEFINE_config_file("config", flag_values=values)
         flags.DEFINE_string("workdir", "", "", flag_values=values)
@@ -91,6 +92,7 @@ def test_the_configs_read_the_commands(runs):
         else:
             assert run.experiment.argument.removeprefix("encoder=") in json.dumps(config["model"])
         assert values.workdir == f"study/runs/{run.name}"
+        assert tuple(config.get("data", {}).get("leave_out", ())) == run.experiment.left_out
 
 
 def test_settings_go_to_the_configs_that_know_them():
@@ -120,11 +122,53 @@ def test_settings_go_to_the_configs_that_know_them():
         ({"overrides": (("data.rot", "x"),)}, r"--config.data.rot: no config of the study has this setting"),
         ({"overrides": (("seed", "1"),)}, r"--config.seed: the study sets it itself; --seeds=N"),
         ({"overrides": (("members", "{}"),)}, r"--config.members: the study sets it itself"),
+        ({"overrides": (("data.leave_out", "x"),)}, r"--config.data.leave_out: .*--leave_out=NAME trains without"),
+        ({"leave_out": ("swap",)}, r"--leave_out=swap: expected manipulations of face_swap, lip_reenactment, voice"),
     ],
 )
 def test_unknown_settings_are_one_line(settings, message):
     with pytest.raises(ValueError, match=message):
         plan.runs(STUDY, Settings(**settings))
+
+
+def test_runs_without_a_manipulation_are_a_part_of_their_own(runs, tmp_path):
+    settings = Settings(seeds=2, leave_out=("face_swap", "dubbing"))
+    every = plan.runs(STUDY, settings)
+    assert names(plan.chosen(every)[0]) == [run.name for run in every if "-without-" not in run.name]
+    assert names(plan.chosen(every, ["06"])[0]) == ["cross_attn", "cross_attn-seed1"]
+    wanted, added = plan.chosen(every, [], ["dubbing"])
+    assert names(wanted) == ["cross_attn-without-dubbing", "cross_attn-without-dubbing-seed1"]
+    assert names(added) == ["cross_attn", "cross_attn-seed1"]  # what they are compared with
+    wanted, added = plan.chosen(every, ["01"], ["face_swap"])
+    assert [name for name in names(wanted) if "seed" not in name and "-without-" in name] == [
+        f"{name}-without-face_swap" for name in plan.HELD_OUT
+    ]
+    assert names(added) == ["cross_attn", "temporal_consistency", "cross_attn-seed1", "temporal_consistency-seed1"]
+    swapped = next(run for run in every if run.name == "cross_attn-without-face_swap-seed1")
+    (plain,) = (run for run in every if run.name == "cross_attn-seed1")
+    more = '--config.data.leave_out=("face_swap","face_swap_voice_clone",)'
+    assert [word for word in swapped.words if word not in plain.words] == [f"--workdir={swapped.folder}", more]
+    assert not swapped.needs and "# after" not in plan.command(swapped)
+    assert all(run.beside == run.name for run in runs)
+    # Once asked for they are the study's, also of one that knew nothing of them.
+    plan.remember(tmp_path, settings, every)
+    assert plan.joined(plan.recall(tmp_path), Settings(leave_out=("voice_clone",)), tmp_path).leave_out == (
+        *("face_swap", "dubbing", "voice_clone"),
+    )
+    old = json.loads((tmp_path / plan.FILE).read_text())
+    del old["settings"]["leave_out"]
+    (tmp_path / plan.FILE).write_text(json.dumps(old))
+    assert plan.recall(tmp_path) == Settings(seeds=2)
+
+
+def test_methods_of_other_data_are_known_when_they_are_read():
+    other = plan.runs(STUDY, Settings((("data", "fakeavceleb"),), leave_out=("faceswap+wav2lip",)))
+    without = [run for run in other if run.experiment.without]
+    assert names(without) == [f"{name}-without-faceswap+wav2lip" for name in plan.HELD_OUT]
+    assert without[0].words[-1] == '--config.data.leave_out=("faceswap+wav2lip",)'
+    for name in ("a/b", "", "-a", "a-without-b"):
+        with pytest.raises(ValueError, match=r"--leave_out=.*: expected a method's name of letters, digits"):
+            plan.runs(STUDY, Settings((("data", "fakeavceleb"),), leave_out=(name,)))
 
 
 @pytest.mark.parametrize("text", ["size=base,folder", "folder,size", "folder,size=a,size=b", "folder,=x"])
