@@ -9,7 +9,7 @@ SIZES = ("tiny", "base")
 PSEUDO_FAKES = ("SelfBlended", "Vocoded", "SelfBlendedVocoded", "Dubbed")
 
 
-class UnknownArgument(ValueError):
+class UnknownArgumentError(ValueError):
     """A config argument that this config does not have; another may have it."""
 
 
@@ -17,7 +17,7 @@ def parse_args(arg: str | None, **defaults: str | int | float | bool) -> ConfigD
     """Reads `data=folder,size=base` into typed values with these defaults, and `pseudo_fakes` with False.
 
     Raises:
-      UnknownArgument: an argument is unknown.
+      UnknownArgumentError: an argument is unknown.
       ValueError: one is given twice, or not of its default's type.
     """
     defaults = {**defaults, "pseudo_fakes": False}
@@ -25,7 +25,7 @@ def parse_args(arg: str | None, **defaults: str | int | float | bool) -> ConfigD
     for item in filter(None, (arg or "").split(",")):
         key, separator, text = item.partition("=")
         if not separator or key not in defaults:
-            raise UnknownArgument(
+            raise UnknownArgumentError(
                 f"config argument {item!r} is not one of "
                 + ", ".join(f"{name}={default}" for name, default in defaults.items())
             )
@@ -103,6 +103,7 @@ def base(args: ConfigDict) -> ConfigDict:
     config.data.targets = ConfigDict()  # beyond the labels, see data_pipelines/batch.py: {"spans": {"max": 4}}
     kinds = PSEUDO_FAKES if args.pseudo_fakes else ()  # fakes made of real clips as they are read
     config.data.pseudo_fakes = tuple({"name": f"data_pipelines.fakes.pseudo_fakes.{kind}"} for kind in kinds)
+    config.data.leave_out = ()  # methods whose fakes are absent from training and validation, not from test
     config.data.trim_silence = 0.0  # dB of full scale: clips begin where their sound first passes it; 0 = as they are
     config.data.balance = "method"
     config.data.batch_size = 16 if tiny else 128

@@ -168,9 +168,8 @@ def of_run(workdir: pathlib.Path, *, samples: int = 2000, allow: Sequence[str] =
     config = run_directory.read_config(workdir)
     if "model" not in config:
         raise ValueError(f"{workdir}: this run has no model and no {FILE}; expected a trained run or a system")
-    evaluator = model_from_config.make_evaluator(config, allow)
     task = model_from_config.make_task(config, allow)
-    target, compares = getattr(evaluator, "judged_by", "label"), getattr(task, "compares_streams", False)
+    target, compares = model_from_config.judged_by(config, allow), getattr(task, "compares_streams", False)
     val, test = (_scored(workdir / "scores" / f"{split}.csv", target, compares) for split in ("val", "test"))
     rows = [row for _, row in val]
     labels, scores = np.array([label for label, _ in val]), np.array([row.score for row in rows])

@@ -6,8 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import files, progress
-from experiments.analysis import claims, compare, detectors, failures, figures, generalisation, page, quality, summary
-from experiments.analysis.findings import absent
+from experiments.analysis import (
+    claims,
+    compare,
+    detectors,
+    failures,
+    figures,
+    findings,
+    generalisation,
+    page,
+    quality,
+    summary,
+)
 from experiments.figures import style
 from experiments.score_table import ScoreRow, write_csv
 
@@ -18,6 +28,7 @@ TABLE, QUALITY, GENERALISATION, FAILURES = (
     "failures.csv",
 )
 RANKS = "ranks_over_datasets.csv"
+WRITTEN = "analysis_files.txt"  # what this analysis has written, so that the next one can remove what it does not
 PAGE = "report.html"
 _SETTINGS = {"families", "rope", "alpha", "power", "missing", "bootstrap", "least_datasets", "gallery"}
 
@@ -36,28 +47,46 @@ def analyse(study: pathlib.Path, further: Mapping[str, pathlib.Path], config: Ma
     everyone = detectors.read(study, further)
     compared = generalisation.compared(everyone)
     clips = detectors.clips_of(everyone)
-    tables = _computed(everyone, compared, clips, [*declared, claims.all_pairs(compared)], config)
+    families = [*declared, claims.all_pairs(compared)]
+    tables = _computed(everyone, compared, clips, families, config, detectors.unread(study, everyone))
+    ranks = generalisation.ranks(tables["generalisation"], config)
     columns = {
         TABLE: ("claims", compare.COLUMNS),
         QUALITY: ("quality", quality.COLUMNS),
         GENERALISATION: ("generalisation", generalisation.COLUMNS),
         FAILURES: ("failures", (*failures.COLUMNS, *(one.name for one in compared))),
     }
-    if ranks := generalisation.ranks(tables["generalisation"], config):
+    if ranks:
         tables["ranks"] = list(ranks.rows)
         columns[RANKS] = ("ranks", generalisation.RANK_COLUMNS)
+    drawn = figures.draw(study, compared, clips, tables, config, ranks)
+    facts = page.Facts(compared, clips, declared, tables, config, _absent(everyone, tables, config), ranks)
+    written = [f"Results/{file}" for file in columns]
+    written += [f"Figures/{name}.{kind}" for name in drawn for kind in ("png", "pdf")]
+    _begin(study, written)
     for file, (key, header) in columns.items():
         write_csv(study / "Results" / file, header, tables[key])
-    drawn = figures.draw(study, compared, clips, tables, config)
     with progress.bar(len(drawn), "figures", unit="figure") as bar:
         for name, one in drawn.items():
             style.settle(one.figure)
             style.save_for_print(one.figure, study / "Figures" / name)
             bar.update()
-    facts = page.Facts(compared, clips, declared, tables, config, _absent(compared, tables["generalisation"], config))
     files.write_text(study / PAGE, page.page(facts, drawn))
     paths = [study / "Results" / file for file in columns] + [study / "Figures", study / PAGE]
     return summary.text(facts, [os.path.relpath(path) for path in paths])
+
+
+def _begin(study: pathlib.Path, written: Sequence[str]) -> None:
+    """Removes what an earlier analysis has written and this one will not, and notes what this one writes.
+
+    Only files that stand in that note are removed.
+    """
+    note = study / "Results" / WRITTEN
+    before = note.read_text(encoding="utf-8").splitlines() if note.is_file() else []
+    for name in set(before) - set(written):
+        if pathlib.PurePosixPath(name).parent.as_posix() in ("Results", "Figures"):
+            (study / name).unlink(missing_ok=True)
+    files.write_text(note, "".join(f"{name}\n" for name in written))
 
 
 def _computed(
@@ -66,13 +95,14 @@ def _computed(
     clips: Sequence[ScoreRow],
     families: Sequence[claims.Family],
     config: Mapping[str, Any],
+    unread: Mapping[str, str],
 ) -> dict[str, list[dict[str, Any]]]:
     """The rows of all tables: `claims`, `quality`, `generalisation`, `failures`."""
     runs = [(one, training) for one in compared for training in range(len(one.runs))]
     tables: dict[str, list[dict[str, Any]]] = {"claims": [], "quality": []}
     with progress.bar(len(families) + len(runs) + 1, "statistics", unit="table") as bar:
         for family in families:
-            tables["claims"] += compare.family_rows(family, compared, clips, config)
+            tables["claims"] += compare.family_rows(family, compared, clips, config, unread)
             bar.update()
         for one, training in runs:
             tables["quality"] += quality.rows(one, training, clips, config)
@@ -103,10 +133,21 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def _absent(
-    compared: Sequence[detectors.Detector], rows: Sequence[Mapping[str, Any]], config: Mapping[str, Any]
+    everyone: Sequence[detectors.Detector],
+    tables: Mapping[str, Sequence[Mapping[str, Any]]],
+    config: Mapping[str, Any],
 ) -> list[str]:
-    _, datasets, _ = generalisation.matrix(rows, generalisation.DATASET)
-    costless = [one.name for one in compared if not one.ms > 0]
-    twins = detectors.twins(compared)
-    trainings = min(len(one.runs) for one in compared)
-    return absent(len(datasets), config, trainings, sum(bool(one.folds) for one in compared) > 1, costless, twins)
+    """What this analysis cannot say of these detectors."""
+    compared, lacking = generalisation.compared(everyone), generalisation.without(everyone)
+    _, _, values = generalisation.matrix(tables["generalisation"], generalisation.DATASET)
+    once = [one.name for one in compared if len(one.runs) == 1]
+    return findings.absent(
+        config,
+        datasets=len(generalisation.shared(values, config["least_datasets"])[1]),
+        folds=sum(bool(one.folds) for one in compared) > 1,
+        once=once,
+        more=len(once) < len(compared),
+        costless=[one.name for one in compared if not one.ms > 0],
+        twins=detectors.twins(compared),
+        alone=[name for name, (whole, _) in lacking.items() if whole not in {one.name for one in everyone}],
+    )

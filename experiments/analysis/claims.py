@@ -123,14 +123,18 @@ def all_pairs(detectors: Sequence[Detector]) -> Family:
     return Family(ALL_PAIRS, "Which detectors differ at all?", tuple(pairs), declared=False)
 
 
-def choose(side: Side, family: Family, detectors: Sequence[Detector]) -> Chosen | str:
+def choose(
+    side: Side, family: Family, detectors: Sequence[Detector], unread: Mapping[str, str] | None = None
+) -> Chosen | str:
     """What a side means: of several detectors the best on validation by the family's clips, label and metric.
 
-    A string says why there is none.
+    unread: {detector that is not among `detectors`: why}. A string says why there is none.
     """
     there = {one.name: one for one in detectors}
     if not (found := [there[name] for name in side.of if name in there]):
-        return f"no detector {' or '.join(side.of[:3])}{' or …' if len(side.of) > 3 else ''}"
+        reasons = [f"{name}: {unread[name]}" for name in side.of if name in (unread or {})]
+        because = f" ({'; '.join(reasons[:3])})" if reasons else ""
+        return f"no detector {' or '.join(side.of[:3])}{' or …' if len(side.of) > 3 else ''}{because}"
     if not (found := [one for one in found if one.has(side.column)]):
         return f"no column {side.column} in the tables of {', '.join(side.of)}"
     if len(found) == 1:

@@ -1,13 +1,14 @@
 """The statistics of a comparison: how much one detector gains over another on the same clips, and how sure that is."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from experiments.analysis.claims import METRICS, Chosen, Family, Side, choose
-from experiments.analysis.detectors import Detector
+from experiments.analysis.detectors import Detector, column_of
 from experiments.score_table import ScoreRow
 from mmdf_jax.stats.bayes import correlated_t, student
 from mmdf_jax.stats.bootstrap import Difference, paired_difference
@@ -47,13 +48,22 @@ COLUMNS = (
 
 
 def family_rows(
-    family: Family, detectors: Sequence[Detector], clips: Sequence[ScoreRow], config: dict[str, Any]
+    family: Family,
+    detectors: Sequence[Detector],
+    clips: Sequence[ScoreRow],
+    config: dict[str, Any],
+    unread: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """A row for each claim, with COLUMNS; Holm's correction is over those of the family that could be made.
 
-    config: of configs/analysis.py.
+    config: of configs/analysis.py. unread: {detector of the study that is not among `detectors`: why}.
     """
-    rows = [_row(family, better, than, detectors, clips, config) for better, than in family.claims]
+    rows = [
+        _row(
+            family, (better, than), [choose(side, family, detectors, unread) for side in (better, than)], clips, config
+        )
+        for better, than in family.claims
+    ]
     for row, adjusted in zip(rows, holm([row["p"] for row in rows]).tolist(), strict=True):
         row["Holm p"] = adjusted
         if not row["Why not"]:
@@ -72,13 +82,12 @@ def _verdict(row: dict[str, Any], alpha: float) -> str:
 
 def _row(
     family: Family,
-    better: Side,
-    than: Side,
-    detectors: Sequence[Detector],
+    sides: tuple[Side, Side],
+    chosen: Sequence[Chosen | str],
     clips: Sequence[ScoreRow],
     config: dict[str, Any],
 ) -> dict[str, Any]:
-    a, b = (choose(side, family, detectors) for side in (better, than))
+    (better, than), (a, b) = sides, chosen
     row: dict[str, Any] = {
         **dict.fromkeys(COLUMNS, math.nan),
         "Family": family.name,
@@ -94,8 +103,10 @@ def _row(
         "Verdict": ABSENT,
         "Why not": "",
     }
-    if isinstance(a, str) or isinstance(b, str):
-        return row | {"Why not": a if isinstance(a, str) else b}
+    if lacking := dict.fromkeys(side for side in chosen if isinstance(side, str)):
+        return row | {"Why not": "; ".join(lacking)}
+    if (a.detector, a.column) == (b.detector, b.column):
+        return row | {"Why not": f"both sides are {a.detector.name}"}
     labels = family.labels(clips)
     scores = [one.detector.scores(clips, "test", one.column, config["missing"]) for one in (a, b)]
     taken = labels >= 0
@@ -104,8 +115,22 @@ def _row(
     row |= {"Clips": int(both.sum()), "Coverage of better": coverage[0], "Coverage of than": coverage[1]}
     if len(set(labels[both].tolist())) < 2:
         return row | {"Why not": "the clips that both have scored are not of both classes"}
+    for one, values in zip((a, b), scores, strict=True):
+        if family.metric == "brier" and not ((values[:, both] >= 0) & (values[:, both] <= 1)).all():
+            return row | {"Why not": f"column {one.column} of {one.detector.name} holds no probabilities"}
+    if alike := _alike(family, *(one[:, both] for one in scores)):
+        return row | {"Why not": alike}
     some = [clip for clip, is_in in zip(clips, both, strict=True) if is_in]
     return row | _statistics(family, (a, b), labels[both], [one[:, both] for one in scores], some, config)
+
+
+def _alike(family: Family, first: np.ndarray, second: np.ndarray) -> str:
+    """Why two sides' scores [s n] leave nothing to compare; "" if they do: the AUC knows of their order alone."""
+    if np.array_equal(first, second):
+        return "both give every clip the same score"
+    if family.metric == "auc" and np.array_equal(rankdata(first, axis=1), rankdata(second, axis=1)):
+        return "both put the clips into the same order"
+    return ""
 
 
 def _statistics(
@@ -135,7 +160,7 @@ def _statistics(
         "Gain high": gain.high,
         "Standard error": gain.error,
         "p": gain.p,
-        "DeLong p": paired_test(labels, *best).p if family.metric == "auc" else math.nan,
+        "DeLong p": _delong(labels, *best) if family.metric == "auc" else math.nan,
         **_verdicts(family, sides, labels, best),
         "d over identities": _over_identities(family, labels, best, groups),
         "P(worse)": worse,
@@ -144,6 +169,12 @@ def _statistics(
         "Smallest gain shown at the power": _smallest(gain, config),
         **_over_folds(family, sides, rope),
     }
+
+
+def _delong(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
+    """The p-value of DeLong's test; nan where the clips give no spread to measure."""
+    found = paired_test(labels, first, second)
+    return found.p if found.standard_error > 0 else math.nan
 
 
 def _verdicts(
@@ -166,12 +197,13 @@ def _verdicts(
 
 
 def _over_identities(family: Family, labels: np.ndarray, best: Sequence[np.ndarray], groups: Sequence[Any]) -> float:
-    """The gain of a person in units of its spread over people (Cohen's d of pairs)."""
+    """The gain of a person in units of its spread over people (Cohen's d of pairs); nan without any spread."""
     code_of = {group: code for code, group in enumerate(dict.fromkeys(groups))}
     codes = np.array([code_of[group] for group in groups])
     goodness = _placements if family.metric == "auc" else lambda labels, values: -((values - labels) ** 2)
     people = [np.bincount(codes, goodness(labels, values)) / np.bincount(codes) for values in best]
-    return cohen_d_paired(*people)
+    found = cohen_d_paired(*people)
+    return found if math.isfinite(found) else math.nan
 
 
 def _placements(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -191,21 +223,26 @@ def _smallest(gain: Difference, config: dict[str, Any]) -> float:
 
 
 def _over_folds(family: Family, sides: tuple[Chosen, Chosen], rope: float) -> dict[str, Any]:
-    """Over folds that both detectors were trained on: the corrected resampled t-test and its Bayesian twin."""
+    """Over folds that both detectors were trained on: the corrected resampled t-test and its Bayesian twin.
+
+    Folds that all give the same gain have no spread to measure, and so no p.
+    """
     a, b = (one.detector.folds for one in sides)
     if len(a) < 2 or [set(fold) for fold in a] != [set(fold) for fold in b]:
         return {}
     metric, more = METRICS[family.metric]
     gains = []
     for pair in zip(a, b, strict=True):
-        clips = [pair[0][clip] for clip in sorted(pair[0]) if pair[0][clip].scored and pair[1][clip].scored]
+        clips = [pair[0][clip] for clip in sorted(pair[0])]
         labels = family.labels(clips)
-        taken = labels >= 0
-        values = [np.array([table[clip.clip_id].score for clip in clips])[taken] for table in pair]
-        first, second = (metric(labels[taken], one) for one in values)
+        values = [column_of(table, clips, one.column, math.nan) for table, one in zip(pair, sides, strict=True)]
+        taken = (labels >= 0) & ~np.isnan(values).any(0)
+        first, second = (metric(labels[taken], one[taken]) for one in values)
         gains.append((first - second) * (1 if more else -1))
     if not np.isfinite(gains).all():
         return {}
+    if min(gains) == max(gains):
+        return {"Folds": len(gains)}
     share = 1 / len(gains)
     return {
         "Folds": len(gains),

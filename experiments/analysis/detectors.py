@@ -14,14 +14,17 @@ from experiments import score_table
 from experiments.producers import members
 from experiments.run_directory import log
 from experiments.score_table import ScoreRow
+from experiments.study.results import HELD_OUT
 from mmdf_jax.metrics import classification
-from mmdf_jax.tasks.detection import judged_label
+from mmdf_jax.tasks.detection import TARGETS, judged_label
 
 # What becomes of a clip that a detector has no score of: it stands in no number of that detector, or the detector is
 # taken to have said real, fake, or that it does not know.
 MISSING = {"exclude": math.nan, "as_real": 0.0, "as_fake": 1.0, "as_chance": 0.5}
 SPLITS = ("train", "val", "test")  # of the data that a detector was trained on; its other tables are of other data
 _SINGLE = ("01", "02", "03", "09")  # the parts of the plan whose detectors read one stream
+_COSTS = ("Inference (ms/sample)", "Parameters (M)")
+_COLUMNS = ("Experiment", "Run", "Judged by", "Modality", *_COSTS)  # of complete_results.csv, that are read
 _SEED = re.compile(r"(.+)-seed(\d+)")
 
 
@@ -31,7 +34,8 @@ class Detector:
 
     part: of the study's plan, "" for a detector from outside. judged_by: the label that its score answers for.
     runs: the names of its trainings, by seed. tables: of each training, {table's name: {clip: row}}; `test` is always
-    there. folds: the test tables of a cross-validation, if it is one. ms, parameters_m: nan where unknown.
+    there. folds: the test tables of a cross-validation, if it is one. ms, parameters_m: nan where unknown. folders: of
+    the tables of each training, for messages.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Detector:
     ms: float = math.nan
     parameters_m: float = math.nan
     folds: tuple[Mapping[str, ScoreRow], ...] = ()
+    folders: tuple[pathlib.Path, ...] = ()
 
     @property
     def single(self) -> bool:
@@ -58,8 +63,12 @@ class Detector:
     def scores(
         self, clips: Sequence[ScoreRow], table: str = "test", column: str = "score", missing: str = "exclude"
     ) -> np.ndarray:
-        """What each training says of the clips [s n]; what it has no score of, as MISSING says."""
-        return np.array([_column(one.get(table, {}), clips, column, MISSING[missing]) for one in self.tables])
+        """What each training says of the clips [s n]; what it has no score of, as MISSING says.
+
+        Raises:
+          ValueError: the column holds something else than numbers.
+        """
+        return np.array([self._column(i, table, clips, column, MISSING[missing]) for i in range(len(self.tables))])
 
     def has(self, column: str) -> bool:
         """Whether its test tables have the column."""
@@ -69,11 +78,18 @@ class Detector:
 
     def threshold(self, training: int, label: str, column: str = "score") -> float:
         """The operating threshold that validation fixes for a label; nan without validation."""
-        rows = [row for row in self.tables[training].get("val", {}).values()]
-        values = _column({row.clip_id: row for row in rows}, rows, column, math.nan)
+        rows = list(self.tables[training].get("val", {}).values())
+        values = self._column(training, "val", rows, column, math.nan)
         known = ~np.isnan(values)
         labels = np.array([judged_label(row, label) for row in rows], int)
         return classification.threshold_for(labels[known], values[known]) if known.any() else math.nan
+
+    def _column(self, training: int, table: str, clips: Sequence[ScoreRow], column: str, lacking: float) -> np.ndarray:
+        try:
+            return column_of(self.tables[training].get(table, {}), clips, column, lacking)
+        except ValueError as error:
+            folder = self.folders[training] if self.folders else pathlib.Path(self.name)
+            raise ValueError(f"{folder / table}.csv, {error}") from None
 
 
 def own_auc(rows: Sequence[ScoreRow], judged_by: str) -> float:
@@ -83,13 +99,31 @@ def own_auc(rows: Sequence[ScoreRow], judged_by: str) -> float:
     return classification.auc(labels, np.array([row.score for row in scored], float))
 
 
-def _column(table: Mapping[str, ScoreRow], clips: Sequence[ScoreRow], column: str, lacking: float) -> np.ndarray:
+def column_of(table: Mapping[str, ScoreRow], clips: Sequence[ScoreRow], column: str, lacking: float) -> np.ndarray:
+    """A column of a table for clips [n]; `lacking` where it has no number.
+
+    Raises:
+      ValueError: `clip …, column …`: a cell is text.
+    """
     values = []
     for clip in clips:
         row = table.get(clip.clip_id)
         value = math.nan if row is None else row.score if column == "score" else row.extra.get(column, math.nan)
-        values.append(lacking if isinstance(value, str) or math.isnan(value) else value)
+        if isinstance(value, str):  # one such cell makes the whole column text
+            value = _number(value, f"clip {clip.clip_id!r}, column {column}")
+        values.append(lacking if math.isnan(value) else value)
     return np.array(values, float)
+
+
+def _number(cell: str, where: str) -> float:
+    """The number of a cell, nan for an empty one."""
+    try:
+        value = float(cell or 0)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{where}: expected a number, found {cell!r}")
+    return value if cell else math.nan
 
 
 def clips_of(detectors: Sequence[Detector], table: str = "test") -> list[ScoreRow]:
@@ -111,7 +145,8 @@ def clips_of(detectors: Sequence[Detector], table: str = "test") -> list[ScoreRo
 
 
 def read(study: pathlib.Path, further: Mapping[str, pathlib.Path]) -> list[Detector]:
-    """The detectors of a study's Results/, in the plan's order, then those of `further` {name: folder of tables}.
+    """The detectors of a study's Results/, in the plan's order, then those of `further` {name: folder of tables}, then
+    those that the study has trained without a manipulation.
 
     Raises:
       FileNotFoundError: there are no tables.
@@ -121,8 +156,10 @@ def read(study: pathlib.Path, further: Mapping[str, pathlib.Path]) -> list[Detec
     if taken := {one.name for one in found} & set(further):
         raise ValueError(f"--tables={sorted(taken)[0]}=…: the study has a detector of this name; choose another")
     if not found and not further:
+        table = study / "Results" / "complete_results.csv"
+        what = "no run in it has a score table with P(fake)" if table.is_file() else "no such table"
         raise FileNotFoundError(
-            f"{study / 'Results' / 'complete_results.csv'}: no such table; experiments.suite --workdir={study} gathers "
+            f"{table}: {what}; experiments.suite --workdir={study} gathers "
             "it from finished runs, or give --tables=NAME=FOLDER for each detector"
         )
     found += [_with_facts(_from_outside(name, folder), found) for name, folder in further.items()]
@@ -139,7 +176,7 @@ def read(study: pathlib.Path, further: Mapping[str, pathlib.Path]) -> list[Detec
     if len(set(labels)) < 2:
         kind = "fake" if labels[0] else "real"
         raise ValueError(f"all {len(labels)} test clips are {kind}: expected real and fake clips")
-    return found
+    return found + _of_study(study / "Results" / HELD_OUT)
 
 
 def folders(words: Sequence[str]) -> dict[str, pathlib.Path]:
@@ -160,7 +197,7 @@ def folders(words: Sequence[str]) -> dict[str, pathlib.Path]:
 
 
 def twins(detectors: Sequence[Detector]) -> list[tuple[str, str]]:
-    """Pairs of detectors that give every test clip the same score: one detector under two names."""
+    """Pairs of detectors, the later one first, that give every test clip the same score."""
     clips = clips_of(detectors)
     scores = [one.scores(clips)[one.best] for one in detectors]
     return [
@@ -180,12 +217,8 @@ def _of_study(results: pathlib.Path) -> list[Detector]:
     path = results / "complete_results.csv"
     if not path.is_file():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     by_name: dict[str, list[dict[str, str]]] = {}
-    for row in rows:
-        if lacking := {"Run", "Judged by", "Experiment"} - set(row):
-            raise ValueError(f"{path}: column {sorted(lacking)[0]!r} is missing; gather the study again")
+    for row in _results(path):
         by_name.setdefault(_without_seed(row["Run"]), []).append(row)
     found = []
     for name, own in by_name.items():
@@ -193,12 +226,52 @@ def _of_study(results: pathlib.Path) -> list[Detector]:
         if not all(any(row.scored for row in one["test"].values()) for one in tables):
             log.warning("%s: its test table has no P(fake), so it is not compared", name)
             continue
-        costs = [float(own[0].get(key) or "nan") for key in ("Inference (ms/sample)", "Parameters (M)")]
+        costs = [_number(own[0][key], f"{path}, run {own[0]['Run']}, column {key}") for key in _COSTS]
         runs = tuple(row["Run"] for row in own)
-        found.append(
-            Detector(name, tables, runs, own[0]["Experiment"], own[0]["Judged by"], own[0]["Modality"], *costs)
-        )
+        facts = (own[0][key] for key in ("Experiment", "Judged by", "Modality"))
+        folders = tuple(results / "scores" / run for run in runs)
+        found.append(Detector(name, tables, runs, *facts, *costs, folders=folders))
     return found
+
+
+def _results(path: pathlib.Path) -> list[dict[str, str]]:
+    """The rows of complete_results.csv.
+
+    Raises:
+      ValueError: it is no such table.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a CSV table in UTF-8 ({error}); gather the study again") from None
+    for row in rows:
+        if lacking := [name for name in _COLUMNS if row.get(name) is None]:
+            raise ValueError(f"{path}: column {lacking[0]!r} is missing; gather the study again")
+        if row["Judged by"] not in TARGETS:
+            raise ValueError(
+                f"{path}, run {row['Run']}, column Judged by: expected one of {', '.join(TARGETS)}, "
+                f"found {row['Judged by']!r}"
+            )
+    names = [row["Run"] for row in rows]
+    if twice := sorted({name for name in names if names.count(name) > 1 or not name}):
+        raise ValueError(
+            f"{path}, column Run: expected each run once, found {twice[0]!r} {names.count(twice[0])} times"
+        )
+    return rows
+
+
+def unread(study: pathlib.Path, found: Sequence[Detector]) -> dict[str, str]:
+    """{detector of the study that is not among `found`: why}."""
+    reasons = {}
+    for config in sorted((study / "runs").glob("*/config.json")):
+        finished = (config.parent / "results.csv").is_file()
+        reasons[_without_seed(config.parent.name)] = (
+            "its run is not gathered" if finished else "its run is not finished"
+        )
+    if (path := study / "Results" / "complete_results.csv").is_file():
+        reasons |= {_without_seed(row["Run"]): "its test table has no P(fake)" for row in _results(path)}
+    return {name: why for name, why in reasons.items() if name not in {one.name for one in found}}
 
 
 def _without_seed(run: str) -> str:
@@ -225,12 +298,12 @@ def _with_facts(detector: Detector, others: Sequence[Detector]) -> Detector:
 
 def _from_outside(name: str, folder: pathlib.Path) -> Detector:
     """A folder of score tables, test.csv and perhaps val.csv; or a run that has it in scores/, and folds beside it."""
-    inside = folder / "scores"
-    tables = _tables(inside if inside.is_dir() else folder)
+    inside = folder / "scores" if (folder / "scores").is_dir() else folder
+    tables = _tables(inside)
     if not any(row.scored for row in tables["test"].values()):
         raise ValueError(f"--tables={name}={folder}: its test.csv has no score")
     folds = sorted(folder.glob("fold*/scores/test.csv"), key=lambda path: (len(str(path)), str(path)))
-    return Detector(name, (tables,), (name,), folds=tuple(_read(path) for path in folds))
+    return Detector(name, (tables,), (name,), folds=tuple(_read(path) for path in folds), folders=(inside,))
 
 
 def _tables(folder: pathlib.Path) -> dict[str, dict[str, ScoreRow]]:

@@ -78,6 +78,7 @@ def draw(
     clips: Sequence[ScoreRow],
     tables: Mapping[str, Sequence[Mapping[str, Any]]],
     config: Mapping[str, Any],
+    ranks: generalisation.Ranks | None = None,
 ) -> dict[str, Drawn]:
     """{name of the file: figure}. tables: the rows of `claims`, `quality`, `generalisation` and `failures`."""
     seen = [Seen.of(one, clips, config["missing"]) for one in detectors]
@@ -98,11 +99,12 @@ def draw(
             [(one.name, one.labels, one.scores, one.groups) for one in both],
             title=f"ROC with {level} bands over identities, each by its own label",
             level=1 - config["alpha"],
-            samples=min(config["bootstrap"], 1000),
+            samples=config["bootstrap"],
         ),
         "ROC curves with bands",
         "How many fakes are caught at each rate of false alarms. Chance is the diagonal; the band is where the curve "
-        "would lie with other people in the test set; grey are the other detectors.",
+        "would lie with other people in the test set; grey are the other detectors. A curve without an error has no "
+        "band: nothing in it says where errors would come.",
     )
     drawn["det_curves"] = Drawn(
         det.draw(_panels(both, lambda one: (one.name, one.labels, one.scores)), title="Detection error trade-off"),
@@ -165,9 +167,10 @@ def draw(
         drawn["auc_by_dataset"] = Drawn(
             table_figure.draw(values, names, datasets, title="Clip AUC by dataset"),
             "Other datasets",
-            "White is chance. test is of the dataset that the detectors were trained on; no clip of the others was.",
+            "White is chance. test is of the dataset that the detectors were trained on; no clip of the others was. A "
+            "row is of one training: the best on validation, or the first that was scored there.",
         )
-    if ranks := generalisation.ranks(tables["generalisation"], config):
+    if ranks:
         drawn["critical_difference"] = Drawn(
             critical_difference.draw(
                 ranks.names, ranks.friedman.ranks, ranks.apart(config["alpha"]), title="Mean ranks over datasets"
@@ -226,7 +229,7 @@ def _gallery(
         failures.WRONG: "most confident errors",
         failures.APART: "least agreement",
     }
-    folders = [row["Clip"].rpartition("/")[0].split("/") for row in rows]
+    folders = [row["Clip"].split("/")[:-1] for row in rows]
     alike = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False))
     shared = sum(len(parts[0]) + 1 for parts in alike)  # letters that all names begin with say nothing
     parts = []

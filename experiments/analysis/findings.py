@@ -7,7 +7,7 @@ from typing import Any
 from experiments.analysis import compare
 from experiments.analysis.claims import Family
 from experiments.evaluators.comparison import p_value
-from experiments.report.terminal import ABSENT
+from experiments.report import terminal
 
 UNITS = {"auc": "AUC", "brier": "Brier score"}
 
@@ -25,10 +25,7 @@ def side(row: Mapping[str, Any], which: str) -> str:
 
 def gain(row: Mapping[str, Any]) -> str:
     """`+0.031 [+0.004, +0.058]`, or a dash."""
-    if math.isnan(row["Gain"]):
-        return ABSENT
-    limits = "" if math.isnan(row["Gain low"]) else f" [{row['Gain low']:+.3f}, {row['Gain high']:+.3f}]"
-    return f"{row['Gain']:+.3f}{limits}"
+    return terminal.gain(*(row[f"Gain{end}"] for end in ("", " low", " high")))
 
 
 def sentence(row: Mapping[str, Any]) -> str:
@@ -43,6 +40,12 @@ def sentence(row: Mapping[str, Any]) -> str:
     if row["Verdict"] == compare.EQUAL:
         sure = f"P(within ±{row['ROPE']:g}) {row['P(practically equal)']:.2f}"
         return f"{a} and {b} are equal in practice: {numbers}; {sure}."
+    if math.isnan(row["Gain low"]):
+        values = f"{row['Value of better']:.3f} against {row['Value of than']:.3f} {unit}"
+        return (
+            f"This test set cannot tell whether {a} is better than {b} ({values}): whichever of its people are drawn, "
+            "the difference is the same, or they are too few."
+        )
     smallest = row["Smallest gain shown at the power"]
     shown = "" if math.isnan(smallest) else f"; a test set of these people can miss a true gain below {smallest:.3f}"
     return f"{a} is not shown to be better than {b}: {numbers}{shown}."
@@ -71,46 +74,60 @@ def pairs(rows: Sequence[Mapping[str, Any]]) -> str:
     made = [row for row in rows if row["Verdict"] != compare.ABSENT]
     apart = [row for row in made if row["Verdict"] in (compare.SUPPORTED, compare.CONTRADICTED)]
     equal = [row for row in made if row["Verdict"] == compare.EQUAL]
+    verb = "is" if len(equal) == 1 else "are"
     return (
         f"Of all {len(made)} pairs, which nobody declared, {len(apart)} differ by the clip's label after Holm's "
-        f"correction over all of them, and {len(equal)} are equal in practice."
+        f"correction over all of them, and {len(equal)} {verb} equal in practice."
     )
 
 
 def absent(
-    datasets: int,
     config: Mapping[str, Any],
-    trainings: int,
-    folds: bool,
-    missing_costs: Sequence[str],
+    *,
+    datasets: int,
+    folds: bool = False,
+    once: Sequence[str] = (),
+    more: bool = False,
+    costless: Sequence[str] = (),
     twins: Sequence[tuple[str, str]] = (),
+    alone: Sequence[str] = (),
+    undrawn: Sequence[str] = (),
 ) -> list[str]:
-    """What this analysis does not say, and why. twins: as of detectors.twins."""
+    """What this analysis does not say, and why.
+
+    datasets: how many of them two detectors or more have all been scored on. folds: whether two were cross-validated.
+    once: the detectors that were trained once; more: whether others were trained more often. costless: those whose
+    cost is unknown. twins: as of detectors.twins. alone: those without a method that have no detector to be set beside.
+    undrawn: why figures are missing.
+    """
     found = [
-        f"{a} and {b} give every test clip the same score: they are one detector under two names, and nothing here "
-        "compares them."
+        f"{a} and {b} give the same score to every test clip, so nothing here compares them. Encoders of one design "
+        "are the same network where neither starts from published weights."
         for b, a in twins
     ]
     if datasets < config["least_datasets"]:
+        verb = "is" if datasets < 2 else "are"
         number = {0: "no dataset", 1: "one dataset"}.get(datasets, f"{datasets} datasets")
         found.append(
             "No Friedman test, no pairwise Wilcoxon tests and no critical-difference diagram: they rank detectors over "
-            f"datasets, and there is {number} that all detectors have scored. With fewer than "
+            f"datasets, and there {verb} {number} that detectors were scored on together. With fewer than "
             f"{config['least_datasets']} such ranks show next to nothing. Detectors are compared over people instead."
         )
     if not folds:
         found.append(
             "No test over folds (Nadeau and Bengio): it needs detectors that were cross-validated over the same folds."
         )
-    if trainings < 2:
+    if once:
+        whose = f"{', '.join(once)} {'was' if len(once) == 1 else 'were'}" if more else "Each detector was"
         found.append(
-            "One training of each detector: the intervals hold what other people in the test set would change, not "
-            "what another seed would. experiments.suite --seeds=3 repeats each training."
+            f"{whose} trained once: the intervals hold what other people in the test set would change, not what "
+            "another seed would. experiments.suite --seeds=3 repeats each training."
         )
-    found.append(
-        "No t-SNE of embeddings and no pictures of clips: they need the models and the media, and this analysis reads "
-        "score tables alone."
-    )
-    if missing_costs:
-        found.append(f"No cost in milliseconds of {', '.join(missing_costs)}: their tables do not state it.")
+    found += undrawn
+    if costless:
+        found.append(f"No cost in milliseconds of {', '.join(costless)}: their tables do not state it.")
+    found += [
+        f"What leaving out the method costs {name} is not known: there is no detector that was trained with it."
+        for name in alone
+    ]
     return found

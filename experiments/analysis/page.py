@@ -43,6 +43,7 @@ class Facts:
     tables: Mapping[str, Sequence[Mapping[str, Any]]]
     config: Mapping[str, Any]
     absent: Sequence[str]
+    ranks: generalisation.Ranks | None = None
 
     @property
     def people(self) -> int:
@@ -107,9 +108,13 @@ def _what(facts: Facts) -> str:
     fakes = sum(clip.label for clip in facts.clips)
     kinds = generalisation.methods(facts.clips)
     trainings = [len(one.runs) for one in facts.detectors]
-    fewest, most = min(trainings), max(trainings)
-    count = str(most) if fewest == most else f"{fewest} to {most}"
-    repeated = f" Each was trained {count} times, with other seeds." if most > 1 else ""
+    repeated = ""
+    if (most := max(trainings)) > 1:
+        count = f"Each was trained {most} times" if min(trainings) == most else f"Some were trained up to {most} times"
+        repeated = (
+            f" {count}, with other seeds: claims are about the mean over trainings, figures show the training that is "
+            "best on validation."
+        )
     datasets = ", ".join(sorted({clip.dataset for clip in facts.clips if clip.dataset})) or "an unnamed dataset"
     words = (
         f"{len(facts.detectors)} detectors of manipulated video and voice are compared on the same test clips: "
@@ -161,7 +166,8 @@ def _detectors(facts: Facts) -> str:
         rows.append([*cells, f"{first['Coverage']:.0%}", number(costs[first["Run"]], 1)])
     note = html.paragraph(
         f"In brackets: {findings.level(facts.config)} interval over identities. Those of the other columns stand in "
-        "Results/metrics_with_intervals.csv. A detector of one stream answers for that stream: of a dubbed clip the "
+        "Results/metrics_with_intervals.csv. Coverage: the share of test clips that the detector has a score of. ms: "
+        "milliseconds per clip. A detector of one stream answers for that stream: of a dubbed clip the "
         "picture is real. Its AUC by whether the clip is fake stands beside that.",
         "small",
     )
@@ -182,7 +188,9 @@ def _failures(facts: Facts) -> str:
 def _carries(facts: Facts) -> str:
     rows = facts.tables["generalisation"]
     names, methods, values = generalisation.matrix(rows, generalisation.METHOD)
-    coverage = {row["Detector"]: row["Coverage"] for row in rows if row["Kind"] == generalisation.DATASET}
+    coverage = {
+        row["Detector"]: row["Coverage"] for row in rows if (row["Kind"], row["Of"]) == (generalisation.DATASET, "test")
+    }
     table = []
     for name, own in zip(names, values, strict=True):
         if np.isnan(own).all():
@@ -204,8 +212,8 @@ def _carries(facts: Facts) -> str:
             cells.append([name, number(float(np.nanmean(own))), f"{datasets[others[worst]]} ({own[worst]:.3f})"])
         parts.append("<h3>Datasets that were held out</h3>")
         parts.append(html.table(["Detector", "Mean clip AUC over held-out datasets", "Worst dataset"], cells))
-        if ranks := generalisation.ranks(rows, facts.config):
-            parts.append(html.paragraph(f"{ranks} All pairs stand in Results/ranks_over_datasets.csv."))
+        if facts.ranks:
+            parts.append(html.paragraph(f"{facts.ranks} All pairs stand in Results/ranks_over_datasets.csv."))
     else:
         parts.append(
             html.paragraph(
@@ -221,13 +229,18 @@ def _carries(facts: Facts) -> str:
                 row["Of"],
                 "no" if row["Held out"] == "yes" else "yes",
                 with_interval(row["Clip AUC"], row["Clip AUC low"], row["Clip AUC high"]),
+                f"{row['Coverage']:.0%}",
             ]
             for row in left_out
         ]
         parts.append("<h3>Methods that were left out of training</h3>")
         parts.append(
-            html.table(["Detector", "Method", "Trained on it", f"Clip AUC [{findings.level(facts.config)}]"], cells)
+            html.table(
+                ["Detector", "Method", "Trained on it", f"Clip AUC [{findings.level(facts.config)}]", "Clips scored"],
+                cells,
+            )
         )
+        parts.append(html.paragraph(generalisation.worst_left_out(rows)))
     return "".join(parts)
 
 
@@ -245,7 +258,7 @@ def _in_full(facts: Facts) -> str:
         "d",
         "P(worse / equal / better)",
     ]
-    head += ["Could have shown", "Clips", "People", "Verdict"]
+    head += ["Could have shown", "Clips", "People", "Over folds: p", "Verdict"]
     parts = []
     for name in dict.fromkeys(row["Family"] for row in facts.tables["claims"]):
         rows = [row for row in facts.tables["claims"] if row["Family"] == name]
@@ -259,7 +272,7 @@ def _in_full(facts: Facts) -> str:
 
 def _full_row(row: Mapping[str, Any]) -> list[str]:
     if row["Verdict"] == compare.ABSENT:
-        return [row["Better"], row["Than"], *["–"] * 11, f"not made: {row['Why not']}"]
+        return [row["Better"], row["Than"], *["–"] * 12, f"not made: {row['Why not']}"]
     probable = " / ".join(number(row[f"P({what})"], 2) for what in ("worse", "practically equal", "better"))
     return [
         findings.side(row, "Better"),
@@ -272,6 +285,7 @@ def _full_row(row: Mapping[str, Any]) -> list[str]:
         number(row["Smallest gain shown at the power"]),
         str(row["Clips"]),
         str(row["Identities"]),
+        p_value(row["Nadeau-Bengio p"]),
         row["Verdict"],
     ]
 
@@ -288,7 +302,8 @@ def _words(facts: Facts) -> str:
         (
             "Interval over identities",
             f"{findings.level(config)}: what other people in the test set might have given. Clips of one person "
-            "resemble each other, so people are resampled and not clips.",
+            "resemble each other, so people are resampled and not clips. Without brackets the test set gives no spread "
+            "to measure.",
         ),
         (
             "p, Holm p",
@@ -296,6 +311,7 @@ def _words(facts: Facts) -> str:
             "Holm p: after correction for all comparisons of the family; verdicts rest on it.",
         ),
         ("DeLong p, McNemar p", "Tests of the AUC and of the verdicts that take clips as independent: too small here."),
+        ("Over folds: p", "Nadeau and Bengio's test over the folds that both detectors were cross-validated on."),
         (
             "P(worse / equal / better)",
             f"The posterior of the difference under a flat prior; equal in practice is a difference of at most {rope}.",

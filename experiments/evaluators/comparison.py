@@ -135,10 +135,7 @@ def p_value(p: float) -> str:
 
 def gap(row: Mapping[str, Any]) -> str:
     """`+0.031 [+0.004, +0.058]`, or a dash."""
-    value, low, high = (row[name] for name in DIFFERENCE[:3])
-    if math.isnan(value):
-        return terminal.ABSENT
-    return f"{value:+.3f}" + ("" if math.isnan(low) else f" [{low:+.3f}, {high:+.3f}]")
+    return terminal.gain(*(row[name] for name in DIFFERENCE[:3]))
 
 
 def _labels(rows: Sequence[ScoreRow], known: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ def draw(panels: Mapping[str, Sequence[tuple[str, ArrayLike, ArrayLike]]], *, ti
     }
     limits = ndtri(np.array(_LIMITS))
     with style.look():
-        figure = many_curves.figure_of(drawn, title=title or "DET", legend="EER", where="upper right")
+        figure = many_curves.figure_of(drawn, title=title or "DET", legend="EER")
         for axes in figure.axes:
             axes.set(xlim=limits, ylim=limits, aspect="equal")
             axes.set(xlabel="false positive rate (reals called fake)", ylabel="miss rate (fakes called real)")

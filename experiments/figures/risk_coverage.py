@@ -57,8 +57,8 @@ def draw_all(panels: Mapping[str, Sequence[tuple[str, np.ndarray, np.ndarray]]],
         for heading, detectors in panels.items()
     }
     with style.look():
-        figure = many_curves.figure_of(drawn, title=title or "Risk by coverage", legend="AURC", where="upper left")
+        figure = many_curves.figure_of(drawn, title=title or "Risk by coverage", legend="AURC")
         for axes in figure.axes:
-            axes.set(xlim=(0, 1.02), ylim=(0, max(axes.get_ylim()[1] * 1.3, 0.05)))
+            axes.set(xlim=(0, 1.02), ylim=(0, max(axes.get_ylim()[1], 0.05)))
             axes.set(xlabel="coverage: share of clips answered", ylabel="risk: share of these answered wrongly")
     return figure

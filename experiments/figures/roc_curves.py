@@ -22,7 +22,7 @@ def draw(panels: Mapping[str, Sequence[tuple[str, ArrayLike, ArrayLike]]], *, ti
         for heading, detectors in panels.items()
     }
     with style.look():
-        figure = many_curves.figure_of(drawn, title=title or "ROC", legend="AUC", where="lower right")
+        figure = many_curves.figure_of(drawn, title=title or "ROC", legend="AUC")
         for axes in figure.axes:
             axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel=X, ylabel=Y)
             axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=0.8, linestyle=(0, (2, 2)))

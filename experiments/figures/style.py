@@ -52,8 +52,12 @@ _RC = {
 
 @contextlib.contextmanager
 def look() -> Iterator[None]:
-    """Figures built inside have the shared look, whatever the user's own matplotlib settings."""
-    with matplotlib.rc_context():
+    """Figures built, laid out or saved inside have the shared look, whatever the user's own matplotlib settings.
+
+    The font lacks some scripts: names in them show as boxes, and no warning is given, which would not help.
+    """
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_RC)
         yield
@@ -94,9 +98,7 @@ def shorten(text: str, length: int) -> str:
 def save(figure: Figure, path: str | os.PathLike, *, dpi: int = DPI) -> None:
     """Writes a PNG, or a PDF by the path's end, atomically; the same figure always gives the same bytes."""
     kind = os.fspath(path).rpartition(".")[2]
-    with atomic(path) as temporary, look(), warnings.catch_warnings():
-        # The font lacks some scripts. Names in them show as boxes, and a warning would not help.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+    with atomic(path) as temporary, look():
         unsaid = {"png": "Software", "pdf": "CreationDate"}[kind]
         figure.savefig(temporary, format=kind, dpi=dpi, metadata={unsaid: None})
 

@@ -61,6 +61,7 @@ class Producer:
             return Produced({}, None, {})
         run_directory.start_log(workdir, primary=True)  # the members' runs have written to their own
         rows = members.joined(detectors)
+        run_directory.note_members(workdir, {member.name: member.folder for member in detectors})
         val, test = (members.data(detectors, rows[split]) for split in members.SPLITS)
         if len(kinds := set(val.labels.tolist())) < 2:
             kind = "fake" if 1 in kinds else "real"

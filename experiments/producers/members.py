@@ -111,8 +111,8 @@ def _trained(
     """The member of a config, trained as a run of its own."""
     own, run = _member_config(name, spec["config"], override), workdir / "members" / name
     experiment.run(own, run, allow)
-    found = Member(name, run / "scores", "score", _judged_by(own, allow), bool(spec.get("compares")), run)
-    return dataclasses.replace(found, costs=_costs_in(name, run))
+    label, compares = model_from_config.judged_by(own, allow), bool(spec.get("compares"))
+    return Member(name, run / "scores", "score", label, compares, run, _costs_in(name, run))
 
 
 def _existing(name: str, spec: Mapping[str, Any], allow: Sequence[str]) -> Member:
@@ -124,7 +124,7 @@ def _existing(name: str, spec: Mapping[str, Any], allow: Sequence[str]) -> Membe
         folder, run = folder / "scores", folder
         own = run_directory.read_config(run)
         if column == "score" and "label" not in spec:
-            label = _judged_by(own, allow)
+            label = model_from_config.judged_by(own, allow)
     stated = {"inference_ms": spec.get("ms"), "parameters_m": spec.get("parameters_m")}
     costs = {cost: float(value) for cost, value in stated.items() if value is not None}
     if not costs and column == "score":  # a stream's column costs less than its whole run
@@ -151,11 +151,6 @@ def _costs_in(name: str, run: pathlib.Path) -> dict[str, float]:
             f"{error}; expected the results.csv of a run, which says what member {name} costs. Move the file away, or "
             f"give the tables as `scores` and state their `ms` and `parameters_m`"
         ) from None
-
-
-def _judged_by(config: Mapping[str, Any], allow: Sequence[str]) -> str:
-    """The column of the label that a run of this config answers for."""
-    return getattr(model_from_config.make_evaluator(config, allow), "judged_by", "label")
 
 
 def _member_config(name: str, flag: str, override: Mapping[str, Any]) -> dict[str, Any]:

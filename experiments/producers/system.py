@@ -99,6 +99,7 @@ class Producer:
             return Produced({}, None, {})
         run_directory.start_log(workdir, primary=True)  # the members' runs have written to their own
         rows = members.joined(detectors)
+        run_directory.note_members(workdir, {member.name: member.folder for member in detectors})
         if config["missing"] == "exclude":
             rows = {split: _complete(some, split) for split, some in rows.items()}
         val, test = (members.data(detectors, rows[split], MISSING[config["missing"]]) for split in members.SPLITS)
@@ -252,7 +253,7 @@ def _member(member: members.Member, workdir: pathlib.Path, calibrator: calibrato
     trained = "model" in config
     return system_file.Member(
         name=member.name,
-        run=os.path.relpath(member.run, workdir) if trained else "",
+        run=os.path.relpath(member.run.resolve(), workdir.resolve()) if trained else "",
         digest=system_file.digest_of(member.run) if trained else system_file.digest_of_table(member.folder / "val.csv"),
         column=member.column,
         label=member.label,

@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import warnings
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
@@ -77,8 +76,7 @@ def picture(figure: Figure | None, what: str, caption: str = "") -> str:
     if figure is None:
         return ""
     buffer = io.BytesIO()
-    with style.look(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+    with style.look():
         figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
     data = base64.b64encode(buffer.getvalue()).decode()
     image = f'<img alt="{text(what)}" src="data:image/png;base64,{data}">'

@@ -19,6 +19,14 @@ def with_interval(value: float, low: float, high: float) -> str:
     return number(value) + ("" if math.isnan(low) else f" [{number(low)}, {number(high)}]")
 
 
+def gain(value: float, low: float = math.nan, high: float = math.nan) -> str:
+    """`+0.031 [+0.004, +0.058]`, without the brackets where there is no interval; a dash for nan."""
+    if math.isnan(value):
+        return ABSENT
+    signed = [f"{round(x, 3) + 0.0:+.3f}" for x in (value, low, high)]  # no -0.000
+    return signed[0] + ("" if math.isnan(low) else f" [{signed[1]}, {signed[2]}]")
+
+
 def heading(row: Mapping[str, Any], what: str) -> list[str]:
     """The `Model` and `Modality` of a row of results.csv and what was scored, between rules."""
     title = " · ".join(part for part in (row["Model"], row["Modality"]) if part) or "Results"

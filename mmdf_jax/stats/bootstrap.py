@@ -93,8 +93,8 @@ def interval(
     94 / 94 / 94 %; AUC 0.98, 10 people 76 / 83 / 94 %, 50 people 89 / 91 / 92 %.
 
     A value of exactly 0 or 1 leaves no spread to measure. Then the open side is the exact binomial bound for m
-    people without one failure (Clopper & Pearson 1934). Limits are nan where the metric is, where m < 2, and if
-    the metric failed on more than half of the resamples.
+    people without one failure (Clopper & Pearson 1934). Limits are nan where the metric is, where m < 2, where any
+    other value is the same on every resample, and if the metric failed on more than half of the resamples.
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, found {level}")
@@ -174,6 +174,8 @@ def _limits(value: float, values: np.ndarray, count: int, m: int, level: float) 
     elif value in (0.0, 1.0):
         bound = tail ** (1 / m)
         low, high = (bound, 1.0) if value else (0.0, 1 - bound)
+    elif np.nanmin(values) == np.nanmax(values):
+        low, high = float("nan"), float("nan")
     else:
         # The variance over resampled groups is (count - 1) / count of the variance wanted.
         error = np.nanstd(values) * np.sqrt(count / (count - 1)) / (value * (1 - value))
@@ -187,7 +189,8 @@ def _limits(value: float, values: np.ndarray, count: int, m: int, level: float) 
 class Difference:
     """metric(a) - metric(b) on the same clips, its confidence limits, and the two-sided p-value of no difference.
 
-    error and freedom: the standard error, and the degrees of freedom of Student's t, that limits and p rest on.
+    error and freedom: the standard error, and the degrees of freedom of Student's t, that limits and p rest on; nan
+    where the groups give no spread to measure.
     """
 
     value: float
@@ -213,9 +216,10 @@ def paired_difference(
     """How much two detectors differ in a metric on the same clips: every resample of people serves both.
 
     The limits are Student's t around the difference with the bootstrap's standard error and m - 1 degrees of freedom,
-    m the number of groups that hold the rarer class; p < 1 - level exactly where the limits exclude 0. Two detectors
-    that the metric cannot tell apart on any resample differ by 0 with p 1. All but the value is nan where m < 2, or
-    where the metric failed on more than half of the resamples.
+    m the number of groups that hold the rarer class; p < 1 - level exactly where the limits exclude 0. All but the
+    value is nan where m < 2, where the metric failed on more than half of the resamples, and where the difference is
+    the same on every resample: that is no certainty, there is only nothing to measure it by. Two detectors that the
+    metric cannot tell apart on any resample (both perfect, say) differ by 0 with p 1.
 
     Scores are [n], or [s n] of a detector that was trained s times: then the means of the metric over the trainings are
     compared. To the variance over people comes that of these means over trainings, and the degrees of freedom follow
@@ -281,11 +285,12 @@ def _difference(a: np.ndarray, b: np.ndarray, gaps: np.ndarray, count: int, m: i
     if np.isnan(value) or np.isnan(gaps).sum() * 2 >= len(gaps):
         return Difference(value, float("nan"), float("nan"), float("nan"), count)
     # The variance over resampled groups is (count - 1) / count of the variance wanted.
-    parts = [(float(np.nanvar(gaps)) * count / (count - 1), m - 1)]
+    spread = 0.0 if np.nanmin(gaps) == np.nanmax(gaps) else float(np.nanvar(gaps))
+    parts = [(spread * count / (count - 1), m - 1)]
     parts += [(float(each.var(ddof=1)) / len(each), len(each) - 1) for each in (a, b) if len(each) > 1]
     variance = sum(part for part, _ in parts)
     if variance == 0:
-        return Difference(value, value, value, float(value == 0), count, 0.0, m - 1)
+        return Difference(value, float("nan"), float("nan"), float("nan") if value else 1.0, count)
     error, freedom = math.sqrt(variance), variance**2 / sum(part**2 / free for part, free in parts)
     reach = -float(stdtrit(freedom, (1 - level) / 2)) * error
     p = 2 * float(stdtr(freedom, -abs(value) / error))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from configs import late_fusion
-from experiments import check_options, evaluate, experiment, score_table
+from experiments import check_options, evaluate, experiment, run_directory, score_table
 from experiments.report.terminal import WIDTH
 from experiments.score_table import ScoreRow
 
@@ -102,6 +102,22 @@ def test_the_report_fits_and_says_what_is_compared(finished):
     (row,) = (row for row in table(finished[1] / "fusion_comparison.csv") if row["Detector"] == "majority")
     assert compared[1] == f"{float(row['AUC']):.3f}" and recalls[3] == f"{float(row['Recall voice_clone']):.3f}"
     assert "nan" not in "\n".join(shown)
+
+
+def test_a_finished_fusion_is_made_again_of_other_tables(tmp_path):
+    config, workdir = of(tmp_path / "tables"), tmp_path / "run"
+    config["members"].pop("video")
+    config["evaluate"]["bootstrap"] = 10
+    errors = []
+    for seed in (1, 1, 2):
+        put(tmp_path / "tables", rows("val", 0), rows("test", seed))
+        assert run_directory.changed_members(workdir) == (["image", "audio"] if seed == 2 else [])
+        experiment.run(config, workdir)
+        errors.append(table(workdir / "results.csv")[0]["ECE"])
+        assert run_directory.is_finished(workdir)
+    assert errors[0] == errors[1] != errors[2]
+    shutil.rmtree(tmp_path / "tables")  # what is gone has not changed: the results still show
+    experiment.run(config, workdir)
 
 
 def test_a_finished_fusion_cannot_be_evaluated_as_a_model(finished):

@@ -21,6 +21,7 @@ from tests.experiments.analysis.written import table
 from tests.experiments.study import hand_written
 
 ROOT = pathlib.Path(__file__).parents[3]
+COLUMNS = "Experiment,Run,Judged by,Modality,Inference (ms/sample),Parameters (M)"
 RUNS = {
     "image-clip": {"skill": 0.8},
     "image-efficientnet": {"skill": 1.5},
@@ -35,7 +36,7 @@ RUNS = {
 def undrawn(monkeypatch):
     """Drawing is most of the time: a figure is built, and one of them is drawn."""
     monkeypatch.setattr(style, "settle", lambda figure: None)
-    monkeypatch.setattr(style, "save_for_print", lambda figure, path: files.write_text(path, "drawn"))
+    monkeypatch.setattr(style, "save_for_print", lambda figure, path: files.write_text(f"{path}.png", "drawn"))
     draw = html.picture
 
     def picture(figure, what, caption=""):
@@ -106,6 +107,14 @@ def test_the_page_stands_alone_and_is_the_same_when_made_again(study, undrawn):
     analysis.analyse(study, {}, written.config())
     names = ("Results/statistical_analysis.csv", "Results/metrics_with_intervals.csv", "report.html")
     before = [(study / name).read_bytes() for name in names]
+    (study / "runs" / "cross_attn" / "metrics.jsonl").unlink()  # so that no training is drawn
+    for name in ("own.png", "claims_of_mine.pdf"):
+        (study / "Figures" / name).write_text("the user's")
+    analysis.analyse(study, {}, written.config())
+    assert [(study / name).read_bytes() for name in names[:2]] == before[:2]
+    left = {path.name for path in (study / "Figures").iterdir()}
+    assert not left & {"training_of_all.png", "training_of_all.pdf"} and {"own.png", "claims_of_mine.pdf"} <= left
+    written.log(study, "cross_attn")
     analysis.analyse(study, {}, written.config())
     assert [(study / name).read_bytes() for name in names] == before
     text = before[-1].decode()
@@ -129,7 +138,8 @@ def test_several_trainings_stand_in_rows_of_their_own_and_widen_the_interval(tmp
     quality = table(tmp_path / "three" / "Results" / analysis.QUALITY)
     assert {row["Run"] for row in quality} == set(three) and {row["Detector"] for row in quality} == set(one)
     text = (tmp_path / "three" / "report.html").read_text()
-    assert "Each was trained 1 to 3 times" in text and "One training of each" in text
+    assert "Some were trained up to 3 times" in text and "image-clip was trained once" in text
+    assert "Each detector was trained once" in (tmp_path / "one" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(("missing", "score"), [("as_real", 0.0), ("as_fake", 1.0), ("as_chance", 0.5)])
@@ -192,8 +202,27 @@ def test_bad_input_is_one_line(tmp_path):
     for path in (tmp_path / "study").glob("Results/scores/cross_attn/test.csv"):
         path.unlink()
     assert "cross_attn/test.csv: no such score table" in error({"mine": mine}, tmp_path / "study")
-    (tmp_path / "study/Results/complete_results.csv").write_text("Run\na\n")
-    assert "column 'Experiment' is missing; gather the study again" in error({}, tmp_path / "study")
+    results = tmp_path / "study/Results/complete_results.csv"
+    for text, message in (
+        ("Run\na\n", "column 'Experiment' is missing; gather the study again"),
+        ("Experiment,Run,Judged by\n06,a,label\n", "column 'Modality' is missing; gather the study again"),
+        (f"{COLUMNS}\n06,a,truth,video,1,1\n", "run a, column Judged by: expected one of label, video_label"),
+        (f"{COLUMNS}\n06,a,label,video,1,1\n06,a,label,video,1,1\n", "column Run: expected each run once, found 'a' 2"),
+        (f"{COLUMNS}\n06,a,label\n", "column 'Modality' is missing"),
+        (
+            f"{COLUMNS}\n06,cross_attn,label,video,fast,1\n",
+            "column Inference (ms/sample): expected a number, found 'fast'",
+        ),
+        ('"', "not a CSV table in UTF-8 (unexpected end of data)"),
+        (COLUMNS, "complete_results.csv: no run in it has a score table with P(fake)"),
+    ):
+        results.write_text(text)
+        if "fast" in text:
+            written.study(tmp_path / "study", {"cross_attn": {}})
+            results.write_text(text)
+        assert message in error({}, tmp_path / "study")
+    results.write_bytes(b"Run\n\xff\n")
+    assert "not a CSV table in UTF-8" in error({}, tmp_path / "study")
 
 
 @pytest.mark.parametrize(
@@ -235,9 +264,8 @@ def test_the_suite_analyses_what_it_has_gathered(tmp_path, monkeypatch, caplog):
         suite._analyse(tmp_path)
     assert "the summary" in caplog.text and called[0]["families"][0]["name"] == "fusion"
     monkeypatch.undo()
-    monkeypatch.setattr(log, "propagate", True)
-    suite._analyse(tmp_path)
-    assert "not analysed: " in caplog.text and "no such table" in caplog.text
+    with pytest.raises(ValueError, match=r"is gathered, but not analysed: .*no such table"):
+        suite._analyse(tmp_path)
 
 
 def test_a_gain_too_small_to_matter_is_none_however_small_its_p():

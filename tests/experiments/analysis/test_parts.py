@@ -92,11 +92,22 @@ def test_folds_that_both_know_give_the_corrected_test(tmp_path):
     expected = nadeau_bengio(np.subtract(*differences), 1 / 3)
     assert row["Folds"] == 3 and row["Nadeau-Bengio p"] == pytest.approx(expected.p)
     assert 0 < row["P(better) over folds"] < 1 and row["Clips"] == 144
+    # By another column than the score, it is that column's.
+    for one in found:
+        for clips in (one.tables[0]["test"], *one.folds):
+            for clip, row in clips.items():
+                clips[clip] = dataclasses.replace(row, score=0.5, extra={"other": row.score})
+    sides = {
+        key: written.declared.side(name, column="other", called=name) for key, name in (("better", "a"), ("than", "b"))
+    }
+    (family,) = claims.read(written.claim("a", "b", claims=(sides,)))
+    (row,) = compare.family_rows(family, found, detectors.clips_of(found), written.config())
+    assert row["Nadeau-Bengio p"] == pytest.approx(expected.p)
 
 
 def test_ranks_over_datasets_from_the_least_number_on(tmp_path):
     others = ("d1", "d2", "d3", "d4")
-    more = ("train", "test-degraded", "d1-degraded")  # which are no datasets
+    more = ("train", "test-degraded", "test-still", "d1-degraded")  # which are no datasets
     found = [
         detector(name, skill=skill, seed=seed, others=(*others, *more))
         for name, skill, seed in (("a", 3, 0), ("b", 1, 20), ("c", 0, 40))
@@ -114,11 +125,28 @@ def test_ranks_over_datasets_from_the_least_number_on(tmp_path):
     assert str(ranks).startswith("Over 5 datasets Friedman's chi-squared is ")
     clips = detectors.clips_of(found)
     tables = {"claims": [], "quality": [], "generalisation": rows, "failures": failures.rows(found, clips, 2)}
-    drawn = figures.draw(tmp_path, found, clips, tables, config)
+    drawn = figures.draw(tmp_path, found, clips, tables, config, ranks)
     assert {"critical_difference", "auc_by_dataset"} <= set(drawn) and "claims" not in drawn
-    assert "critical_difference" not in figures.draw(tmp_path, found, clips, tables, config | {"least_datasets": 6})
-    assert not any("Friedman" in line for line in findings.absent(5, config, 1, False, []))
-    assert "2 datasets" in findings.absent(2, config, 1, False, [])[0]
+    assert generalisation.ranks(rows, config | {"least_datasets": 6}) is None
+    assert not any("Friedman" in line for line in findings.absent(config, datasets=5))
+    assert "there are 2 datasets" in findings.absent(config, datasets=2)[0]
+    assert "there is one dataset" in findings.absent(config, datasets=1)[0]
+    # A fusion of tables cannot be scored elsewhere: the others are ranked without it, and the page says so.
+    fusion = detector("fusion", seed=60)
+    ranks = generalisation.ranks(generalisation.rows([*found, fusion], config), config)
+    assert (list(ranks.names), ranks.without, ranks.datasets) == (["a", "b", "c"], ["fusion"], 5)
+    assert str(ranks).endswith("left out: fusion.")
+
+
+def test_another_dataset_belongs_to_the_training_that_was_scored_on_it():
+    best, other = detector("a", skill=3), detector("a", seed=20, skill=0.5, others=("d1",))
+    both = dataclasses.replace(best, tables=(best.tables[0], other.tables[0]), runs=("a", "a-seed1"))
+    assert both.best == 0
+    rows = [row for row in generalisation.rows([both], written.config()) if row["Kind"] == generalisation.DATASET]
+    assert [(row["Of"], row["Run"], row["Coverage"]) for row in rows] == [("test", "a", 1.0), ("d1", "a-seed1", 1.0)]
+    elsewhere = list(other.tables[0]["d1"].values())
+    expected = classification.auc([row.label for row in elsewhere], [row.score for row in elsewhere])
+    assert rows[1]["Clip AUC"] == pytest.approx(expected)
 
 
 def test_methods_that_were_left_out_stand_beside_those_that_were_not():
@@ -129,6 +157,13 @@ def test_methods_that_were_left_out_stand_beside_those_that_were_not():
     ]
     assert {row["Clips"] for row in rows} == {24} and {row["Fakes"] for row in rows} == {12}
     assert [one.name for one in generalisation.compared(found)] == ["a", "b"]
+    # A name that only looks so is a detector like any other; one that has no whole detector beside it is told.
+    others = [detector("b-without-augmentation", seed=60), detector("c-without-dubbing", seed=80)]
+    assert [one.name for one in generalisation.compared([*found, *others])] == ["a", "b", "b-without-augmentation"]
+    assert any(
+        line.startswith("What leaving out the method costs c-without-dubbing is not known")
+        for line in analysis._absent([*found, *others], {"generalisation": []}, written.config())
+    )
 
 
 def test_the_gallery_shows_the_surest_errors_and_the_least_agreement_first():
@@ -147,10 +182,68 @@ def test_the_gallery_shows_the_surest_errors_and_the_least_agreement_first():
     assert rows[2]["Clip"] == apart and rows[2]["voice"] == blind.tables[0]["test"][apart].score
 
 
-def test_detectors_that_say_the_same_are_named():
+def test_a_shared_folder_is_cut_from_names_and_nothing_else():
+    found = [detector("a")]
+    for names, shown in ((["x1", "y2"], ["x1", "y2"]), (["s/p/x1", "s/q/y2"], ["p/x1", "q/y2"]), (["s/x", "y"],) * 2):
+        rows = [{"Kind": failures.WRONG, "Truth": "real", "Clip": name, "a": 0.5} for name in names]
+        assert figures._gallery(rows, found)[0][1] == [f"real: {name}" for name in shown]
+
+
+def test_what_cannot_be_compared_is_not_made_and_what_has_no_spread_is_no_certainty():
     found = [detector("a"), detector("b", seed=20), detector("c")]
     assert detectors.twins(found) == [("c", "a")]
-    assert findings.absent(1, written.config(), 1, False, [], detectors.twins(found))[0].startswith("a and c give")
+    twins = findings.absent(written.config(), datasets=1, twins=detectors.twins(found))[0]
+    assert twins.startswith("a and c give the same score to every test clip, so nothing here compares them.")
+
+    def compared(better, than, among, **changes):
+        (family,) = claims.read(written.claim(better, than, **changes))
+        (row,) = compare.family_rows(
+            family, among, detectors.clips_of(among), analysis_config(), {"d": "its run is not finished"}
+        )
+        return row
+
+    assert compared("a", "c", found)["Why not"] == "both give every clip the same score"
+    assert compared("a", "a", found)["Why not"] == "both sides are a"
+    assert compared("d", "e", found)["Why not"] == "no detector d (d: its run is not finished); no detector e"
+    # Calibrated scores have the order of those that they were made of; the Brier score tells them apart all the same.
+    squared = with_scores(found[0], "squared", lambda row: row.score**2)
+    row = compared("squared", "a", [found[0], squared])
+    assert (row["Verdict"], row["Why not"]) == (compare.ABSENT, "both put the clips into the same order")
+    assert compared("squared", "a", [found[0], squared], metric="brier")["Verdict"] != compare.ABSENT
+
+    # Both perfect: no test set of these people could tell them apart, and nothing is called certain.
+    perfect = [with_scores(one, one.name, lambda row: (row.score + row.label) / 2) for one in found[:2]]
+    row = compared("a", "b", perfect)
+    assert (row["Value of better"], row["Gain"], row["p"], row["Verdict"]) == (1, 0, 1, compare.OPEN)
+    unknown = ("Gain low", "Standard error", "DeLong p", "P(practically equal)", "Smallest gain shown at the power")
+    assert np.isnan([row[name] for name in unknown]).all()
+    assert findings.sentence(row).startswith("This test set cannot tell whether a is better than b (1.000 against 1.0")
+    assert findings.gain(row) == "+0.000"
+
+
+def with_scores(one, name, score):
+    """The detector under another name, with score(row) in place of each score."""
+    tables = {
+        table: {clip: dataclasses.replace(row, score=score(row)) for clip, row in rows.items()}
+        for table, rows in one.tables[0].items()
+    }
+    return dataclasses.replace(one, name=name, tables=(tables,))
+
+
+def test_a_column_of_text_is_one_line_that_names_the_cell(tmp_path):
+    lines = ["clip_id,label,score,other", "x,0,.1,.2", "y,1,.9,high"]
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "test.csv").write_text("\n".join(lines) + "\n")
+    found = detectors.read(tmp_path / "none", {name: tmp_path / name for name in "ab"})
+    sides = {"better": written.declared.side("a"), "than": written.declared.side("b", column="other", called="o")}
+    (family,) = claims.read(written.claim("a", "b", claims=(sides,)))
+    with pytest.raises(ValueError) as raised:
+        compare.family_rows(family, found, detectors.clips_of(found), written.config())
+    assert str(raised.value) == f"{tmp_path}/b/test.csv, clip 'y', column other: expected a number, found 'high'"
+    (tmp_path / "a" / "test.csv").write_text("clip_id,label,score\nx,0,low\n")
+    with pytest.raises(ValueError, match=r"a/test\.csv, line 2: score must be a number in \[0, 1\], found 'low'"):
+        detectors.read(tmp_path / "none", {"a": tmp_path / "a"})
 
 
 def test_the_front_holds_what_no_other_beats():

@@ -45,10 +45,14 @@ def study(folder, runs):
         named = {"Experiment": part, "Run": name, "Modality": "any", "Judged by": label}
         rows.append({**row, **named, "Inference (ms/sample)": 2.0 + len(rows)})
         if name == "cross_attn":
-            log = folder / "runs" / name / "metrics.jsonl"
-            log.parent.mkdir(parents=True)
-            log.write_text(json.dumps({"step": 10, "train/loss": 0.5, "val/auc": 0.8}) + "\n")
+            log(folder, name)
     score_table.write_csv(folder / "Results" / "complete_results.csv", results.COLUMNS, rows)
+
+
+def log(folder, run):
+    path = folder / "runs" / run / "metrics.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"step": 10, "train/loss": 0.5, "val/auc": 0.8}) + "\n")
 
 
 def outside(folder, *, every=1, seed=5, skill=1.0, val=True):

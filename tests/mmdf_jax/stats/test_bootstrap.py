@@ -158,8 +158,19 @@ def test_a_paired_difference_turns_its_sign_and_keeps_its_p():
     np.testing.assert_allclose([turned.value, turned.low, turned.high], [-found.value, -found.high, -found.low])
     assert turned.p == pytest.approx(found.p)
     assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
-    same = paired_difference(auc, labels, a, np.exp(a), groups, samples=50)
-    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+
+
+def test_a_difference_without_spread_is_no_certainty():
+    labels, perfect, groups = [0, 1] * 10, np.tile([0.1, 0.9], 10), np.repeat(np.arange(10), 2)
+    same = paired_difference(auc, labels, perfect, perfect**2, groups, samples=50)
+    assert (same.value, same.p) == (0, 1) and np.isnan([same.low, same.high, same.error, same.freedom]).all()
+    above = paired_difference(auc, labels, perfect, np.full(20, 0.5), groups, samples=50)
+    assert above.value == 0.5 and np.isnan([above.low, above.high, above.p, above.error]).all()
+    # Three trainings alike differ from three that differ among themselves: that spread can be measured.
+    others = [perfect, np.full(20, 0.5), perfect]
+    assert paired_difference(auc, labels, [perfect] * 3, others, groups, samples=50).error > 0
+    alike = interval(auc, labels, np.full(20, 0.3), groups, samples=50)
+    assert alike.value == 0.5 and math.isnan(alike.low) and math.isnan(alike.high)
 
 
 def test_a_paired_difference_of_one_person_or_class_has_no_limits():
