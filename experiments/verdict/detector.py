@@ -15,8 +15,7 @@ import numpy as np
 from data_pipelines import batch as batch_lib
 from data_pipelines import cache
 from data_pipelines.prepare import extract
-from data_pipelines.prepare.records import read_header
-from experiments import best_model, model_from_config, prepare, run_directory, system_file
+from experiments import best_model, model_from_config, prepare, run_directory, score_table, system_file
 from experiments.system_file import System
 from experiments.verdict import quality
 from experiments.verdict.distance import Reference
@@ -61,8 +60,8 @@ class Detector:
     """A system and all that it needs to judge a file.
 
     member_of: of each of the system's members, the index of its scorer. digest: SHA-256 of the system's description.
-    reference: measures of the validation clips; None where nobody has kept them. stretch: s that are judged as one
-    clip.
+    reference: measures of the validation clips; None where there are none, and `no_reference` says why. measured: the
+    crops that these were measured in, and that a file must be measured in too.
     """
 
     system: System
@@ -71,7 +70,13 @@ class Detector:
     member_of: tuple[int, ...]
     scale: Scale
     reference: Reference | None
-    stretch: float
+    no_reference: str
+    measured: extract.Crops
+
+    @property
+    def stretch(self) -> float:
+        """s of a file that are judged as one clip: as long as the validation clips are."""
+        return self.reference.seconds if self.reference else STRETCH
 
     @property
     def window(self) -> float:
@@ -98,7 +103,8 @@ def load(model: pathlib.Path, allow: Sequence[str] = ()) -> Detector:
             scorers[member.run] = _scorer(name, run, allow, compilers)
     places = tuple(list(scorers).index(member.run) for member in system.members)
     seeing_first = sorted(scorers.values(), key=lambda scorer: not scorer.sees)
-    reference = next(filter(None, (_reference(scorer.run) for scorer in seeing_first)), None)
+    kept = next((scorer for scorer in seeing_first if (scorer.run / quality.TABLE).is_file()), seeing_first[0])
+    reference, no_reference = _reference(kept.run)
     return Detector(
         system=system,
         digest=hashlib.sha256(json.dumps(_described(system), sort_keys=True).encode()).hexdigest(),
@@ -106,7 +112,8 @@ def load(model: pathlib.Path, allow: Sequence[str] = ()) -> Detector:
         member_of=places,
         scale=Scale(system, folder),
         reference=reference,
-        stretch=reference.seconds if reference else STRETCH,
+        no_reference=no_reference,
+        measured=kept.crops,
     )
 
 
@@ -182,16 +189,20 @@ def _cache_compiled() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def _reference(run: pathlib.Path) -> Reference | None:
-    """The measures of a run's validation clips: its table, made first where the records are still at hand."""
-    path = run / quality.TABLE
-    try:
-        if not path.is_file():
-            from experiments.experiment import open_splits
+def _reference(run: pathlib.Path) -> tuple[Reference | None, str]:
+    """The measures of a run's validation clips; or None, and why there are none.
 
-            config = run_directory.read_config(run)
-            folder = pathlib.Path((run / "records_folder.txt").read_text(encoding="utf-8").strip())
-            quality.write(path, open_splits(config, folder)["val"], read_header(folder)["crops"]["margin"])
-        return Reference(quality.read(path))
-    except (ValueError, OSError):  # too few clips, records that are gone, a folder that may not be written to
-        return None
+    Raises:
+      ValueError: the table of measures is damaged, or of other clips than the run's validation; one line.
+    """
+    path, scores = run / quality.TABLE, run / "scores" / "val.csv"
+    if not path.is_file():
+        return None, f"the run has no {quality.TABLE}, the measures of its validation clips"
+    measures = quality.read(path)
+    groups = {row.clip_id: row.group for row in score_table.read(scores)}
+    if unknown := [clip_id for clip_id in measures["clip_id"] if clip_id not in groups]:
+        raise ValueError(f"{path}: clip {unknown[0]!r} is not in {scores}; train the run again")
+    try:
+        return Reference(measures, [groups[clip_id] for clip_id in measures["clip_id"]]), ""
+    except ValueError as error:
+        return None, str(error)

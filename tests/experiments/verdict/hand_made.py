@@ -18,7 +18,7 @@ from mmdf_jax.tasks.detection import Task
 
 SCHEMA = json.loads((pathlib.Path(verdict.__file__).parent / "schema.json").read_text())
 WINDOW = 0.8
-MEMBER = Member("model", ".", "0" * 64, "score", "label", False, ("audio", "image"), Scaling(0.5, 0.1))
+MEMBER = Member("model", ".", "0" * 64, "score", "label", False, ("audio", "image"), Scaling())
 
 
 def system(**changes):
