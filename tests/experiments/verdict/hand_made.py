@@ -1,5 +1,6 @@
 """A detector without a network, files to judge, and a checker of JSON against the part of JSON Schema that we use."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -13,6 +14,7 @@ from experiments.system_file import Member, System
 from experiments.verdict import detector, quality, verdict
 from experiments.verdict.distance import Reference
 from experiments.verdict.evidence import Scale, stream_scales
+from mmdf_jax.metrics import calibrators
 from mmdf_jax.metrics.calibrators import Scaling
 from mmdf_jax.tasks.detection import Task
 
@@ -63,7 +65,7 @@ def predict(batch):
 
 
 def make(folder, *, measures=None, **changes):
-    """A detector whose validation scores lie in `folder`. measures: of its validation clips, {name: middle}."""
+    """A detector whose validation scores lie in `folder`, of clips of 2 s. measures: of these, {name: middle}."""
     rng = np.random.default_rng(0)
     rows = []
     for i in range(12):
@@ -83,7 +85,8 @@ def make(folder, *, measures=None, **changes):
             )
         )
     score_table.write(folder / "scores" / "val.csv", rows)
-    made = system(**changes)
+    fitted = calibrators.fit("platt", [row.label for row in rows], [row.score for row in rows])
+    made = system(**({"members": (dataclasses.replace(MEMBER, calibration=fitted),)} | changes))
     streams = {"image": {"frames": 1, "size": 16}, "audio": {}}
     data = {"window": WINDOW, "streams": streams, "targets": {}, "batch_size": detector.BATCH, "stride": WINDOW / 2}
     scorer = detector.Scorer(
@@ -96,12 +99,10 @@ def make(folder, *, measures=None, **changes):
         places="localisation",
         streams=tuple(stream_scales(folder, ["score", "score_image", "score_audio"], list(streams))),
     )
-    reference = None
-    if measures is not None:
-        spread = np.linspace(0.8, 1.2, 20)
-        columns = {name: spread * measures.get(name, np.nan) for name in quality.MEASURES}
-        reference = Reference({"duration": np.full(20, 2.0), **columns})
-    return detector.Detector(made, "1" * 64, (scorer,), (0,), Scale(made, folder), reference, 2.0)
+    spread = np.linspace(0.8, 1.2, 20)
+    columns = {name: spread * (measures or {}).get(name, np.nan) for name in quality.MEASURES}
+    reference = Reference({"duration": np.full(20, 2.0), **columns}, [f"p{i // 4}" for i in range(20)])
+    return detector.Detector(made, "1" * 64, (scorer,), (0,), Scale(made, folder), reference, "", scorer.crops)
 
 
 def film(path, *, seconds=2.0, grey=180, loud=0.3, size=96, spread=40):

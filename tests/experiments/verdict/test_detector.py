@@ -36,7 +36,7 @@ def test_a_run_and_its_exported_model_judge_alike(places, monkeypatch, capsys):
     assert one["system"]["sha256"] == other["system"]["sha256"]
     assert one["system"]["members"][0]["streams"] == ["video"] and one["streams"][0]["stream"] == "video"
     assert one["statement"].startswith("Trained on the embedded corpus")
-    assert one["distance"]["unknown_because"] == "no measures of the validation clips"
+    assert one["distance"]["unknown_because"] == "the run has no quality.csv, the measures of its validation clips"
     assert one["operating_points"][0]["clips"] == 48
 
 

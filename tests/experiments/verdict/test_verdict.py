@@ -131,13 +131,13 @@ def test_a_report_needs_nothing_from_elsewhere(judged):
 def test_out_of_distribution_and_between_the_thresholds(files, tmp_path):
     far = hand_made.make(tmp_path / "a", measures={"brightness": 50.0, "contrast": 15.0})
     (one,) = examine.examine([str(files / "good.mp4")], far, shown=False)
-    content = verdict.judge(one, far, 0.5).content
+    content = verdict.verdict(one, far, 0.5).content
     assert content["abstention"]["why"] == "out_of_distribution" and content["distance"]["quantile"] == 1
     assert set(content["distance"]["z"]) == {"brightness", "contrast"}
     near = hand_made.make(tmp_path / "b", measures={"brightness": 180.0})
     unsure = near.system.thresholds | {"conformal": {"error": 0.2, "low": 0.0, "high": float("inf")}}
     near = dataclasses.replace(near, system=dataclasses.replace(near.system, thresholds=unsure))
-    content = verdict.judge(one, near, 0.5).content
+    content = verdict.verdict(one, near, 0.5).content
     assert content["abstention"]["why"] == "between_thresholds" and content["distance"]["quantile"] < 1
     hand_made.check(content, hand_made.SCHEMA["properties"]["verdicts"]["items"])
 
@@ -153,7 +153,7 @@ def test_the_embedded_corpus_is_named_first(files, tmp_path, capsys, monkeypatch
 def test_a_system_of_drawn_heads_concludes_nothing(files, tmp_path):
     made = hand_made.make(tmp_path, measures={"brightness": 180.0}, data=hand_made.system().data | {"embedded": True})
     (one,) = examine.examine([str(files / "good.mp4")], made, shown=False)
-    content = verdict.judge(one, made, 0.5).content
+    content = verdict.verdict(one, made, 0.5).content
     assert content["abstention"]["why"] == "stand_in" and content["evidence"]["lr"] != 1
     hand_made.check(content, hand_made.SCHEMA["properties"]["verdicts"]["items"])
 
@@ -182,7 +182,7 @@ def test_what_a_file_lacks_has_no_evidence_and_no_map(files, tmp_path):
         file.writeframes(np.int16(9000 * np.sin(np.arange(32000) * 0.5)).tobytes())
     made = hand_made.make(tmp_path)
     (one,) = examine.examine([str(tmp_path / "tone.wav")], made, shown=False)
-    found = verdict.judge(one, made, 0.5).content
+    found = verdict.verdict(one, made, 0.5).content
     assert [stream["stream"] for stream in found["streams"]] == ["audio"] and not one.mapped
     assert found["people"][0]["name"] == found["highest"] == "the sound" and found["coverage"]["people_judged"] == 0
     assert "no_face" not in {flag["name"] for flag in found["quality"]["flags"]}
