@@ -1,7 +1,6 @@
 """A system ready to judge files: its members' models, loaded and compiled, and the scales of their scores."""
 
 import dataclasses
-import functools
 import hashlib
 import json
 import pathlib
@@ -146,28 +145,25 @@ def _scorer(name: str, run: pathlib.Path, allow: Sequence[str], compilers: futur
     best = best_model.load(run, config, allow)
     data = {**config["data"], "targets": {}, "augment": (), "degrade": (), "batch_size": BATCH}
     data["stride"] = config["evaluate"].get("stride", 0.0) or data["window"] / 2
-    zeros = batch_lib.zeros(data, BATCH)
-    apply = functools.partial(model_from_config.apply, best.model)
-    outputs = jax.eval_shape(functools.partial(apply, capture=("attention",)), best.variables, zeros)
-    attends = "image" in outputs.get("attention", {})
-    places = "localisation" if "map_logits" in outputs else "attention" if attends else ""
+    zeros, places = batch_lib.zeros(data, BATCH), ""
 
     @jax.jit
     def predict(variables: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        found = apply(variables, batch, capture=("attention",) if places == "attention" else ())
+        nonlocal places
+        found = model_from_config.apply(best.model, variables, batch, capture=("attention",))
         scores = {name: batch[name] for name in ("clip_index", "window_start", "mask")}
         scores |= best.task.outputs(found, batch)
-        if places:
-            scores["map"] = (
-                jax.nn.sigmoid(found["map_logits"]) if "map_logits" in found else found["attention"]["image"]
-            )
+        if "map_logits" in found:
+            places, scores["map"] = "localisation", jax.nn.sigmoid(found["map_logits"])
+        elif "image" in found.get("attention", {}):
+            places, scores["map"] = "attention", found["attention"]["image"]
         return scores
 
-    # In the background, while the first file is decoded.
-    compiled = compilers.submit(lambda: predict.lower(best.variables, zeros).compile())
+    traced = predict.trace(best.variables, zeros)  # once: Python is slow at it
+    compiled = compilers.submit(lambda: traced.lower().compile())  # while the first file is decoded
     columns = [
         name
-        for name, value in jax.eval_shape(predict, best.variables, zeros).items()
+        for name, value in traced.out_info.items()
         if value.ndim == 1 and name not in ("clip_index", "window_start", "mask")
     ]
     return Scorer(
