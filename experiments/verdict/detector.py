@@ -21,28 +21,48 @@ from experiments.verdict.distance import Reference
 from experiments.verdict.evidence import Scale, StreamScale, stream_scales
 
 BATCH = 8  # windows: the one shape that is compiled
-COMPILERS = 2  # models that are compiled at a time
+LOADERS = 2  # models that are loaded at a time
 STRETCH = 5.0  # s of a file that are judged as one clip, where the durations of the validation clips are not known
 MOVING = ("video", "mouth")  # streams that a single picture cannot fill
 
 
 @dataclasses.dataclass(frozen=True)
+class Model:
+    """A trained model, compiled over batches of BATCH windows.
+
+    predict: a batch to the task's outputs of each window, and `map [b n h w]` where the model shows a place: the
+    localisation (`places` is "localisation"), or attention ("attention"), "" for none. streams: how its columns that
+    answer for one stream are read as evidence.
+    """
+
+    task: Any
+    predict: Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]]
+    places: str
+    streams: tuple[StreamScale, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Scorer:
-    """One trained run: what it reads of a file, and its compiled model over batches of BATCH windows.
+    """One trained run: what it reads of a file, and its model.
 
     data: its config's data section, for windows that begin half a window apart at most. crops: of its records.
-    predict: a batch to the task's outputs of each window, and `map [b n h w]` where the model shows a place: the
-    localisation (`places` is "localisation"), or attention ("attention"), "" for none.
+    loading: gives the model; it is loaded and compiled while the first file is decoded.
     """
 
     name: str
     run: pathlib.Path
     data: Mapping[str, Any]
     crops: extract.Crops
-    task: Any
-    predict: Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]]
-    places: str
-    streams: tuple[StreamScale, ...]
+    loading: futures.Future
+
+    @property
+    def model(self) -> Model:
+        """The model, once it is there.
+
+        Raises:
+          FileNotFoundError, ValueError: nothing was trained in the run, or its weights are damaged; one line.
+        """
+        return self.loading.result()
 
     @property
     def window(self) -> float:
@@ -91,7 +111,7 @@ def load(model: pathlib.Path, allow: Sequence[str] = ()) -> Detector:
     """
     system, folder = find(model, allow)
     _cache_compiled()
-    compilers, scorers = futures.ThreadPoolExecutor(COMPILERS), {}
+    loaders, scorers = futures.ThreadPoolExecutor(LOADERS), {}
     for member in system.members:
         if not member.run:
             raise ValueError(f"--model={model}: member {member.name} is a score table, which cannot judge a file")
@@ -99,7 +119,7 @@ def load(model: pathlib.Path, allow: Sequence[str] = ()) -> Detector:
         system_file.refuse_other_digest(member, system_file.digest_of(run), run)
         if member.run not in scorers:
             name = run.resolve().name if member.run == "." else member.name
-            scorers[member.run] = _scorer(name, run, allow, compilers)
+            scorers[member.run] = _scorer(name, run, allow, loaders)
     places = tuple(list(scorers).index(member.run) for member in system.members)
     seeing_first = sorted(scorers.values(), key=lambda scorer: not scorer.sees)
     kept = next((scorer for scorer in seeing_first if (scorer.run / quality.TABLE).is_file()), seeing_first[0])
@@ -140,12 +160,16 @@ def _described(system: System) -> dict[str, Any]:
     return {"members": members, "rest": rest}
 
 
-def _scorer(name: str, run: pathlib.Path, allow: Sequence[str], compilers: futures.Executor) -> Scorer:
+def _scorer(name: str, run: pathlib.Path, allow: Sequence[str], loaders: futures.Executor) -> Scorer:
     config = run_directory.read_config(run)
-    best = best_model.load(run, config, allow)
     data = {**config["data"], "targets": {}, "augment": (), "degrade": (), "batch_size": BATCH}
     data["stride"] = config["evaluate"].get("stride", 0.0) or data["window"] / 2
-    zeros, places = batch_lib.zeros(data, BATCH), ""
+    loading = loaders.submit(_load_model, run, config, data, allow)
+    return Scorer(name, run, data, prepare.crops_from(config["data"]["crops"]), loading)
+
+
+def _load_model(run: pathlib.Path, config: Mapping[str, Any], data: Mapping[str, Any], allow: Sequence[str]) -> Model:
+    best, zeros, places = best_model.load(run, config, allow), batch_lib.zeros(data, BATCH), ""
 
     @jax.jit
     def predict(variables: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
@@ -159,23 +183,14 @@ def _scorer(name: str, run: pathlib.Path, allow: Sequence[str], compilers: futur
             places, scores["map"] = "attention", found["attention"]["image"]
         return scores
 
-    traced = predict.trace(best.variables, zeros)  # once: Python is slow at it
-    compiled = compilers.submit(lambda: traced.lower().compile())  # while the first file is decoded
+    traced = predict.trace(best.variables, zeros)
     columns = [
         name
         for name, value in traced.out_info.items()
         if value.ndim == 1 and name not in ("clip_index", "window_start", "mask")
     ]
-    return Scorer(
-        name,
-        run,
-        data,
-        prepare.crops_from(config["data"]["crops"]),
-        best.task,
-        lambda batch: jax.device_get(compiled.result()(best.variables, batch)),
-        places,
-        tuple(stream_scales(run, columns, list(data["streams"]))),
-    )
+    streams, compiled = tuple(stream_scales(run, columns, list(data["streams"]))), traced.lower().compile()
+    return Model(best.task, lambda batch: jax.device_get(compiled(best.variables, batch)), places, streams)
 
 
 def _cache_compiled() -> None:

@@ -300,14 +300,14 @@ def _score(scorer: Scorer, source: InMemory, *, still: bool, deaf: bool) -> dict
             for name in looks:
                 batch[f"{name}_mask"][unseen] = False
         batch["mask"] &= np.any([batch[f"{name}_mask"] for name in streams], 0)
-        out = dict(scorer.predict(batch))
-        if scorer.places:
+        out = dict(scorer.model.predict(batch))
+        if scorer.model.places:
             pictures.append(batch["image"][batch["mask"]])
             out["map"] = np.where(batch["image_mask"].reshape(-1, *[1] * (out["map"].ndim - 1)), out["map"], np.nan)
         return out
 
     out = own_files.outputs(predict, source, scorer.data, windows=1)
-    return out | {"pictures": np.concatenate(pictures)} if scorer.places else out
+    return out | {"pictures": np.concatenate(pictures)} if scorer.model.places else out
 
 
 def _keep_maps(one: Examined, scorer: Scorer, out: dict[str, np.ndarray]) -> None:
@@ -318,7 +318,7 @@ def _keep_maps(one: Examined, scorer: Scorer, out: dict[str, np.ndarray]) -> Non
     there = np.flatnonzero(np.isfinite(maps.reshape(len(maps), -1)).all(1))
     for i in there[np.argsort(-np.nan_to_num(out["score"][there]), kind="stable")][:3]:
         start, score = float(out["window_start"][i]), float(out["score"][i])
-        one.mapped.append(Mapped(start, score, pictures[i], maps[i], scorer.places, scorer.window))
+        one.mapped.append(Mapped(start, score, pictures[i], maps[i], scorer.model.places, scorer.window))
     # Localisation tells more than attention does.
     one.mapped.sort(key=lambda mapped: (mapped.kind != "localisation", -mapped.score))
     del one.mapped[KEPT:]

@@ -217,7 +217,7 @@ def stretches(scorer: Scorer, out: Mapping[str, np.ndarray], edges: np.ndarray) 
     names = [name for name in out if name not in ("window_start", "clip_index")]
     of_clips = {
         name: windows_to_clips.reduce(
-            scorer.task.reduction(name), out[name], index, count, starts=starts, seconds=scorer.window
+            scorer.model.task.reduction(name), out[name], index, count, starts=starts, seconds=scorer.window
         )
         for name in names
     }
@@ -227,7 +227,7 @@ def stretches(scorer: Scorer, out: Mapping[str, np.ndarray], edges: np.ndarray) 
         if all(np.isnan(value).all() for value in values.values()):
             found.append({})
             continue
-        found.append(scorer.task.finish(values) if hasattr(scorer.task, "finish") else values)
+        found.append(scorer.model.task.finish(values) if hasattr(scorer.model.task, "finish") else values)
     return found
 
 
@@ -285,7 +285,7 @@ def _streams(
 ) -> list[OfStream]:
     found = []
     for scorer in scorers:
-        for scale in scorer.streams:
+        for scale in scorer.model.streams:
             scores = [float(values.get(scale.column, math.nan)) for values in of_stretches[scorer.name]]
             if scale.stream in there and (evidence := scale.evidence(scores)):
                 found.append(OfStream(scale.stream, scorer.name, evidence))

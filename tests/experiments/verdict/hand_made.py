@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from concurrent import futures
 
 import av
 import numpy as np
@@ -89,16 +90,10 @@ def make(folder, *, measures=None, **changes):
     made = system(**({"members": (dataclasses.replace(MEMBER, calibration=fitted),)} | changes))
     streams = {"image": {"frames": 1, "size": 16}, "audio": {}}
     data = {"window": WINDOW, "streams": streams, "targets": {}, "batch_size": detector.BATCH, "stride": WINDOW / 2}
-    scorer = detector.Scorer(
-        name="model",
-        run=folder,
-        data=data,
-        crops=Crops(face="whole", face_size=32, mouth=False),
-        task=Task(),
-        predict=predict,
-        places="localisation",
-        streams=tuple(stream_scales(folder, ["score", "score_image", "score_audio"], list(streams))),
-    )
+    scales = stream_scales(folder, ["score", "score_image", "score_audio"], list(streams))
+    loading = futures.Future()
+    loading.set_result(detector.Model(Task(), predict, "localisation", tuple(scales)))
+    scorer = detector.Scorer("model", folder, data, Crops(face="whole", face_size=32, mouth=False), loading)
     spread = np.linspace(0.8, 1.2, 20)
     columns = {name: spread * (measures or {}).get(name, np.nan) for name in quality.MEASURES}
     reference = Reference({"duration": np.full(20, 2.0), **columns}, [f"p{i // 4}" for i in range(20)])

@@ -68,7 +68,7 @@ def test_a_systems_interval_is_that_of_its_last_calibration(tmp_path):
 
 def test_streams_are_read_on_their_own_scale(tmp_path):
     (scorer,) = hand_made.make(tmp_path).scorers
-    by_stream = {one.stream: one for one in scorer.streams}
+    by_stream = {one.stream: one for one in scorer.model.streams}
     assert set(by_stream) == {"image", "audio"}
     assert by_stream["image"].evidence([0.7]).llr > 0 > by_stream["image"].evidence([0.3]).llr
     assert by_stream["audio"].evidence([math.nan]) is None
