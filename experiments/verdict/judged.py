@@ -90,9 +90,9 @@ class Types:
 class Judged:
     """What follows from one person's windows.
 
-    probability: P(fake) at the calibration's own share of fakes, for the thresholds; nan without evidence. seconds:
-    that some window covers. members: those that answered. streams: in the order of the scorers. lines, steps: scores of
-    windows and of steps over time.
+    probability: P(fake) at the calibration's own share of fakes, for the thresholds; nan without evidence. covered [t]
+    bool: steps of STEP s of the file that some window covers. members: those that answered. streams: in the order of
+    the scorers. lines, steps: scores of windows and of steps over time.
     """
 
     name: str
@@ -104,10 +104,15 @@ class Judged:
     segments: tuple[Segment, ...]
     types: Types | None
     sync: Sync | None
-    seconds: float
+    covered: np.ndarray
     members: tuple[str, ...]
     lines: tuple[Line, ...]
     steps: tuple[Line, ...]
+
+    @property
+    def seconds(self) -> float:
+        """s of the file that some window covers."""
+        return float(self.covered.sum() * STEP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +129,11 @@ class Judgement:
     flags: tuple[quality.Flag, ...]
     distance: Distance | None
     abstention: tuple[tuple[str, str], ...]
+
+    @property
+    def seconds(self) -> float:
+        """s of the file in which somebody is judged."""
+        return float(np.any([each.covered for each in self.people], 0).sum() * STEP)
 
     def pictures(self, one: Examined, count: int) -> list[Shown]:
         """At most `count` of the file's pictures: in each `count`-th of its time the most suspicious one.
@@ -196,7 +206,7 @@ def _of_person(one: Examined, name: str, person: Person, edges: np.ndarray, dete
         segments=tuple(_segments(scorers, whole)),
         types=_types(scorers, whole),
         sync=_sync(scorers, outs),
-        seconds=_covered(outs, {scorer.name: scorer.window for scorer in scorers}, one),
+        covered=_covered(outs, {scorer.name: scorer.window for scorer in scorers}, one),
         members=tuple(name for name, known in zip(names, ~np.isnan(scores).all(0), strict=True) if known),
         lines=tuple(_line(scorer, outs[scorer.name]) for scorer in scorers if "score" in outs[scorer.name]),
         steps=tuple(line for scorer in scorers for line in _steps(scorer, whole[scorer.name], there)),
@@ -350,10 +360,10 @@ def _steps(scorer: Scorer, values: Mapping[str, Any], there: set[str]) -> list[L
     ]
 
 
-def _covered(outs: Mapping[str, Mapping[str, np.ndarray]], windows: Mapping[str, float], one: Examined) -> float:
-    """s of the file that some window covers."""
-    covered = np.zeros(max(1, round(one.seconds / STEP)), bool)
+def _covered(outs: Mapping[str, Mapping[str, np.ndarray]], windows: Mapping[str, float], one: Examined) -> np.ndarray:
+    """Steps [t] of STEP s of the file that some window covers; none of a picture."""
+    covered = np.zeros(round(one.seconds / STEP), bool)
     for name, window in windows.items():
         for start in outs[name]["window_start"]:
             covered[round(float(start) / STEP) : round((float(start) + window) / STEP)] = True
-    return 0.0 if one.still else float(covered.sum() * STEP)
+    return covered

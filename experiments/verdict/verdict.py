@@ -122,7 +122,7 @@ def verdict(one: Examined, detector: Detector, prior: float) -> Verdict:
             "flags": [dict(vars(flag)) for flag in found.flags],
         },
         "distance": _distance(found.distance, detector),
-        "coverage": _coverage(one, best, detector),
+        "coverage": _coverage(one, found, detector),
         "thresholds": dict(system.thresholds),
         "operating_points": [dict(point) for point in system.operating_points],
         "scale": LR_SCALE,
@@ -315,16 +315,16 @@ def _types(found: Types) -> dict[str, Any]:
     return {"member": found.member, "shares_if_manipulated": shares, "most": max(shares, key=shares.get)}
 
 
-def _coverage(one: Examined, best: Judged | None, detector: Detector) -> dict[str, Any]:
+def _coverage(one: Examined, found: Judgement, detector: Detector) -> dict[str, Any]:
     return {
         "seconds": round(one.seconds, 3),
-        "seconds_judged": round(best.seconds, 3) if best else 0.0,
+        "seconds_judged": round(found.seconds, 3),
         "pictures": one.frames,
         "sound_seconds": round(one.sound_seconds, 3),
         "people_seen": one.faces,
         "people_judged": sum(person.frames > 0 for person in one.people),
         "seconds_a_stretch": round(detector.stretch, 3),
-        "members_that_answered": list(best.members) if best else [],
+        "members_that_answered": list(found.best.members) if found.best else [],
         "gaps": [dataclasses.asdict(gap) | {"words": gap.words} for gap in one.gaps],
     }
 
