@@ -80,7 +80,7 @@ def _head(found: Mapping[str, Any]) -> str:
             ("Computed as", evidence["estimator"]),
             ("Interval", f"{ratio(interval[0])} to {ratio(interval[1])}" if interval else "none"),
             ("Of the interval", evidence["interval_of"]),
-            ("In words", evidence["words"]),
+            *([] if abstention else [("In words", evidence["words"])]),
             (
                 "Supported by the calibration set",
                 bounds + (" (the ratio lies on a bound)" if evidence["capped"] else ""),
@@ -125,7 +125,7 @@ def _superscript(power: int) -> str:
 
 def _tables_of_evidence(found: Mapping[str, Any]) -> str:
     streams = [
-        (one["stream"], one["member"], ratio(one["lr"]), _support(one["words"], one["favours"]))
+        (one["stream"], one["member"], ratio(one["lr"]), "–" if found["abstention"] else _support(one))
         for one in found["streams"]
     ]
     people = [
@@ -143,8 +143,8 @@ def _tables_of_evidence(found: Mapping[str, Any]) -> str:
     return out + (html.table(["Who", "Likelihood ratio", "Seen", "Judged", "By", "Members"], people) if people else "")
 
 
-def _support(words: str, favours: str) -> str:
-    return f"{words}, for {FAVOURED[favours]}"
+def _support(one: Mapping[str, Any]) -> str:
+    return f"{one['words']}, for {FAVOURED[one['favours']]}"
 
 
 def _segments(found: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ EMBEDDED = (
 FAVOURED = {"fake": "manipulated over genuine", "real": "genuine over manipulated", "neither": "either"}
 LR_SCALE = [{"from": low, "to": high, "words": words} for low, high, words in likelihood.BANDS]
 PICTURES = 12  # in a report
+ENOUGH = 0.9  # of a file: where less is judged, the terminal says so
 WHY = {  # of an abstention, in words
     "nothing_to_judge": "nothing to judge",
     "stand_in": "the system is a stand-in",
@@ -64,17 +65,15 @@ class Verdict:
         evidence, abstention = found["evidence"], found["abstention"]
         if not self.judged:
             return [f"{path}: nothing to judge: {abstention['words']}"]
-        numbers = [
-            f"likelihood ratio {ratio(evidence['lr'])}{_range(evidence['interval'])}: {evidence['words']}"
-            + (", at the bound of what the calibration supports" if evidence["capped"] else ""),
-            f"P(manipulated) {evidence['probability']:.2f} at a prior of {evidence['prior']:g}",
-        ]
+        numbers = f"likelihood ratio {ratio(evidence['lr'])}{_range(evidence['interval'])}"
+        capped = ", at the bound of what the calibration supports" if evidence["capped"] else ""
+        chance = f"P(manipulated) {evidence['probability']:.2f} at a prior of {evidence['prior']:g}"
         if abstention:
             lines = [f"{path}: nothing should be concluded: {WHY[abstention['why']]}: {abstention['words']}"]
             lines += [f"  besides: {WHY[one['why']]}: {one['words']}" for one in abstention["also"]]
-            lines.append("  for the record, without weight: " + "; ".join(numbers))
+            lines.append(f"  for the record, without weight: {numbers}{capped}; {chance}")
         else:
-            lines = [f"{path}: {evidence['sentence']}", "  " + "; ".join(numbers)]
+            lines = [f"{path}: {evidence['sentence']}", f"  {numbers}: {evidence['words']}{capped}; {chance}"]
         by_stream: dict[str, list[str]] = {}
         for one in found["streams"]:
             by_stream.setdefault(one["stream"], []).append(f"{ratio(one['lr'])} ({one['member']})")
@@ -84,9 +83,13 @@ class Verdict:
         if len(found["people"]) > 1:
             people = ", ".join(f"{one['name']} {ratio(one['lr'])}" for one in found["people"] if one["lr"] is not None)
             lines.append(f"  the highest of: {people}")
+        seconds, covered = (found["coverage"][name] for name in ("seconds", "seconds_judged"))
         if gaps := found["coverage"]["gaps"]:
             more = f", and {len(gaps) - 1} more parts" if len(gaps) > 1 else ""
             lines.append(f"  not all could be judged: {gaps[0]['words']}{more}")
+        elif covered < ENOUGH * seconds:
+            why = found["file"]["reason"]
+            lines.append(f"  not all could be judged: {covered:.1f} of {seconds:.1f} s" + f": {why}" * bool(why))
         if flags := [flag["words"] for flag in found["quality"]["flags"]]:
             lines.append(f"  quality: {'; '.join(flags)}")
         return lines

@@ -64,7 +64,7 @@ def test_a_run_is_only_read_and_a_damaged_table_of_measures_is_told(places, tmp_
     score_table.write_csv(run / quality.TABLE, columns, rows)
     assert detector.load(run).reference.clips == len(clips)
     (run / quality.TABLE).write_text((run / quality.TABLE).read_text()[:-20])
-    with pytest.raises(ValueError, match="line 49: the row ends before column bandwidth") as raised:
+    with pytest.raises(ValueError, match="line 49: the row ends before column face_seen") as raised:
         detector.load(run)
     assert "\n" not in str(raised.value)
 

@@ -142,19 +142,24 @@ def test_out_of_distribution_and_between_the_thresholds(files, tmp_path):
     hand_made.check(content, hand_made.SCHEMA["properties"]["verdicts"]["items"])
 
 
-def test_the_embedded_corpus_is_named_first(files, tmp_path, capsys, monkeypatch):
+def test_a_system_of_drawn_heads_says_so_first_and_concludes_nothing(files, tmp_path, capsys, monkeypatch):
     data = hand_made.system().data | {"embedded": True}
-    made = hand_made.make(tmp_path, data=data)
+    made = hand_made.make(tmp_path, measures={"brightness": 50.0}, data=data)  # and the film is unlike these
     monkeypatch.setattr(detector, "load", lambda *_: made)
-    detect.run([str(files / "picture.jpg")], tmp_path)
-    assert capsys.readouterr().out.startswith("Trained on the embedded corpus of drawn talking heads")
-
-
-def test_a_system_of_drawn_heads_concludes_nothing(files, tmp_path):
-    made = hand_made.make(tmp_path, measures={"brightness": 180.0}, data=hand_made.system().data | {"embedded": True})
-    (one,) = examine.examine([str(files / "good.mp4")], made, shown=False)
-    content = verdict.verdict(one, made, 0.5).content
-    assert content["abstention"]["why"] == "stand_in" and content["evidence"]["lr"] != 1
+    detect.run([str(files / "good.mp4")], tmp_path, out=tmp_path / "out")
+    first, second, third, fourth, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("Trained on the embedded corpus of drawn talking heads")
+    assert "good.mp4: nothing should be concluded: the system is a stand-in" in second
+    assert third.startswith("  besides: out of distribution: ")
+    assert fourth.startswith("  for the record, without weight: likelihood ratio ") and "support for" not in fourth
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert (
+        page.index("Nothing should be concluded") < page.index("without weight")
+        and "more probable" not in (page[: page.index("How to read this")])
+    )
+    (content,) = json.loads((tmp_path / "out" / "verdict.json").read_text())["verdicts"]
+    assert content["abstention"]["why"] == "stand_in" and content["evidence"]["lr"] > 1
+    assert [one["why"] for one in content["abstention"]["also"]] == ["out_of_distribution"]
     hand_made.check(content, hand_made.SCHEMA["properties"]["verdicts"]["items"])
 
 
