@@ -1,11 +1,15 @@
-"""Files that are whole or not there: written beside their place, then moved into it."""
+"""Files that are whole or not there: written beside their place, then moved into it. And what JSON can hold."""
 
 import contextlib
 import filecmp
+import math
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 
 @contextlib.contextmanager
@@ -53,3 +57,14 @@ def exchanged(folder: pathlib.Path, names: Sequence[str]) -> Iterator[pathlib.Pa
                 os.replace(temporary / name, folder / name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def finite(value: Any) -> Any:
+    """Plain data for JSON, with null for every number that is not finite."""
+    if isinstance(value, Mapping):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

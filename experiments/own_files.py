@@ -1,6 +1,8 @@
 """A user's own files on the road of every dataset: decoded in guarded children, read from memory, cut into windows."""
 
+import collections
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +12,12 @@ from data_pipelines.prepare import child_processes, extract, records
 from data_pipelines.source import Source
 
 Predict = Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]]  # a batch to what is known of each window
+
+
+def refuse_twice(paths: Sequence[str]) -> None:
+    """Raises ValueError, one line, where two paths are one file."""
+    if twice := [path for path, count in collections.Counter(map(os.path.abspath, paths)).items() if count > 1]:
+        raise ValueError(f"{twice[0]}: named twice; name each file once")
 
 
 def decode(jobs: Sequence[extract.Job], *, workers: int = 0) -> Iterator[tuple[int, extract.Seen]]:

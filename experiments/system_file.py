@@ -297,18 +297,7 @@ def _to_data(system: System) -> dict[str, Any]:
         {**vars(member), "calibration": calibrators.as_data(member.calibration)} for member in system.members
     ]
     content["calibration"] = calibrators.as_data(system.calibration)
-    return _finite({"schema": SCHEMA, **content})
-
-
-def _finite(value: Any) -> Any:
-    """Plain data, with null for a number that is not finite."""
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return files.finite({"schema": SCHEMA, **content})
 
 
 _NUMBER, _MAYBE = (int, float), (int, float, type(None))

@@ -61,6 +61,11 @@ class Crops:
             if not low <= value <= high:
                 raise ValueError(f"crops.{name} is {value}, expected {low} to {high}")
 
+    @property
+    def face_side(self) -> float:
+        """Side of the face itself in a face crop, pixels."""
+        return self.face_size / (1 + self.margin)
+
     def described(self) -> dict[str, Any]:
         """The fields as records know them: the detector's file by the SHA-256 of what is in it, not by its place.
 
