@@ -129,6 +129,26 @@ def _cell(value: Any) -> str:
     return str(int(value) if isinstance(value, (bool, np.bool_)) else value)
 
 
+def read_csv(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The rows of any table that write_csv wrote: numbers where cells are such, nan where they are empty.
+
+    Raises:
+      FileNotFoundError: there is none.  ValueError: it has no header.
+    """
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if not reader.fieldnames:
+            raise ValueError(f"{path}: expected a table, found an empty file")
+        return [{name: _value(cell) for name, cell in row.items()} for row in reader]
+
+
+def _value(cell: str) -> Any:
+    try:
+        return float(cell or "nan")
+    except ValueError:
+        return cell
+
+
 def write(path: str | os.PathLike, rows: Sequence[ScoreRow]) -> None:
     """Writes a score table atomically; extra columns follow the standard ones in order of first appearance."""
     extra = list(dict.fromkeys(name for row in rows for name in row.extra))
