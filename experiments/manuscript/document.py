@@ -180,6 +180,31 @@ def spans(text: str) -> Spans:
     return tuple(found)
 
 
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What a paper is made of; its supplement stands in one column, where no float is wide."""
+
+    title: Spans
+    abstract: Sequence[Block]
+    body: Sequence[Block]
+    supplement: Sequence[Block]
+
+
+def parts(blocks: Sequence[Block]) -> Parts:
+    """The parts of a text: `# title`, then sections, `##`; the abstract begins, and the supplement ends it.
+
+    Raises:
+      ValueError: one of them is not there.
+    """
+    sections = [i for i, block in enumerate(blocks) if isinstance(block, Heading) and block.level == 2]
+    labels = [getattr(blocks[i], "label", "") for i in sections]
+    if not isinstance(blocks[0], Heading) or labels[:1] != ["abstract"] or "supplement" not in labels:
+        raise ValueError("the paper's text: expected # title, ## Abstract {abstract} and ## Supplement {supplement}")
+    ends = sections[labels.index("supplement")]
+    narrow = [dataclasses.replace(block, wide=False) if isinstance(block, Float) else block for block in blocks[ends:]]
+    return Parts(blocks[0].spans, blocks[sections[0] + 1 : sections[1]], blocks[sections[1] : ends], narrow)
+
+
 def spans_of(block: Block) -> Iterator[Span]:
     """All spans of a block."""
     if isinstance(block, Items):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from experiments.manuscript import document
 from experiments.manuscript.document import Block, Cite, Float, Heading, Items, Macro, Reference, Span
 from experiments.manuscript.tables import Table
 
@@ -14,8 +15,8 @@ _SPECIAL = {
     "−": "$-$", "×": r"$\times$", "±": r"$\pm$", "≥": r"$\geq$", "≤": r"$\leq$", "·": r"$\cdot$", "→": r"$\to$",
 }  # fmt: skip
 _KINDS = {"figure": ("Figure", "fig"), "table": ("Table", "tab"), "section": ("Section", "sec")}
-_HEAD = r"""% The numbers and tables of this text come from numbers.tex and tables/, which experiments.paper makes anew from the
-% results of a study. This file is yours: once you have edited it, the command leaves it alone.
+_HEAD = r"""% The numbers and tables of this text come from numbers.tex and tables/, which experiments.paper makes anew
+% from the results of a study. This file is yours: once you have edited it, the command leaves it alone.
 \documentclass[10pt,twocolumn]{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
@@ -23,7 +24,7 @@ _HEAD = r"""% The numbers and tables of this text come from numbers.tex and tabl
   \usepackage[letterpaper,margin=0.8in,columnsep=0.25in]{geometry}
   \usepackage{times}
   \usepackage[numbers,sort&compress]{natbib}}
-\usepackage{graphicx,booktabs,tabularx,url}
+\usepackage{graphicx,booktabs,tabularx,float,url}
 \usepackage[hidelinks]{hyperref}
 \setlength{\tabcolsep}{3.5pt}
 \emergencystretch=2em
@@ -49,9 +50,8 @@ def numbers(macros: Mapping[str, str]) -> str:
 
 def table(one: Table) -> str:
     """tables/<name>.tex: as wide as the column or page that it stands in; words in its left column may wrap."""
-    others = "".join("l" if i in one.left else "r" for i in range(1, len(one.columns)))
-    left = r">{\raggedright\arraybackslash}X"
-    lines = [f"\\begin{{tabularx}}{{\\linewidth}}{{@{{}}{left}{others}@{{}}}}", r"\toprule"]
+    columns = "".join(r">{\raggedright\arraybackslash}X" if i in one.left else "r" for i in range(len(one.columns)))
+    lines = [f"\\begin{{tabularx}}{{\\linewidth}}{{@{{}}{columns}@{{}}}}", r"\toprule"]
     lines += [f"{' & '.join(map(escape, one.columns))} \\\\", r"\midrule"]
     for i, row in enumerate(one.rows):
         if len(row) == 1:
@@ -64,37 +64,23 @@ def table(one: Table) -> str:
 
 def paper(blocks: Sequence[Block]) -> str:
     """paper.tex."""
-    title, *rest = blocks
-    if not isinstance(title, Heading) or title.level != 1:
-        raise ValueError("the paper's text: expected a title, `# …`, as its beginning")
-    lines = [
-        _HEAD,
-        f"\\title{{{_inline(title.spans)}}}",
-        r"\author{Authors}",
-        r"\date{}",
-        "",
-        r"\begin{document}",
-        r"\maketitle",
-    ]
-    in_abstract = False
-    for block in rest:
-        if isinstance(block, Heading):
-            if in_abstract:
-                lines += ["", r"\end{abstract}"]
-            if block.label == "supplement":
-                lines += [
-                    "",
-                    r"\bibliographystyle{plainnat}",
-                    r"\bibliography{references}",
-                    "",
-                    r"\clearpage",
-                    r"\appendix",
-                ]
-            in_abstract = block.label == "abstract"
-            lines += ["", r"\begin{abstract}" if in_abstract else _heading(block)]
-        else:
-            lines += ["", _block(block)]
-    return "\n".join([*lines, "", r"\end{document}", ""])
+    parts = document.parts(blocks)
+    head = [_HEAD, f"\\title{{{_inline(parts.title)}}}", r"\author{Authors}", r"\date{}", "", r"\begin{document}"]
+    bibliography = [r"\bibliographystyle{plainnat}", r"\bibliography{references}", "", r"\onecolumn", r"\appendix"]
+    return "\n".join(
+        [
+            *head,
+            *(r"\maketitle", "", r"\begin{abstract}"),
+            *(_block(block, "t") for block in parts.abstract),
+            *(r"\end{abstract}", ""),
+            *(_block(block, "t") for block in parts.body),
+            *bibliography,
+            "",
+            *(_block(block, "H") for block in parts.supplement),
+            r"\end{document}",
+            "",
+        ]
+    )
 
 
 def _heading(block: Heading) -> str:
@@ -102,27 +88,26 @@ def _heading(block: Heading) -> str:
     return f"\\{'sub' * (block.level - 2)}section{{{_inline(block.spans)}}}{label}"
 
 
-def _block(block: Block) -> str:
+def _block(block: Block, place: str) -> str:
+    """A block and an empty line; place: where floats go."""
+    if isinstance(block, Heading):
+        return _heading(block) + "\n"
     if isinstance(block, Items):
-        return "\n".join([r"\begin{itemize}", *(f"\\item {_inline(item)}" for item in block.items), r"\end{itemize}"])
-    if isinstance(block, Float):
-        return _float(block)
-    return _inline(block.spans)
+        items = (f"\\item {_inline(item)}" for item in block.items)
+        return "\n".join([r"\begin{itemize}", *items, r"\end{itemize}", ""])
+    return _float(block, place) if isinstance(block, Float) else _inline(block.spans) + "\n"
 
 
-def _float(block: Float) -> str:
-    place = block.kind + "*" * block.wide
-    _, short = _KINDS[block.kind]
+def _float(block: Float, place: str) -> str:
+    kind, (_, short) = block.kind + "*" * block.wide, _KINDS[block.kind]
     caption = f"\\caption{{{_inline(block.caption)}}}\\label{{{short}:{block.name}}}"
-    lines = [f"\\begin{{{place}}}[t]", r"\centering"]
+    lines = [f"\\begin{{{kind}}}[{place}]", r"\centering"]
     if block.kind == "figure":
-        lines += [
-            f"\\includegraphics[width=\\linewidth,height=0.88\\textheight,keepaspectratio]{{figures/{block.name}.pdf}}",
-            caption,
-        ]
+        size = r"width=\linewidth,height=0.8\textheight,keepaspectratio"
+        lines += [f"\\includegraphics[{size}]{{figures/{block.name}}}", caption]
     else:
         lines += [caption, r"\scriptsize", f"\\input{{tables/{block.name}}}"]
-    return "\n".join([*lines, f"\\end{{{place}}}"])
+    return "\n".join([*lines, f"\\end{{{kind}}}", ""])
 
 
 def _inline(some: Sequence[Span]) -> str:

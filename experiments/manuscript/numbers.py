@@ -1,9 +1,9 @@
-"""The numbers and phrases that a paper takes from a study's results, by the names under which its text asks for them."""
+"""The numbers and phrases that a paper takes from a study's results, by the names that its text asks for."""
 
 import inspect
 import math
 import runpy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,10 @@ import numpy as np
 from data_pipelines.datasets import talking_heads
 from experiments import score_table
 from experiments.analysis import compare, findings, generalisation
+from experiments.analysis.detectors import twins
 from experiments.evaluators.classification import method_of
 from experiments.manuscript import wording
-from experiments.manuscript.source import Row, Study
+from experiments.manuscript.source import Study
 from experiments.manuscript.wording import interval, listed, phrase, sentence
 from experiments.score_table import ScoreRow
 from experiments.study import plan
@@ -21,12 +22,21 @@ from experiments.study.results import SINGLE
 from mmdf_jax.metrics import classification
 
 NAME = "mmdf_jax"
+_TRAINED = {one.number for one in plan.EXPERIMENTS if not one.members}  # fusions of tables train nothing
+_ABOUT = {  # the claims of each family, in a sentence
+    "fusion": "that a fusion is better than the best single stream",
+    "joint": "that training on all streams is better than fusing scores",
+    "dubbing": "about clips whose streams are genuine but disagree",
+    "time": "about what time adds to pictures",
+    "system": "about choosing and combining",
+    "calibration": "about calibration",
+}
 
 
 def macros(study: Study) -> dict[str, str]:
     """{name of letters: text} of a study."""
     config = runpy.run_path(plan.ANALYSIS)["get_config"]().to_dict()
-    return _data(study) | _protocol(study, config) | _quality(study) | _claims(study, config) | _parts(study)
+    return _data(study) | _protocol(study, config) | _quality(study) | _claims(study) | _parts(study)
 
 
 def _clips(study: Study, split: str) -> list[ScoreRow]:
@@ -56,59 +66,79 @@ def _data(study: Study) -> dict[str, str]:
 
 
 def _protocol(study: Study, config: Mapping[str, Any]) -> dict[str, str]:
-    trainings = min(len(one.runs) for one in study.detectors if one.part)
-    environment = study.environment("cross_attn")
-    minutes = sum(
-        row["Training time (min)"] for row in study.tables["complete_results"] if row["Training time (min)"] > 0
-    )
-    weights = _weights(study)
-    started = (
-        f"They start from published weights ({listed(weights)})." if weights else
-        "The networks are small versions of these architectures and are trained from scratch, without published weights."
-    )  # fmt: skip
-    if trainings == 1:
-        training = (
-            "Each detector was trained once. The intervals hold what other people in the test set would change, and not "
-            "what another seed would."
-        )
-    else:
-        training = (
-            f"Each detector was trained with {wording.count(trainings)} seeds, which is few to know their spread."
-        )
-    _, _, values = generalisation.matrix(study.tables["generalisation"], generalisation.DATASET)
-    datasets = int(np.isfinite(values).all(0).sum())  # that all detectors have scored
-    few = datasets < config["least_datasets"]
-    versions = environment["versions"]
     return {
         "codeName": NAME,
-        "level": findings.level(config),
+        "level": findings.level(config).replace(" ", "\u00a0"),
         "alpha": f"{config['alpha']:g}",
         "power": f"{config['power']:g}",
-        "missShare": f"{1 - config['power']:.0%} of the time".replace("%", " %"),
+        "missShare": f"{1 - config['power']:.0%}".replace("%", "\u00a0%"),
         "sure": f"{compare.SURE:g}",
         "bootstrap": f"{config['bootstrap']}",
         "ropeAuc": f"{config['rope']['auc']:g}",
         "ropeBrier": f"{config['rope']['brier']:g}",
-        "device": environment["device"],
-        "seedSentence": f"Each is trained {'once' if trainings == 1 else f'with {wording.count(trainings)} seeds'}.",
-        "trainingSentence": training,
-        "encoderStart": started,
-        "weightsSentence": "The published weights are named in the configurations." if weights else (
-            "No published weights entered the study."
-        ),
-        "sizeSentence": (
-            "Encoders start from published weights, and the test split holds {} people." if weights else
-            "All networks are small and were trained from scratch, and the test split holds {} people."
-        ).format(len({row.group for row in _clips(study, "test")}))
-        + " Differences below the smallest gains of the table of claims cannot be told from none.",
-        "computeSentence": f"Training took {minutes:.0f} minutes in all on {environment['device']} with "
-        f"{environment['threads']} threads; no part of the study needs a graphics card at this size."
-        if environment["platform"] == "cpu"
-        else f"Training took {minutes / 60:.1f} hours in all on {environment['device']} ({environment['devices']} devices).",
-        "versionSentence": f"The versions were {listed(f'{name} {version}' for name, version in versions.items())}.",
-        "absentSentence": f"Detectors are not ranked over datasets, of which there {'is' if datasets == 1 else 'are'} "
-        f"{wording.count(datasets)}." if few else "Ranks over datasets are in the tables of the study.",
-    }  # fmt: skip
+        **_trainings(study),
+        **_starts(study),
+        **_machine(study),
+        "absentSentence": _datasets(study, config["least_datasets"]),
+    }
+
+
+def _trainings(study: Study) -> dict[str, str]:
+    seeds = min(len(one.runs) for one in study.detectors if one.part)
+    if seeds == 1:
+        limits = (
+            "Each detector was trained once. The intervals hold what other people in the test set would change, and "
+            "not what another seed would."
+        )
+    else:
+        limits = (
+            f"Each detector was trained with {wording.count(seeds)} seeds, which is few to know how far they spread."
+        )
+    how = "once" if seeds == 1 else f"with {wording.count(seeds)} seeds"
+    return {"seedSentence": f"Each is trained {how}.", "trainingSentence": limits}
+
+
+def _starts(study: Study) -> dict[str, str]:
+    """What the encoders start from, and what that means for what follows."""
+    people = len({row.group for row in _clips(study, "test")})
+    told = "Differences below the smallest gains in the table of claims cannot be told from none."
+    if weights := _weights(study):
+        return {
+            "encoderStart": f"They start from published weights ({listed(weights)}).",
+            "weightsSentence": "The published weights that encoders start from are named in the configurations.",
+            "sizeSentence": f"The test split holds {people} people. {told}",
+        }
+    return {
+        "encoderStart": "The networks are small versions of these architectures and are trained from scratch, without "
+        "published weights.",
+        "weightsSentence": "No published weights entered the study.",
+        "sizeSentence": f"All networks are small and were trained from scratch, and the test split holds {people} "
+        f"people. {told}",
+    }
+
+
+def _machine(study: Study) -> dict[str, str]:
+    """Where the largest detector ran, and how long all trainings took."""
+    found = study.environment("cross_attn")
+    times = [row["Training time (min)"] for row in study.tables["complete_results"] if row["Experiment"] in _TRAINED]
+    minutes = sum(time for time in times if time > 0)
+    took = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    cores = f"{found['threads']} threads" if found["platform"] == "cpu" else f"{found['devices']} devices"
+    versions = listed(f"{name} {version}" for name, version in found["versions"].items())
+    return {
+        "device": found["device"],
+        "computeSentence": f"Training took {took} in all, on {found['device']} ({cores}).",
+        "versionSentence": f"The versions were {versions}.",
+    }
+
+
+def _datasets(study: Study, least: int) -> str:
+    _, _, values = generalisation.matrix(study.tables["generalisation"], generalisation.DATASET)
+    common = int(np.isfinite(values).all(0).sum())  # datasets that all detectors have scored
+    if common >= least:
+        return "Ranks over datasets are among the tables of the study."
+    verb = "is" if common == 1 else "are"
+    return f"Detectors are not ranked over datasets, of which there {verb} {wording.count(common)}."
 
 
 def _weights(study: Study) -> list[str]:
@@ -121,7 +151,7 @@ def _weights(study: Study) -> list[str]:
 
 
 def _quality(study: Study) -> dict[str, str]:
-    """AUCs with their intervals: `auc<Detector>` by its own label and `clip<Detector>` by the clip's; and who is best."""
+    """Which detectors of single streams are best on validation, and their AUCs on test."""
     found = {"detectorCount": wording.count(len(study.detectors))}
     for stream, names in _single(study).items():
         best = max(names, key=lambda name: _validation(study, name, study.detector(name).judged_by))
@@ -156,27 +186,20 @@ def _auc(study: Study, name: str, label: str) -> str:
     return interval(math.nan) if row is None else interval(row["Value"], row["Low"], row["High"])
 
 
-def _claims(study: Study, config: Mapping[str, Any]) -> dict[str, str]:
+def _claims(study: Study) -> dict[str, str]:
     declared = study.claims
-    families: dict[str, list[Row]] = {}
-    for row in declared:
-        families.setdefault(row["Family"], []).append(row)
     others = [row for row in study.tables["statistical_analysis"] if row["Declared"] == "no"]
     found = {
-        "claimTotal": sentence(wording.count(len(declared))).removesuffix("."),
-        "familyTotal": wording.count(len(families)),
+        "claimTotal": wording.count(len(declared)).capitalize(),
+        "familyTotal": wording.count(len({row["Family"] for row in declared})),
         "claimCounts": wording.counts(declared, "that were declared"),
-        "fusionCounts": wording.counts(
-            families.get("fusion", []), "that a fusion is better than the best single stream"
-        ),
-        "dubbingCounts": wording.counts(
-            families.get("dubbing", []), "about clips whose streams are genuine but disagree"
-        ),
         "pairsSentence": findings.pairs(others),
     }
-    for family in config["families"]:
-        own = families.get(family["name"], [])
-        found[f"{family['name']}Verdict"] = wording.verdicts(own) if own else "No claim about this was tested."
+    for family, about in _ABOUT.items():
+        own = [row for row in declared if row["Family"] == family]
+        none = f"No claim {about} was made."
+        found |= {f"{family}Counts": wording.counts(own, about) or none}
+        found |= {f"{family}Verdict": wording.verdicts(own) or none}
     return found
 
 
@@ -210,25 +233,25 @@ def _parts(study: Study) -> dict[str, str]:
 
 def _dubbing(study: Study) -> str:
     """On each method that no stream shows alone: a detector that compares, and the highest of those that do not."""
-    names = list(dict.fromkeys(row["Methods"] for row in study.claims if row["Family"] == "dubbing"))
+    methods = next((row["Methods"].split() for row in study.claims if row["Family"] == "dubbing"), [])
     sentences = []
-    for name in names[0].split() if names else []:
-        rows = {one.name: study.by_method(one.name).get(name) for one in study.detectors}
+    for method in methods:
+        rows = {one.name: study.by_method(one.name).get(method) for one in study.detectors}
         singles = [rows[one.name] for one in study.detectors if one.single and rows[one.name]]
-        if not singles or not rows.get("cross_attn"):
-            continue
-        highest = max(singles, key=lambda row: row["Clip AUC"])
-        own = wording.of(rows["cross_attn"], "Clip AUC")
-        sentences.append(
-            f"On {wording.method(name)}, cross-modal attention has an AUC of {own}, and no detector of a single stream has "
-            f"more than {wording.of(highest, 'Clip AUC')}."
-        )
+        if singles and rows["cross_attn"]:
+            highest = max(singles, key=lambda row: row["Clip AUC"])
+            sentences.append(
+                f"On {wording.method(method)}, cross-modal attention has an AUC of "
+                f"{wording.of(rows['cross_attn'], 'Clip AUC')}, and no detector of a single stream has more than "
+                f"{wording.of(highest, 'Clip AUC')}."
+            )
     return " ".join(sentences)
 
 
 def _temporal(study: Study) -> str:
     rows = {row["Score"]: row for row in study.table("temporal_consistency", "rivals")}
-    text = f"Temporal consistency has an AUC of {_auc(study, 'temporal_consistency', 'video_label')} by whether the picture is fake"
+    own = _auc(study, "temporal_consistency", "video_label")
+    text = f"Temporal consistency has an AUC of {own} by whether the picture is fake"
     if row := rows.get("baseline_statistics"):
         text += f"; a logistic regression on its statistics of flicker and motion alone has {wording.of(row, 'AUC')}"
     return text + "."
@@ -239,8 +262,8 @@ def _shuffled(study: Study) -> str:
     if not (row := rows.get("shuffled")):
         return ""
     return (
-        f"With its frames in random order temporal consistency has an AUC of {wording.of(row, 'AUC')}, which says how much of "
-        "what it sees is not their order."
+        f"With its frames in random order temporal consistency has an AUC of {wording.of(row, 'AUC')}, which says how "
+        "much of what it sees is not their order."
     )
 
 
@@ -248,30 +271,29 @@ def _ablation(study: Study) -> str:
     rows = study.table("cross_attn", "fusion")
     if not rows:
         return ""
-    own = max(rows, key=lambda row: row["AUC"])
+    best = max(rows, key=lambda row: row["AUC"])
+    gain = wording.gain({f"Gain{end}": best[f"Difference{end}"] for end in ("", " low", " high")})
     return (
-        f"Without the joint head, cross-modal attention reaches at most {wording.of(own, 'AUC')} ({own['Rival']}); the joint "
-        f"head gains {findings.gain({'Gain': own['Difference'], 'Gain low': own['Difference low'], 'Gain high': own['Difference high']})} over that."
+        f"Without the joint head, cross-modal attention reaches at most {wording.of(best, 'AUC')} ({best['Rival']}); "
+        f"the joint head gains {gain} over that."
     )
 
 
 def _twins(study: Study) -> str:
     """Detectors that say the same of every clip, and so are one under two names."""
-    from experiments.analysis.detectors import twins
-
-    pairs = twins(study.detectors)
     return " ".join(
         sentence(f"{phrase(a)} and {phrase(b)} are one network at this size and give every clip the same score")
-        for b, a in pairs
+        for b, a in twins(study.detectors)
     )
 
 
 def _operating(study: Study) -> str:
-    rows: Sequence[Row] = study.table("system", "operating_points")
+    """What the system does between and beyond its conformal thresholds, which stand last in the table."""
+    rows = study.table("system", "operating_points")
     if not rows:
         return ""
-    row = rows[-1]
+    abstained, alarms, misses = (wording.of(rows[-1], name) for name in ("Abstained", "False alarms", "Misses"))
     return (
-        f"Between its thresholds the system abstains from a share of {wording.of(row, 'Abstained')} of the clips; of the "
-        f"others it calls {wording.of(row, 'False alarms')} of the real ones fake and misses {wording.of(row, 'Misses')} of the fakes."
+        f"Between its thresholds the system abstains from a share of {abstained} of the clips; of the others it calls "
+        f"{alarms} of the real ones fake and misses {misses} of the fakes."
     )

@@ -25,7 +25,20 @@ OF_RUNS = {
     "hierarchical": ("types", "segments", "regions"),
     "system": ("calibration", "operating_points"),
 }
-FIGURES = ("roc_curves_all_models", "reliability_of_all", "risk_coverage_of_all", "pareto")
+# {name in the text: file in Figures/}
+FIGURES = {
+    "roc": "roc_curves_all_models.pdf",
+    "reliability": "reliability_of_all.pdf",
+    "risk": "risk_coverage_of_all.pdf",
+    "pareto": "pareto.pdf",
+}
+# {name in the text: run, file in its figures/}
+PICTURES = {
+    "similarity": ("contrastive", "similarity.png"),
+    "frames": ("temporal_consistency", "frame_scores.png"),
+    "verdict": ("hierarchical", "verdict_1.png"),
+    "calibrated": ("system", "reliability.png"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +86,12 @@ class Study:
         return {row["Of"]: row for row in of_methods if row["Detector"] == name}
 
     @property
+    def pictures(self) -> dict[str, pathlib.Path]:
+        """{name in the text: file} of what the study and its runs have drawn."""
+        drawn = {name: self.folder / "Figures" / file for name, file in FIGURES.items()}
+        return drawn | {name: self.run(run) / "figures" / file for name, (run, file) in PICTURES.items()}
+
+    @property
     def claims(self) -> list[Row]:
         """The declared claims."""
         return [row for row in self.tables["statistical_analysis"] if row["Declared"] == "yes"]
@@ -98,7 +117,8 @@ def read(folder: pathlib.Path) -> Study:
     lacking = {one.name for one in plan.EXPERIMENTS} - {one.name for one in found}
     paths = [
         *results,
-        *(folder / "Figures" / f"{name}.pdf" for name in FIGURES),
+        *(folder / "Figures" / file for file in FIGURES.values()),
+        *(study.run(name) / "figures" / file for name, file in PICTURES.values() if name not in lacking),
         *(folder / "runs" / name / "results.csv" for name in sorted(lacking)),
         *(
             study.run(name) / f"{table}.csv"

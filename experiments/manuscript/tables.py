@@ -77,23 +77,21 @@ def _detectors(study: Study) -> Table:
             else interval({metric: row["Value"], f"{metric} low": row["Low"], f"{metric} high": row["High"]}, metric)
         )
 
-    rows: list[Sequence[str]] = []
-    before = ""
+    groups: dict[str, list[Sequence[str]]] = {}
     for one in study.detectors:
-        if (group := _group(one.part)) != before:
-            rows.append((before := group,))
         own = [measured(one.name, metric, one.judged_by) for metric in ("AUC", "EER", "Accuracy", "F1", "ECE")]
-        rows.append((wording.short(one.name), _LABELS[one.judged_by], *own, measured(one.name, "AUC", "label")))
+        row = (wording.short(one.name), _LABELS[one.judged_by], *own, measured(one.name, "AUC", "label"))
+        groups.setdefault(_group(one.part), []).append(row)
+    rows = [row for group, own in groups.items() for row in ((group,), *own)]
     columns = ("detector", "judged by", "AUC", "EER", "accuracy", "F1", "ECE", "AUC, clip")
     return Table(columns, rows, (0, 1))
 
 
 def _group(part: str) -> str:
-    known = {
-        f"{number:02d}": {"image": "pictures", "audio": "voices"}.get(stream, stream)
-        for number, stream in SINGLE.items()
-    }
-    return known.get(part, "video, every frame" if part == "09" else "synchrony" if part == "08" else "several streams")
+    if part in ("", "08"):
+        return "synchrony" if part else "from outside"
+    stream = SINGLE.get(3 if part == "09" else int(part))
+    return {"image": "pictures", "audio": "voices", "video": "video"}.get(stream or "", "several streams")
 
 
 def _claims(study: Study) -> Table:

@@ -2,8 +2,9 @@
 
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from experiments.manuscript import document
 from experiments.manuscript.document import Block, Cite, Float, Heading, Items, Macro, Reference, Span
 from experiments.manuscript.tables import Table
 
@@ -23,7 +24,7 @@ _PAPER = """#set page(paper: "us-letter", margin: (x: 0.8in, y: 0.9in), columns:
 #show figure.caption: set align(left)
 """
 _SLIDES = """#set page(width: 25.4cm, height: 14.29cm, margin: (x: 1.5cm, top: 1.2cm, bottom: 1.1cm), numbering: "1")
-#set text(size: 17pt)
+#set text(size: 18pt)
 #set par(leading: 0.6em, spacing: 0.9em)
 #show heading.where(level: 1): it => { pagebreak(weak: true); block(below: 0.9em, text(size: 23pt, it.body)) }
 #show figure.caption: set text(size: 11pt)
@@ -36,45 +37,52 @@ def escape(text: str) -> str:
     return f"\\{shown}" if shown[:1] in ("=", "-", "+") else shown
 
 
-def paper(blocks: Sequence[Block], macros: Mapping[str, str], tables: Mapping[str, Table]) -> str:
+def paper(
+    blocks: Sequence[Block], macros: Mapping[str, str], tables: Mapping[str, Table], images: Mapping[str, str]
+) -> str:
     """paper.typ, with references.bib and figures/ beside it."""
-    title, *rest = blocks
-    starts = [i for i, block in enumerate(rest) if isinstance(block, Heading) and block.level == 2]
-    abstract, text = rest[starts[0] + 1 : starts[1]], rest[starts[1] :]
-    ends = next(i for i, block in enumerate(text) if isinstance(block, Heading) and block.label == "supplement")
+    parts = document.parts(blocks)
+
+    def written(some: Sequence[Block]) -> Iterator[str]:
+        return (_block(block, tables, images) for block in some)
+
     lines = [
         _LOOK,
         _numbers(macros),
-        _title(title),
+        _title(parts.title),
         _PAPER,
         '#place(top + center, scope: "parent", float: true, clearance: 1.5em)[',
-        f'  #text(size: 16pt, weight: "bold")[{_inline(title.spans)}]\n\n  Authors',
+        f'  #text(size: 16pt, weight: "bold", hyphenate: false)[{_inline(parts.title)}]\n\n  Authors',
         "]",
         "#align(center)[*Abstract*]",
         '#[#set text(style: "italic")',
-        *(_block(block, tables) for block in abstract),
+        *written(parts.abstract),
         "]",
-        *(_block(block, tables) for block in text[:ends]),
-        '#[#set text(size: 8pt)\n#set par(leading: 0.5em)\n#bibliography("references.bib", style: "ieee", title: "References")]',
-        '#pagebreak()\n#counter(heading).update(0)\n#set heading(numbering: "A.1")',
-        *(_block(block, tables) for block in text[ends:]),
+        *written(parts.body),
+        "#[#set text(size: 8pt)\n#set par(leading: 0.5em)",
+        '#bibliography("references.bib", style: "ieee", title: "References")]',
+        "#set page(columns: 1)\n#set figure(placement: none)\n#counter(heading).update(0)",
+        '#set heading(numbering: "A.1")',
+        *written(parts.supplement),
     ]
     return "\n\n".join(lines) + "\n"
 
 
-def slides(blocks: Sequence[Block], macros: Mapping[str, str], tables: Mapping[str, Table]) -> str:
+def slides(
+    blocks: Sequence[Block], macros: Mapping[str, str], tables: Mapping[str, Table], images: Mapping[str, str]
+) -> str:
     """slides.typ: each heading begins a slide; what it holds shares its height."""
     title, *rest = blocks
-    lines = [_LOOK, _numbers(macros), _title(title), _SLIDES]
-    lines.append(f'#v(1fr)\n#text(size: 30pt, weight: "bold")[{_inline(title.spans)}]')
+    lines = [_LOOK, _numbers(macros), _title(title.spans), _SLIDES]
+    lines.append(f'#v(1fr)\n#text(size: 30pt, weight: "bold")[{_inline(title.spans)}]\n#v(2fr)')
     for block in rest:
         if isinstance(block, Heading):
-            lines.append(f"#v(1fr)\n= {_inline(block.spans)}")
+            lines.append(f"= {_inline(block.spans)}")
         elif isinstance(block, Float):
-            lines.append(_shown(block, tables))
+            lines.append(_shown(block, tables, images))
         else:
-            lines.append(_block(block, tables))
-    return "\n\n".join([*lines, "#v(1fr)"]) + "\n"
+            lines.append(_block(block, tables, images))
+    return "\n\n".join(lines) + "\n"
 
 
 def compile_pdf(source: pathlib.Path, target: pathlib.Path) -> None:
@@ -92,29 +100,29 @@ def compile_pdf(source: pathlib.Path, target: pathlib.Path) -> None:
     target.write_bytes(pdf)
 
 
-def _title(title: Block) -> str:
-    return f"#set document(title: [{_inline(title.spans)}], date: none)"
+def _title(title: Sequence[Span]) -> str:
+    return f"#set document(title: [{_inline(title)}], date: none)"
 
 
 def _numbers(macros: Mapping[str, str]) -> str:
     return "\n".join(f"#let {name} = [{escape(text)}]" for name, text in sorted(macros.items()))
 
 
-def _block(block: Block, tables: Mapping[str, Table]) -> str:
+def _block(block: Block, tables: Mapping[str, Table], images: Mapping[str, str]) -> str:
     if isinstance(block, Heading):
         label = f" <section-{block.label}>" if block.label else ""
         return f"{'=' * (block.level - 1)} {_inline(block.spans)}{label}"
     if isinstance(block, Items):
         return "\n".join(f"- {_inline(item)}" for item in block.items)
     if isinstance(block, Float):
-        return _float(block, tables)
+        return _float(block, tables, images)
     return _inline(block.spans)
 
 
-def _float(block: Float, tables: Mapping[str, Table]) -> str:
+def _float(block: Float, tables: Mapping[str, Table], images: Mapping[str, str]) -> str:
     scope = ', scope: "parent"' if block.wide else ""
     if block.kind == "figure":
-        body = f'image("figures/{block.name}.pdf", width: 100%)'
+        body = f'image("{images[block.name]}", width: 100%)'
     else:
         body = _table(tables[block.name], "7.2pt")
     return (
@@ -126,12 +134,12 @@ def _kind(block: Float) -> str:
     return "image" if block.kind == "figure" else "table"
 
 
-def _shown(block: Float, tables: Mapping[str, Table]) -> str:
+def _shown(block: Float, tables: Mapping[str, Table], images: Mapping[str, str]) -> str:
     """A figure or table as large as the slide has room for."""
     if block.kind == "table":
         body = f"align(center, {_table(tables[block.name], '11pt')})"
     else:
-        image = f'image("figures/{block.name}.pdf", width: 100%, height: 100%, fit: "contain")'
+        image = f'image("{images[block.name]}", width: 100%, height: 100%, fit: "contain")'
         body = f"block(width: 100%, height: 1fr, align(center + horizon, {image}))"
     caption = f"\n\n#text(size: 11pt)[{_inline(block.caption)}]" if block.caption else ""
     return f"#{body}{caption}"
@@ -139,23 +147,24 @@ def _shown(block: Float, tables: Mapping[str, Table]) -> str:
 
 def _table(one: Table, size: str) -> str:
     count = len(one.columns)
-    widths = ", ".join(["1fr", *["auto"] * (count - 1)])
+    widths = ", ".join("1fr" if i in one.left else "auto" for i in range(count))
     sides = ", ".join("left" if i in one.left else "right" for i in range(count))
-    cells = [f"[{escape(name)}]," for name in one.columns]
     lines = [
-        f"{{ set text(size: {size}); set par(justify: false); table(columns: ({widths}), align: ({sides}), stroke: none,",
-        "inset: (x: 2.2pt, y: 2.2pt), table.hline(), table.header("
-        + " ".join(cells)
-        + "), table.hline(stroke: 0.5pt),",
+        f"{{ set text(size: {size}); set par(justify: false)",
+        f"table(columns: ({widths}), align: ({sides}), stroke: none, inset: (x: 2.2pt, y: 2.2pt),",
+        f"table.hline(), table.header({_cells(one.columns)}), table.hline(stroke: 0.5pt),",
     ]
     for row in one.rows:
         if len(row) == 1:
-            lines.append(
-                f"table.cell(colspan: {count}, inset: (x: 2.2pt, top: 5pt, bottom: 2.2pt), align: left, emph[{escape(row[0])}]),"
-            )
+            place = f"colspan: {count}, inset: (x: 2.2pt, top: 5pt, bottom: 2.2pt), align: left"
+            lines.append(f"table.cell({place}, emph[{escape(row[0])}]),")
         else:
-            lines.append(" ".join(f"[{escape(cell)}]," for cell in row))
+            lines.append(f"{_cells(row)},")
     return "\n".join([*lines, "table.hline()) }"])
+
+
+def _cells(row: Sequence[str]) -> str:
+    return ", ".join(f"[{escape(cell)}]" for cell in row)
 
 
 def _inline(some: Sequence[Span]) -> str:
@@ -166,13 +175,10 @@ def _span(span: Span) -> str:
     if isinstance(span, Macro):
         return f"#{span.name};"
     if isinstance(span, Cite):
-        return "".join(f"#cite(<{key}>)" for key in span.keys)
+        return "".join(f"#cite(<{key}>);" for key in span.keys)
     if isinstance(span, Reference):
-        return (
-            f"@{span.kind}-{span.label}"
-            if span.kind != "section"
-            else f"#ref(<section-{span.label}>, supplement: [Section])"
-        )
+        supplement = ", supplement: [Section]" if span.kind == "section" else ""
+        return f"#ref(<{span.kind}-{span.label}>{supplement});"
     if span.look == "code":
-        return f"#raw({json.dumps(span.text)})"
-    return f"#emph[{escape(span.text)}]" if span.look else escape(span.text)
+        return f"#raw({json.dumps(span.text)});"
+    return f"#emph[{escape(span.text)}];" if span.look else escape(span.text)

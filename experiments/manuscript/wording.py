@@ -72,7 +72,17 @@ def sentence(text: str) -> str:
 
 def interval(value: float, low: float = math.nan, high: float = math.nan) -> str:
     """`0.912 [0.861, 0.946]`; words where it is unknown."""
-    return "a value that was not measured" if math.isnan(value) else with_interval(value, low, high)
+    return "a value that was not measured" if math.isnan(value) else together(with_interval(value, low, high))
+
+
+def gain(row: Row) -> str:
+    """`+0.031 [+0.004, +0.058]` of a claim."""
+    return together(findings.gain(row).replace("-", "−"))
+
+
+def together(text: str) -> str:
+    """Limits of an interval stay on one line."""
+    return text.replace(", ", ",\u00a0")
 
 
 def of(row: Row | None, name: str) -> str:
@@ -98,8 +108,9 @@ def _verdict(kind: str, than: str, rows: Sequence[Row]) -> str:
     other = _side(rows[0], "Than")
     unit = {"auc": "AUC", "brier": "Brier score"}[rows[0]["Metric"]]
     if kind == compare.ABSENT:
-        return f"{listed(phrase(row['Better']) for row in rows)} could not be compared with {phrase(than)}: {rows[0]['Why not']}"
-    sides = [f"{_side(row, 'Better')} ({findings.gain(row)})" for row in rows]
+        sides = listed(phrase(row["Better"]) for row in rows)
+        return f"{sides} could not be compared with {phrase(than)}: {rows[0]['Why not']}"
+    sides = [f"{_side(row, 'Better')} ({gain(row)})" for row in rows]
     several = len(rows) > 1
     words = {
         compare.SUPPORTED: "are better than" if several else "is better than",
@@ -123,12 +134,13 @@ def counts(claims: Sequence[Row], what: str) -> str:
     if not total:
         return ""
     found = [(sum(row["Verdict"] == kind for row in claims), kind) for kind in compare.VERDICTS]
-    words = {compare.EQUAL: "equal in practice", compare.ABSENT: "could not be tested"}
+    words = {compare.EQUAL: "equal in practice", compare.ABSENT: "not tested"}
     parts = []
     for number, kind in found:
         if number:
-            verb = "" if kind == compare.ABSENT else ("is " if number == 1 else "are ")
-            parts.append(f"{count(number)} {verb}{words.get(kind, kind)}")
+            parts.append(f"{count(number)} {'is' if number == 1 else 'are'} {words.get(kind, kind)}")
     if total == 1:
         return sentence(f"the claim {what} {parts[0].partition(' ')[2]}")
+    if len(parts) == 1:
+        return sentence(f"all {count(total)} claims {what} are {words.get(claims[0]['Verdict'], claims[0]['Verdict'])}")
     return sentence(f"of the {count(total)} claims {what}, {listed(parts)}")

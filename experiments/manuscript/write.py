@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from experiments import files, progress
 from experiments.analysis import generalisation
 from experiments.figures import claims as claims_figure
-from experiments.figures import style
+from experiments.figures import fusion_comparison, style
 from experiments.figures import table as table_figure
 from experiments.manuscript import diagrams, document, latex, numbers, source, tables, typst, wording
 from experiments.manuscript.source import Study
@@ -22,14 +22,7 @@ HERE = pathlib.Path(__file__).parent
 PAPER, SLIDES, REFERENCES = HERE / "text" / "paper.md", HERE / "text" / "slides.md", HERE / "references.bib"
 INSTALL = "typst is not installed, so there is no paper.pdf and no slides.pdf: pip install -e '.[paper]'"
 _MARK = "% As experiments.paper wrote it: "
-_PAGE, _COLUMN = 6.9, 3.3  # inches
-# Figures that the study has drawn: {name in the text: file in Figures/}.
-_DRAWN = {
-    "roc": "roc_curves_all_models",
-    "reliability": "reliability_of_all",
-    "risk": "risk_coverage_of_all",
-    "pareto": "pareto",
-}
+_PAGE, _COLUMN, _SLIDE = 6.9, 3.3, (9.0, 4.0)  # inches
 
 
 def write(study: pathlib.Path, out: pathlib.Path) -> str:
@@ -46,19 +39,21 @@ def write(study: pathlib.Path, out: pathlib.Path) -> str:
         for name, draw in drawn.items():
             style.save(draw(), out / "figures" / f"{name}.pdf")
             bar.update()
-        for name, file in _DRAWN.items():
-            with files.atomic(out / "figures" / f"{name}.pdf") as temporary:
-                shutil.copyfile(study / "Figures" / f"{file}.pdf", temporary)
+        for name, path in found.pictures.items():
+            with files.atomic(out / "figures" / f"{name}{path.suffix}") as temporary:
+                shutil.copyfile(path, temporary)
         files.write_text(out / f"{latex.NUMBERS}.tex", latex.numbers(macros))
         for name, table in made.items():
             files.write_text(out / "tables" / f"{name}.tex", latex.table(table))
+        images = {name: f"figures/{name}.pdf" for name in drawn}
+        images |= {name: f"figures/{name}{path.suffix}" for name, path in found.pictures.items()}
         bibliography = REFERENCES.read_text(encoding="utf-8")
         kept = [
             _unless_edited(out / "paper.tex", latex.paper(text)),
             _unless_edited(out / "references.bib", bibliography),
         ]
-        files.write_text(out / "paper.typ", typst.paper(text, macros, made))
-        files.write_text(out / "slides.typ", typst.slides(talk, macros, made))
+        files.write_text(out / "paper.typ", typst.paper(text, macros, made, images))
+        files.write_text(out / "slides.typ", typst.slides(talk, macros, made, images))
         with_pdf = importlib.util.find_spec("typst") is not None
         for name in ("paper", "slides"):
             if with_pdf:
@@ -86,8 +81,10 @@ def _figures(study: Study) -> dict[str, Callable[[], Figure]]:
         "overview": lambda: diagrams.draw(configs["cross_attn"], _PAGE),
         "designs": networks("early_fusion", "contrastive", "lip_sync"),
         "stages": networks("temporal_consistency", "hierarchical"),
-        "claims": lambda: _sized(claims_figure.draw(study.claims, title=" "), _PAGE),
-        "methods": lambda: _sized(_methods(study), _COLUMN),
+        "claims": lambda: _sized(_claims(study), _PAGE, 7.6),
+        "methods": lambda: _sized(_methods(study), _COLUMN, 3.9),
+        "methods_wide": lambda: _sized(_methods(study), *_SLIDE),
+        "fused": lambda: _sized(_fused(study), *_SLIDE),
     }
 
 
@@ -98,9 +95,22 @@ def _methods(study: Study) -> Figure:
     )
 
 
-def _sized(figure: Figure, width: float) -> Figure:
-    """The figure at this width, letters as large as before."""
-    figure.set_size_inches(width, figure.get_size_inches()[1])
+def _claims(study: Study) -> Figure:
+    rows = [{**row, **{side: wording.short(row[side]) for side in ("Better", "Than")}} for row in study.claims]
+    return claims_figure.draw(rows, title=" ")
+
+
+def _fused(study: Study) -> Figure:
+    names = {one.name.rpartition("-")[2]: wording.short(one.name) for one in study.detectors}
+    rows = [
+        {**row, "Detector": names.get(row["Detector"], row["Detector"])} for row in study.tables["fusion_comparison"]
+    ]
+    return fusion_comparison.draw(rows)
+
+
+def _sized(figure: Figure, width: float, height: float) -> Figure:
+    """The figure at this size, in inches, letters as large as before."""
+    figure.set_size_inches(width, height)
     return figure
 
 
