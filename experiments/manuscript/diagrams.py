@@ -120,7 +120,7 @@ def _answers(model: Mapping[str, Any], task: Mapping[str, Any]) -> list[tuple[st
         return [
             ("real or fake", "joint logit"),
             ("type", f"{len(model['vocabulary'])} classes"),
-            ("when", "score and ends a step"),
+            ("when", "scores, ends"),
             ("where", "map of the face"),
         ]
     if kind == "temporal_consistency":

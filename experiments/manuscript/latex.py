@@ -123,4 +123,6 @@ def _span(span: Span) -> str:
         name, short = _KINDS[span.kind]
         return f"{name}~\\ref{{{short}:{span.label}}}"
     text = escape(span.text)
+    if span.look == "code":
+        text = text.replace("--", "-{}-")  # two hyphens, no dash
     return {"emphasis": f"\\emph{{{text}}}", "code": f"\\texttt{{{text}}}"}.get(span.look, text)

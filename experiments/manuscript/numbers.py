@@ -47,7 +47,7 @@ def _clips(study: Study, split: str) -> list[ScoreRow]:
 def _data(study: Study) -> dict[str, str]:
     val, test = _clips(study, "val"), _clips(study, "test")
     data = study.config("cross_attn")["data"]
-    found = {"dataName": data["name"].replace("_", " ")}
+    found = {"dataName": wording.dataset(data["name"])}
     for split, rows in (("Val", val), ("Test", test)):
         found |= {f"clips{split}": str(len(rows)), f"people{split}": str(len({row.group for row in rows}))}
     names = {method_of(row) for row in test if row.label}

@@ -36,6 +36,15 @@ METHODS = {
     "face_swap_voice_clone": "face swap with a cloned voice",
     "voice_clone": "voice cloning",
 }
+DATASETS = {
+    "av_deepfake1m": "AV-Deepfake1M",
+    "celeb_df": "Celeb-DF",
+    "dfdc": "DFDC",
+    "faceforensics": "FaceForensics++",
+    "fakeavceleb": "FakeAVCeleb",
+    "folder": "a folder of clips",
+    "lav_df": "LAV-DF",
+}
 _SMALL = "no one two three four five six seven eight nine ten eleven twelve".split()
 
 
@@ -52,6 +61,11 @@ def phrase(detector: str) -> str:
 def method(name: str) -> str:
     """A method of manipulation."""
     return METHODS.get(name, name.replace("_", " "))
+
+
+def dataset(reader: str) -> str:
+    """A dataset by the name of its reader."""
+    return DATASETS.get(reader, reader.replace("_", " "))
 
 
 def listed(words: Iterable[str]) -> str:
@@ -72,26 +86,17 @@ def sentence(text: str) -> str:
 
 def interval(value: float, low: float = math.nan, high: float = math.nan) -> str:
     """`0.912 [0.861, 0.946]`; words where it is unknown."""
-    return "a value that was not measured" if math.isnan(value) else together(with_interval(value, low, high))
+    return "a value that was not measured" if math.isnan(value) else with_interval(value, low, high)
 
 
 def gain(row: Row) -> str:
     """`+0.031 [+0.004, +0.058]` of a claim."""
-    return together(findings.gain(row).replace("-", "−"))
-
-
-def together(text: str) -> str:
-    """Limits of an interval stay on one line."""
-    return text.replace(", ", ",\u00a0")
+    return findings.gain(row).replace("-", "−")
 
 
 def of(row: Row | None, name: str) -> str:
     """A column of a row with the interval beside it."""
-    return (
-        interval(math.nan)
-        if row is None
-        else interval(*(row.get(f"{name}{end}", math.nan) for end in ("", " low", " high")))
-    )
+    return interval(*((row or {}).get(f"{name}{end}", math.nan) for end in ("", " low", " high")))
 
 
 def verdicts(claims: Sequence[Row]) -> str:
@@ -142,5 +147,6 @@ def counts(claims: Sequence[Row], what: str) -> str:
     if total == 1:
         return sentence(f"the claim {what} {parts[0].partition(' ')[2]}")
     if len(parts) == 1:
-        return sentence(f"all {count(total)} claims {what} are {words.get(claims[0]['Verdict'], claims[0]['Verdict'])}")
+        every = "both" if total == 2 else f"all {count(total)}"
+        return sentence(f"{every} claims {what} are {words.get(claims[0]['Verdict'], claims[0]['Verdict'])}")
     return sentence(f"of the {count(total)} claims {what}, {listed(parts)}")

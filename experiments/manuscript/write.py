@@ -91,7 +91,7 @@ def _figures(study: Study) -> dict[str, Callable[[], Figure]]:
 def _methods(study: Study) -> Figure:
     names, methods, values = generalisation.matrix(study.tables["generalisation"], generalisation.METHOD)
     return table_figure.draw(
-        values, [wording.short(name) for name in names], [wording.method(name) for name in methods]
+        values, [wording.short(name) for name in names], [name.replace("_", " ") for name in methods]
     )
 
 
