@@ -141,6 +141,35 @@ def base(args: ConfigDict) -> ConfigDict:
     return config
 
 
+def fusion(args: ConfigDict) -> ConfigDict:
+    """What fusions of detectors have alike: a detector of each stream and one that compares two of them, to train.
+
+    `config.members` is {name: {"config": a config to train}, {"run": a trained run} or {"scores": a folder of score
+    tables}}. A run and a folder may name "column": default score, and "label": the column of the label that it answers
+    for. "compares": True is for a detector that compares streams. Tables may state their cost, "ms" a clip and
+    "parameters_m" millions of parameters.
+    """
+    config = ConfigDict()
+    config.members = ConfigDict(
+        {
+            "image": to_train("configs/image.py:encoder=efficientnet,", args),
+            "audio": to_train("configs/audio.py:encoder=spectrogram_cnn,", args),
+            "video": to_train("configs/video.py:encoder=temporal_difference,", args),
+            "sync": {**to_train("configs/lip_sync.py:", args), "compares": True},
+        }
+    )
+    # Settings that every member to train has in place of its own.
+    config.override = ConfigDict({"seed": 0, "data": {"root": "", "manifest": "", "out": ""}})
+    config.evaluate = ConfigDict({"bootstrap": 2_000})
+    return config
+
+
+def to_train(config: str, args: ConfigDict) -> dict[str, str]:
+    """A member of a fusion: a config to train at the fusion's own size and on its data."""
+    pseudo_fakes = ",pseudo_fakes=true" if args.pseudo_fakes else ""
+    return {"config": f"{config}size={args.size},data={args.data}{pseudo_fakes}"}
+
+
 def unimodal(config: ConfigDict, args: ConfigDict, stream: str, variant: str, source: str) -> ConfigDict:
     """Model, task and weights of a detector over one stream, which answers for that stream's own label."""
     config.model = ConfigDict()

@@ -1,5 +1,6 @@
 """A run's directory: who may write to it, the config that made it, and its log."""
 
+import csv
 import fcntl
 import json
 import logging
@@ -98,6 +99,25 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{workdir}: no config.json there; give the directory of a run") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON ({error})") from None
+
+
+def read_results(workdir: pathlib.Path) -> dict[str, str]:
+    """The row of a finished run's results.csv, cells as they stand there.
+
+    Raises:
+      FileNotFoundError: the run is not finished.  ValueError: it is not a table of one row.
+    """
+    path = workdir / "results.csv"
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{workdir}: no results.csv: the run is not finished; start it again") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a CSV table in UTF-8 ({error})") from None
+    if len(rows) != 1:
+        raise ValueError(f"{path}: expected one row, found {len(rows)}")
+    return rows[0]
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

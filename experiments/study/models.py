@@ -14,7 +14,7 @@ from experiments import checkpoints, exported_model, files, run_directory, score
 from experiments.run_directory import log
 from experiments.study import card
 from experiments.study.plan import Run
-from experiments.study.results import judged_by, results_of
+from experiments.study.results import judged_by
 from experiments.verdict import quality
 from mmdf_jax.metrics import classification
 
@@ -108,7 +108,7 @@ def _export_fusion(workdir: pathlib.Path, folder: pathlib.Path, moved: Mapping[p
 
 def _describe(workdir: pathlib.Path, folder: pathlib.Path, uses: str) -> None:
     """The config, the score tables and the card of a run."""
-    row, config = results_of(workdir), run_directory.read_config(workdir)
+    row, config = run_directory.read_results(workdir), run_directory.read_config(workdir)
     (folder / "scores").mkdir()
     for name in ("config.json", "scores/val.csv", "scores/test.csv", quality.TABLE):
         if name != quality.TABLE or (workdir / name).is_file():  # runs of before have none

@@ -1,6 +1,5 @@
 """Results/ of a study: one row for each run in tables by part, fusions compared, and all score tables."""
 
-import csv
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,23 +25,6 @@ SINGLE = {1: "image", 2: "audio", 3: "video"}  # parts of the plan that compare 
 FUSED = (4, 5, 6, 7, 10, 11)
 
 
-def results_of(workdir: pathlib.Path) -> dict[str, str]:
-    """The row of a finished run's results.csv, cells as they stand there.
-
-    Raises:
-      FileNotFoundError: the run is not finished.  ValueError: the table has not one row.
-    """
-    path = workdir / "results.csv"
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{workdir}: no results.csv: the run is not finished; start it again") from None
-    if len(rows) != 1:
-        raise ValueError(f"{path}: expected one row, found {len(rows)}")
-    return rows[0]
-
-
 def gather(study: pathlib.Path, finished: Sequence[Run], best: Mapping[str, Run]) -> list[dict[str, Any]]:
     """Writes the tables; returns the rows of complete_results.csv, one for each run."""
     folder = study / "Results"
@@ -62,7 +44,7 @@ def gather(study: pathlib.Path, finished: Sequence[Run], best: Mapping[str, Run]
 
 def row_of(run: Run) -> dict[str, Any]:
     """The run's row of complete_results.csv: of detection, also where the run's own report is of something else."""
-    row, config = results_of(run.folder), run_directory.read_config(run.folder)
+    row, config = run_directory.read_results(run.folder), run_directory.read_config(run.folder)
     cells: dict[str, Any] = {name: _number(row.get(name, "")) for name in (*QUALITY, *COSTS, *COUNTS)}
     if "Threshold" not in row:
         val, test = (score_table.read(run.folder / "scores" / f"{split}.csv") for split in ("val", "test"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments import score_table, system_file
+from experiments import operating_points, score_table
 from experiments.score_table import ScoreRow
 from experiments.system_file import Member, System
 from mmdf_jax.metrics import calibrators, likelihood
@@ -186,9 +186,10 @@ def stream_scales(run: pathlib.Path, columns: Sequence[str], streams: Sequence[s
     for column, stream in wanted.items():
         judged = [(stream_label(stream, vars(row)), _column(row, column), row.group) for row in rows]
         judged = [one for one in judged if one[0] in (0, 1) and not math.isnan(one[1])]
+        labels, scores, groups = zip(*judged, strict=True) if judged else ((), (), ())
         try:
-            fit = system_file.calibrate(*(np.array(part) for part in zip(*judged, strict=True)))
-        except (ValueError, TypeError):
+            fit, limits = operating_points.calibrate(np.array(labels), np.array(scores), groups)
+        except ValueError:
             continue
-        found.append(StreamScale(stream, column, fit.calibrator, fit.prior, fit.llr_bounds))
+        found.append(StreamScale(stream, column, fit.calibrator, limits.prior, limits.llr_bounds))
     return found

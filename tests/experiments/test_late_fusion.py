@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -169,6 +170,16 @@ def test_members_are_trained_as_runs_of_their_own(tmp_path, monkeypatch):
     assert (first["seed"], first["arg"], first["data"]) == (7, "first", {"root": "z", "name": "y"})
     (row,) = table(tmp_path / "run" / "results.csv")
     assert (row["Parameters (M)"], row["Training time (min)"], row["Peak memory (GB)"]) == ("3.0", "4.0", "3.0")
+    # What is wrong with members that need no training is told before any other is trained.
+    trained.clear()
+    for gone, message in (
+        ({"run": "gone"}, "gone: no config.json there"),
+        ({"scores": "gone"}, "gone/val.csv: no s"),
+    ):
+        with pytest.raises(FileNotFoundError, match=message):
+            experiment.run(config | {"members": {**config["members"], "gone": gone}}, tmp_path / "other")
+        assert not trained
+        shutil.rmtree(tmp_path / "other")
 
 
 def broken(tmp_path, name):
@@ -193,6 +204,9 @@ def broken(tmp_path, name):
         test = [*test, val[0]]
     elif name == "one person":
         val = [dataclasses.replace(row, identity="x") for row in val]
+    elif name in ("foreign costs", "empty costs"):
+        config["members"]["audio"]["column"] = "score"  # whose costs are those of the whole run
+        (tmp_path / "results.csv").write_text("name,auc\nmine,0.9\n" if name == "foreign costs" else "")
     elif name == "no table":
         config["members"]["audio"]["scores"] = str(tmp_path / "nowhere")
     put(tmp_path / "tables", val, test)
@@ -211,6 +225,11 @@ def broken(tmp_path, name):
         ("leak", "clip 'val/real/0_0' is in validation and in test"),
         ("one person", "two identities or more on validation, found 1"),
         ("no table", r"nowhere/val\.csv: no such score table"),
+        (
+            "foreign costs",
+            r"/results\.csv: column 'Parameters \(M\)' is missing; expected the results.csv of a run",
+        ),
+        ("empty costs", r"/results\.csv: expected one row, found 0; expected the results.csv of a run"),
     ],
 )
 def test_bad_tables_are_refused_in_one_line(tmp_path, name, message):

@@ -8,7 +8,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from experiments import best_model, files, score_table, suite, system_file
+from experiments import best_model, files, run_directory, score_table, suite, system_file
 from experiments.evaluators import classification
 from experiments.figures import confusion, models_comparison, pictures, roc_curves, style
 from experiments.run_directory import log
@@ -249,7 +249,7 @@ def test_one_run_alone_is_gathered(tmp_path, monkeypatch):
 def test_a_damaged_results_table_is_one_line(tmp_path):
     (tmp_path / "results.csv").write_text("Model\na\nb\n")
     with pytest.raises(ValueError, match=r"results\.csv: expected one row, found 2"):
-        results.results_of(tmp_path)
+        run_directory.read_results(tmp_path)
 
 
 def test_a_folder_appears_as_a_whole(tmp_path):
