@@ -78,7 +78,7 @@ def _own_tables(runs):
         made = [dict.fromkeys(columns, 0.75) | own for own in named]
         score_table.write_csv(runs / run / f"{table}.csv", columns, made)
 
-    write("cross_attn", "fusion", comparison.STREAMS_COLUMNS, {"Rival": "mean of the streams"})
+    write("cross_attn", "fusion", comparison.RIVAL_COLUMNS, {"Rival": "mean of the streams"})
     write("late_fusion", "fusion_comparison", late_fusion.COLUMNS, {"Detector": "noisy_or", "Kind": "fusion"})
     write("contrastive", "consistency", classification.METHOD_COLUMNS, {"Method": "dubbing"})
     write("lip_sync", "offsets", sync.OFFSET_COLUMNS, {"Method": "network", "Windows": 1})
