@@ -2,12 +2,12 @@
 
 import inspect
 import math
-import runpy
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from configs import analysis
 from data_pipelines.datasets import talking_heads
 from experiments import score_table
 from experiments.analysis import compare, findings, generalisation
@@ -35,7 +35,7 @@ _ABOUT = {  # the claims of each family, in a sentence
 
 def macros(study: Study) -> dict[str, str]:
     """{name of letters: text} of a study."""
-    config = runpy.run_path(plan.ANALYSIS)["get_config"]().to_dict()
+    config = analysis.get_config().to_dict()
     return _data(study) | _protocol(study, config) | _quality(study) | _claims(study) | _parts(study)
 
 
