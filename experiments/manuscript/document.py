@@ -12,7 +12,7 @@ The text is a small part of Pandoc's Markdown:
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 FLOATS = ("figure", "table")
 
@@ -212,9 +212,3 @@ def spans_of(block: Block) -> Iterator[Span]:
             yield from item
     else:
         yield from block.caption if isinstance(block, Float) else block.spans
-
-
-def plain(some: Iterable[Span], macros: Mapping[str, str]) -> str:
-    """Spans as a reader sees them, without citations and references."""
-    known = (macros[one.name] if isinstance(one, Macro) else getattr(one, "text", "") for one in some)
-    return "".join(known)
