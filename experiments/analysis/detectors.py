@@ -35,7 +35,7 @@ class Detector:
     part: of the study's plan, "" for a detector from outside. judged_by: the label that its score answers for.
     runs: the names of its trainings, by seed. tables: of each training, {table's name: {clip: row}}; `test` is always
     there. folds: the test tables of a cross-validation, if it is one. ms, parameters_m: nan where unknown. folders: of
-    the tables of each training, for messages.
+    the tables of each training, for messages. held_out: whether the study has trained it without a manipulation.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Detector:
     parameters_m: float = math.nan
     folds: tuple[Mapping[str, ScoreRow], ...] = ()
     folders: tuple[pathlib.Path, ...] = ()
+    held_out: bool = False
 
     @property
     def single(self) -> bool:
@@ -176,7 +177,7 @@ def read(study: pathlib.Path, further: Mapping[str, pathlib.Path]) -> list[Detec
     if len(set(labels)) < 2:
         kind = "fake" if labels[0] else "real"
         raise ValueError(f"all {len(labels)} test clips are {kind}: expected real and fake clips")
-    return found + _of_study(study / "Results" / HELD_OUT)
+    return found + [dataclasses.replace(one, held_out=True) for one in _of_study(study / "Results" / HELD_OUT)]
 
 
 def folders(words: Sequence[str]) -> dict[str, pathlib.Path]:

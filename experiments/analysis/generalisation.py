@@ -37,7 +37,7 @@ _WITHOUT = re.compile(r"(.+)-without-(.+)")
 def compared(detectors: Sequence[Detector]) -> list[Detector]:
     """The detectors but for those that were trained without a method, which no claim is about."""
     lacking = without(detectors)
-    return [one for one in detectors if one.name not in lacking]
+    return [one for one in detectors if not one.held_out and one.name not in lacking]
 
 
 def without(detectors: Sequence[Detector]) -> dict[str, tuple[str, str]]:

@@ -18,7 +18,7 @@ FILE = "study.json"
 ANALYSIS = ("12", "analysis")
 CLAIMS = "configs/analysis.py"  # that it compares by
 # Settings of a config that are the study's own to choose.
-TOP = ("seed", "folds", "fold", "members", "data.leave_out")
+OWN = ("seed", "folds", "fold", "members", "data.leave_out")
 
 # Runs that are trained once more without a manipulation: the detector of all streams, that of time, and one of a single
 # stream. This is of pictures, the cheapest that can do without one kind of fake: pictures of the embedded dataset have
@@ -182,7 +182,7 @@ def runs(study: pathlib.Path, settings: Settings) -> list[Run]:
         if f"{key}={value}" not in taken:
             raise ValueError(f"--data: no config of the study has an argument {key!r}")
     for key, _ in settings.overrides:
-        if key in TOP:
+        if key in OWN:
             hints = "--seeds=N repeats each run with N seeds, --leave_out=NAME trains without a manipulation"
             raise ValueError(f"--config.{key}: the study sets it itself; {hints}")
         if not any(_knows(config, key) for _, config in configs.values()):

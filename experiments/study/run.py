@@ -111,7 +111,7 @@ def do(todo: Sequence[Run], start: Callable[[Run], Job], jobs: int = 1) -> dict[
                         continue
                     taken = held(run.folder)
                     shown.say("%s: %s", run.name, "another process is at it; waiting for it" if taken else "started")
-                    before = _said(run)
+                    before = _output_size(run)
                     try:
                         active[run.name] = (run, Elsewhere(run) if taken else start(run), time.monotonic(), before)
                     except OSError as error:
@@ -168,7 +168,7 @@ def _end(jobs: Sequence[Job]) -> None:
         time.sleep(POLL)
 
 
-def _said(run: Run) -> int:
+def _output_size(run: Run) -> int:
     """How many bytes of output all attempts at the run have left."""
     return output_of(run).stat().st_size if output_of(run).is_file() else 0
 
