@@ -63,6 +63,7 @@ def run(
     from experiments.verdict import detector, examine, page, verdict
 
     own_files.refuse_twice(paths)
+    own_files.give_memory_back()
     absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax tells of every step it takes
     system = detector.load(model, allow)
     verdicts: dict[str, verdict.Verdict] = {}

@@ -32,6 +32,7 @@ PEOPLE = 4  # in a piece, at most so many are judged
 ALBUM = 24  # whole pictures that are kept of a piece at most,
 PICTURES = 120  # and of a file about so many, one of each piece at least
 KEPT = 12  # windows with a map, of a file
+MISSED = 1.0  # s: a piece that lacks less at its end is whole
 SPECTRA = 1600  # columns of a file's spectrogram
 BINS = 100  # rows: 80 Hz each
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # of pictures that are read
@@ -237,21 +238,25 @@ def _take(file: _File, part: _Part, seen: extract.Seen, group: Group) -> None:
 def _note(file: _File, part: _Part, seen: extract.Seen, scorers: Sequence[Scorer]) -> None:
     """What a part could be read of, and what not."""
     one, first = file.one, seen.outcomes[0]
+    pictures = (seen.source.frames or first.frames) / media.FPS
+    sound = first.audio_samples / media.SAMPLE_RATE
     if not part.group:
         file.now, file.counted = [], set()
         file.statuses.append(first.status)
         one.reason = one.reason or first.reason
         one.size = max(one.size, (seen.source.width, seen.source.height))
         one.faces = max(one.faces, seen.faces)
-        frames = seen.source.frames or first.frames
-        one.frames += frames
-        one.sound_seconds += first.audio_samples / media.SAMPLE_RATE
-        if length := max(frames / media.FPS, first.audio_samples / media.SAMPLE_RATE):
-            file.read = part.start + length
-    told = any(gap.start == part.start for gap in one.gaps)
-    if first.status in extract.BAD and not told:
+        one.frames += round(pictures * media.FPS)
+        one.sound_seconds += sound
+        file.read = part.start + max(pictures, sound) if pictures or sound else file.read
+    if first.status not in extract.BAD or any(gap.end == part.end for gap in one.gaps):
+        return
+    # Up to where there is all that the file has; a container that is cut off further on says so in every piece.
+    has = [length for length, ever in ((pictures, one.frames), (sound, one.sound_seconds)) if ever]
+    until = part.start + min(has, default=0.0) if first.status == "truncated" else part.start
+    if part.end - until > MISSED:
         whose = f"for {', '.join(scorer.name for scorer in scorers)}: " if part.group else ""
-        one.gaps.append(Gap(part.start, part.end, first.status, whose + first.reason))
+        one.gaps.append(Gap(until, part.end, first.status, whose + first.reason))
 
 
 def _who(file: _File, part: _Part, crops: extract.Crops, records: Sequence[Mapping[str, Any]]) -> list[int]:

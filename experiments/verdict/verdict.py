@@ -87,7 +87,7 @@ class Verdict:
         if gaps := found["coverage"]["gaps"]:
             more = f", and {len(gaps) - 1} more parts" if len(gaps) > 1 else ""
             lines.append(f"  not all could be judged: {gaps[0]['words']}{more}")
-        elif covered < ENOUGH * seconds:
+        elif covered < ENOUGH * seconds or found["file"]["status"] == "truncated":
             why = found["file"]["reason"]
             lines.append(f"  not all could be judged: {covered:.1f} of {seconds:.1f} s" + f": {why}" * bool(why))
         if flags := [flag["words"] for flag in found["quality"]["flags"]]:

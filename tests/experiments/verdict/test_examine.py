@@ -95,6 +95,15 @@ def test_a_piece_that_fails_is_told_and_the_others_are_kept(detector):
     hand_made.check(content, hand_made.SCHEMA["properties"]["verdicts"]["items"])
 
 
+def test_a_gap_begins_where_the_damage_does(detector):
+    """A container that is cut off says so in every piece, also in those that are whole."""
+    cut = {"status": "truncated", "reason": "the file ends early"}
+    whole, half = (dataclasses.replace(outcome(LEFT, seconds=s), **cut) for s in (4.0, 2.4))
+    one = looked_at(detector, [whole], [half], [extract.Outcome("undecodable", "nothing")])
+    assert [(gap.start, gap.end) for gap in one.gaps] == [(6.4, 8.0), (8.0, 12.0)]
+    assert one.status == "truncated" and one.seconds == pytest.approx(6.4)
+
+
 def test_people_are_matched_one_to_one_by_the_greatest_overlap():
     before = [(0, LEFT), (1, MIDDLE), (5, RIGHT)]
     assert people.matched(before, [MIDDLE, LEFT]) == [1, 0]
