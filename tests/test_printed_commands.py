@@ -180,6 +180,7 @@ PARSED = {
     "python -m experiments.suite --workdir=study --only=01,06 --seeds=3 --jobs=2": "as above",
     "python -m experiments.suite --workdir=study --data=folder,size=base --config.data.root=DIR": "as above",
     "python -m experiments.suite --workdir=study --list": "as above",
+    "python -m experiments.suite --workdir=study --leave_out=face_swap,lip_reenactment,voice_clone,dubbing": "as above",
     "python -m experiments.suite --workdir=study --jobs=2": "as above",
     f"{BIG} --only=audio-spectrogram_cnn": "as above",
     f"{BIG} --seeds=3": "as above",
