@@ -16,6 +16,7 @@ import numpy as np
 
 from experiments.files import atomic
 
+LONGEST_CELL = 1 << 30  # characters: a film's curve at 25 a second is longer than the csv module allows by itself
 REQUIRED = ("clip_id", "label")
 OK = "ok"  # any other status: the clip was abstained from, and the status says why
 
@@ -174,6 +175,7 @@ def read(path: str | os.PathLike) -> list[ScoreRow]:
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such score table")
+    csv.field_size_limit(LONGEST_CELL)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
