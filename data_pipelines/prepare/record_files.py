@@ -21,7 +21,7 @@ from absl import logging
 from data_pipelines.clip import PATHS, Clip
 from data_pipelines.record import ARRAYS, IMAGES, Layout, Read
 
-VERSION = 2  # of the contents: raise it when decoding, tracking, cropping or the layout changes what is in the files
+VERSION = 3  # of the contents: raise it when decoding, tracking, cropping or the layout changes what is in the files
 NAME = "clips"  # of the builder, and so of the folder with its files
 
 
