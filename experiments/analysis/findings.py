@@ -32,7 +32,8 @@ def sentence(row: Mapping[str, Any]) -> str:
     """What a comparison that was made says, for a reader who knows no statistics."""
     a, b = side(row, "Better"), side(row, "Than")
     unit = UNITS[row["Metric"]]
-    numbers = f"{row['Value of better']:.3f} against {row['Value of than']:.3f} {unit}, Holm p {p_value(row['Holm p'])}"
+    values = f"{row['Value of better']:.3f} against {row['Value of than']:.3f} {unit}"
+    numbers = f"{values}, gain {gain(row)}, Holm p {p_value(row['Holm p'])}"
     if row["Verdict"] == compare.SUPPORTED:
         return f"{a} is better than {b}: {numbers}."
     if row["Verdict"] == compare.CONTRADICTED:
@@ -40,12 +41,9 @@ def sentence(row: Mapping[str, Any]) -> str:
     if row["Verdict"] == compare.EQUAL:
         sure = f"P(within ±{row['ROPE']:g}) {row['P(practically equal)']:.2f}"
         return f"{a} and {b} are equal in practice: {numbers}; {sure}."
-    if math.isnan(row["Gain low"]):
-        values = f"{row['Value of better']:.3f} against {row['Value of than']:.3f} {unit}"
-        return (
-            f"This test set cannot tell whether {a} is better than {b} ({values}): whichever of its people are drawn, "
-            "the difference is the same, or they are too few."
-        )
+    if math.isnan(row["Standard error"]):
+        why = "it has too few people" if math.isnan(row["Gain low"]) else "all of its people show the same difference"
+        return f"This test set cannot tell whether {a} is better than {b} ({values}, gain {gain(row)}): {why}."
     smallest = row["Smallest gain shown at the power"]
     shown = "" if math.isnan(smallest) else f"; a test set of these people can miss a true gain below {smallest:.3f}"
     return f"{a} is not shown to be better than {b}: {numbers}{shown}."

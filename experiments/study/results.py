@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from experiments import files, run_directory, score_table
+from experiments import embeddings, files, run_directory, score_table
 from experiments.evaluators import classification, late_fusion
 from experiments.producers import members
 from experiments.report import terminal
@@ -47,7 +47,7 @@ def gather(study: pathlib.Path, finished: Sequence[Run], best: Mapping[str, Run]
     """Writes the tables; returns the rows of complete_results.csv, one for each run."""
     folder = study / "Results"
     for run in finished:
-        for table in sorted((run.folder / "scores").glob("*.csv")):
+        for table in [*sorted((run.folder / "scores").glob("*.csv")), *(run.folder / "scores").glob(embeddings.FILE)]:
             with files.atomic(folder / "scores" / run.name / table.name) as temporary:
                 shutil.copyfile(table, temporary)
     rows = [row_of(run) for run in finished]

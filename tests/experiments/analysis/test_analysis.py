@@ -39,7 +39,7 @@ def undrawn(monkeypatch):
     monkeypatch.setattr(style, "save_for_print", lambda figure, path: files.write_text(f"{path}.png", "drawn"))
     draw = html.picture
 
-    def picture(figure, what, caption=""):
+    def picture(figure, what, caption="", *, photo=False):
         return draw(figure, what, caption) if what == "Training" else f"<img alt='{what}'>"
 
     monkeypatch.setattr(html, "picture", picture)
@@ -232,6 +232,7 @@ def test_bad_input_is_one_line(tmp_path):
         ({"alpha": 1.5}, r"config\.alpha=1\.5: expected a number between 0 and 1"),
         ({"alpha": 0.9}, r"config\.power=0\.8: expected more than config\.alpha=0\.9"),
         ({"rope": {"auc": -0.1}}, r"config\.rope\.auc: expected a number of at least 0"),
+        ({"pictures": 1}, r"config\.pictures=1: expected true or false"),
         ({"bootstrap": 1}, r"config\.bootstrap=1: expected a whole number of at least 2"),
     ],
 )
