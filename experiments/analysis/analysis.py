@@ -166,6 +166,7 @@ def _absent(
         more=len(once) < len(compared),
         costless=[one.name for one in compared if not one.ms > 0],
         twins=detectors.twins(compared),
+        strangers=sum(not clip.identity for clip in detectors.clips_of(compared)),
         undrawn=undrawn,
         alone=[name for name, (whole, _) in lacking.items() if whole not in {one.name for one in everyone}],
     )

@@ -8,6 +8,7 @@ from experiments.analysis import compare
 from experiments.analysis.claims import Family
 from experiments.evaluators.comparison import p_value
 from experiments.report import terminal
+from experiments.score_table import ScoreRow
 
 UNITS = {"auc": "AUC", "brier": "Brier score"}
 
@@ -73,10 +74,22 @@ def pairs(rows: Sequence[Mapping[str, Any]]) -> str:
     apart = [row for row in made if row["Verdict"] in (compare.SUPPORTED, compare.CONTRADICTED)]
     equal = [row for row in made if row["Verdict"] == compare.EQUAL]
     verb = "is" if len(equal) == 1 else "are"
+    every = "the one pair" if len(made) == 1 else f"all {len(made)} pairs"
     return (
-        f"Of all {len(made)} pairs, which nobody declared, {len(apart)} differ by the clip's label after Holm's "
+        f"Of {every}, which nobody declared, {len(apart)} differ by the clip's label after Holm's "
         f"correction over all of them, and {len(equal)} {verb} equal in practice."
     )
+
+
+def test_set(clips: Sequence[ScoreRow]) -> str:
+    """`384 clips of 24 people`, as far as it is known who is in them."""
+    people = {clip.group for clip in clips if clip.identity}
+    strangers = sum(not clip.identity for clip in clips)
+    if not strangers:
+        return f"{len(clips)} clips of {len(people)} people"
+    if not people:
+        return f"{len(clips)} clips of people who are not named"
+    return f"{len(clips)} clips: {len(clips) - strangers} of {len(people)} people, {strangers} of people not named"
 
 
 def absent(
@@ -88,6 +101,7 @@ def absent(
     more: bool = False,
     costless: Sequence[str] = (),
     twins: Sequence[tuple[str, str]] = (),
+    strangers: int = 0,
     alone: Sequence[str] = (),
     undrawn: Sequence[str] = (),
 ) -> list[str]:
@@ -95,14 +109,20 @@ def absent(
 
     datasets: how many of them two detectors or more have all been scored on. folds: whether two were cross-validated.
     once: the detectors that were trained once; more: whether others were trained more often. costless: those whose
-    cost is unknown. twins: as of detectors.twins. alone: those without a method that have no detector to be set beside.
-    undrawn: why figures are missing.
+    cost is unknown. twins: as of detectors.twins. strangers: test clips of people who are not named. alone: detectors
+    without a method that have no detector to be set beside. undrawn: why figures are missing.
     """
     found = [
         f"{a} and {b} give the same score to every test clip, so nothing here compares them. Encoders of one design "
         "are the same network where neither starts from published weights."
         for b, a in twins
     ]
+    if strangers:
+        found.append(
+            f"Who is in {strangers} of the test clips is not known, so each of them counts as a person of its own. If "
+            "people recur in them, intervals are too narrow and p too small. A column `identity` in a test table says "
+            "who is in each clip."
+        )
     if datasets < config["least_datasets"]:
         verb = "is" if datasets < 2 else "are"
         number = {0: "no dataset", 1: "one dataset"}.get(datasets, f"{datasets} datasets")

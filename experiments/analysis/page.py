@@ -47,10 +47,6 @@ class Facts:
     ranks: generalisation.Ranks | None = None
     pictures: Mapping[str, Sequence[Figure]] = dataclasses.field(default_factory=dict)  # of failures, by their kind
 
-    @property
-    def people(self) -> int:
-        return len({clip.group for clip in self.clips})
-
     def quality(self) -> list[dict[str, Mapping[str, Any]]]:
         """{metric: its row} of each run by the label that it answers for, the AUC by the clip's label as `clip AUC`."""
         found: dict[str, dict[str, Mapping[str, Any]]] = {}
@@ -122,7 +118,7 @@ def _what(facts: Facts) -> str:
     datasets = ", ".join(sorted({clip.dataset for clip in facts.clips if clip.dataset})) or "an unnamed dataset"
     words = (
         f"{len(facts.detectors)} detectors of manipulated video and voice are compared on the same test clips: "
-        f"{len(facts.clips)} clips of {facts.people} people from {datasets}, {fakes} of them fake "
+        f"{findings.test_set(facts.clips)}, from {datasets}, {fakes} of them fake "
         f"({', '.join(kind.replace('_', ' ') for kind in kinds)}).{repeated} Thresholds, calibration, weights and "
         "every choice between detectors come from other clips of other people (validation). The claims below were "
         "written into a config before any of this was computed."

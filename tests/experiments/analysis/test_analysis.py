@@ -162,7 +162,11 @@ def test_tables_alone_without_a_study_or_a_validation(tmp_path, undrawn):
     said = analysis.analyse(tmp_path / "new", folders, written.config())
     (pair,) = (row for row in table(tmp_path / "new/Results" / analysis.TABLE) if row["Declared"] == "no")
     assert pair["McNemar p"] == "" and pair["p"] != "" and pair["Identities"] == "48"  # no identities: each clip is one
-    assert "0 supported" not in said and "9 not made" in said
+    assert "0 supported" not in said and "9 not made" in said and "Of the one pair" in said
+    assert "– none of its 6 claims could be made; the first: no detector early_fusion; no detector image-clip" in said
+    # Nobody says who is in the clips: that is told, and no number of people.
+    assert "48 clips of people who are not named" in said and "each of them counts as a person of its own" in said
+    assert " of 48 people" not in (tmp_path / "new/report.html").read_text()
     config = written.claim("a", "b")
     config["families"][0]["claims"][0]["than"]["of"] = ("a", "b")
     analysis.analyse(tmp_path / "new", folders, config)
