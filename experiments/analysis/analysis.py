@@ -163,7 +163,7 @@ def _absent(
         datasets=len(generalisation.shared(values, config["least_datasets"])[1]),
         folds=sum(bool(one.folds) for one in compared) > 1,
         once=once,
-        more=len(once) < len(compared),
+        often=[one.name for one in compared if len(one.runs) > 1],
         costless=[one.name for one in compared if not one.ms > 0],
         twins=detectors.twins(compared),
         strangers=sum(not clip.identity for clip in detectors.clips_of(compared)),

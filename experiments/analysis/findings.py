@@ -98,7 +98,7 @@ def absent(
     datasets: int,
     folds: bool = False,
     once: Sequence[str] = (),
-    more: bool = False,
+    often: Sequence[str] = (),
     costless: Sequence[str] = (),
     twins: Sequence[tuple[str, str]] = (),
     strangers: int = 0,
@@ -108,7 +108,7 @@ def absent(
     """What this analysis does not say, and why.
 
     datasets: how many of them two detectors or more have all been scored on. folds: whether two were cross-validated.
-    once: the detectors that were trained once; more: whether others were trained more often. costless: those whose
+    once, often: the detectors that were trained once, and those that were trained more often. costless: those whose
     cost is unknown. twins: as of detectors.twins. strangers: test clips of people who are not named. alone: detectors
     without a method that have no detector to be set beside. undrawn: why figures are missing.
     """
@@ -136,7 +136,9 @@ def absent(
             "No test over folds (Nadeau and Bengio): it needs detectors that were cross-validated over the same folds."
         )
     if once:
-        whose = f"{', '.join(once)} {'was' if len(once) == 1 else 'were'}" if more else "Each detector was"
+        whose = f"{', '.join(once)} {'was' if len(once) == 1 else 'were'}" if often else "Each detector was"
+        if 0 < len(often) < len(once):
+            whose = f"All detectors but {', '.join(often)} were"
         found.append(
             f"{whose} trained once: the intervals hold what other people in the test set would change, not what "
             "another seed would. experiments.suite --seeds=3 repeats each training."

@@ -332,7 +332,8 @@ def _words(facts: Facts) -> str:
         ),
         (
             "d",
-            "The gain of a person in units of its spread over people (Cohen's d of pairs): 0.2 is small, 0.8 large.",
+            "The gain of a person in units of its spread over people (Cohen's d of pairs): 0.2 is small, 0.8 large. Of "
+            "several trainings it is that of the best on validation, and so are DeLong's and McNemar's p.",
         ),
         (
             "Could have shown",

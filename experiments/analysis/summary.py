@@ -69,4 +69,4 @@ def _side(row: Mapping[str, Any], which: str) -> str:
 
 
 def _wrapped(words: str) -> list[str]:
-    return textwrap.wrap(words, WIDTH)
+    return textwrap.wrap(words, WIDTH, break_on_hyphens=False)
