@@ -37,7 +37,7 @@ def claims(better: tuple[str, ...], than: dict[str, object]) -> tuple[dict[str, 
 def get_config(arg: str | None = None) -> ConfigDict:
     """The declared comparisons as plain data."""
     if arg:
-        raise common.UnknownArgument(f"config argument {arg!r}: this config has none")
+        raise common.UnknownArgumentError(f"config argument {arg!r}: this config has none")
     config = ConfigDict()
     # Of each family: its name, the question, the label that all are judged by, methods (fakes of these against all
     # reals; () is all fakes), the metric (auc, or brier, where less is better) and the claims.

@@ -9,7 +9,7 @@ SIZES = ("tiny", "base")
 PSEUDO_FAKES = ("SelfBlended", "Vocoded", "SelfBlendedVocoded", "Dubbed")
 
 
-class UnknownArgument(ValueError):
+class UnknownArgumentError(ValueError):
     """A config argument that this config does not have; another may have it."""
 
 
@@ -17,7 +17,7 @@ def parse_args(arg: str | None, **defaults: str | int | float | bool) -> ConfigD
     """Reads `data=folder,size=base` into typed values with these defaults, and `pseudo_fakes` with False.
 
     Raises:
-      UnknownArgument: an argument is unknown.
+      UnknownArgumentError: an argument is unknown.
       ValueError: one is given twice, or not of its default's type.
     """
     defaults = {**defaults, "pseudo_fakes": False}
@@ -25,7 +25,7 @@ def parse_args(arg: str | None, **defaults: str | int | float | bool) -> ConfigD
     for item in filter(None, (arg or "").split(",")):
         key, separator, text = item.partition("=")
         if not separator or key not in defaults:
-            raise UnknownArgument(
+            raise UnknownArgumentError(
                 f"config argument {item!r} is not one of "
                 + ", ".join(f"{name}={default}" for name, default in defaults.items())
             )
@@ -103,6 +103,7 @@ def base(args: ConfigDict) -> ConfigDict:
     config.data.targets = ConfigDict()  # beyond the labels, see data_pipelines/batch.py: {"spans": {"max": 4}}
     kinds = PSEUDO_FAKES if args.pseudo_fakes else ()  # fakes made of real clips as they are read
     config.data.pseudo_fakes = tuple({"name": f"data_pipelines.fakes.pseudo_fakes.{kind}"} for kind in kinds)
+    config.data.leave_out = ()  # methods whose fakes are absent from training and validation, not from test
     config.data.trim_silence = 0.0  # dB of full scale: clips begin where their sound first passes it; 0 = as they are
     config.data.balance = "method"
     config.data.batch_size = 16 if tiny else 128
@@ -139,6 +140,35 @@ def base(args: ConfigDict) -> ConfigDict:
     config.evaluate.batch_size = 32 if tiny else 128
     config.evaluate.bootstrap = 2_000
     return config
+
+
+def fusion(args: ConfigDict) -> ConfigDict:
+    """What fusions of detectors have alike: a detector of each stream and one that compares two of them, to train.
+
+    `config.members` is {name: {"config": a config to train}, {"run": a trained run} or {"scores": a folder of score
+    tables}}. A run and a folder may name "column": default score, and "label": the column of the label that it answers
+    for. "compares": True is for a detector that compares streams. Tables may state their cost, "ms" a clip and
+    "parameters_m" millions of parameters.
+    """
+    config = ConfigDict()
+    config.members = ConfigDict(
+        {
+            "image": to_train("configs/image.py:encoder=efficientnet,", args),
+            "audio": to_train("configs/audio.py:encoder=spectrogram_cnn,", args),
+            "video": to_train("configs/video.py:encoder=temporal_difference,", args),
+            "sync": {**to_train("configs/lip_sync.py:", args), "compares": True},
+        }
+    )
+    # Settings that every member to train has in place of its own.
+    config.override = ConfigDict({"seed": 0, "data": {"root": "", "manifest": "", "out": ""}})
+    config.evaluate = ConfigDict({"bootstrap": 2_000})
+    return config
+
+
+def to_train(config: str, args: ConfigDict) -> dict[str, str]:
+    """A member of a fusion: a config to train at the fusion's own size and on its data."""
+    pseudo_fakes = ",pseudo_fakes=true" if args.pseudo_fakes else ""
+    return {"config": f"{config}size={args.size},data={args.data}{pseudo_fakes}"}
 
 
 def unimodal(config: ConfigDict, args: ConfigDict, stream: str, variant: str, source: str) -> ConfigDict:

@@ -35,6 +35,10 @@ RANGES: dict[str, Range] = {
     "fold": _whole(0),
     "data.window": _number(1 / FPS),  # s
     "data.batch_size": _whole(1),
+    "data.leave_out": (
+        "a list of methods' names",
+        lambda value: isinstance(value, list | tuple) and all(isinstance(method, str) for method in value),
+    ),
     "data.balance": _one_of(*sampling.BALANCES),
     "data.workers": _whole(0),
     "data.threads": _whole(0),

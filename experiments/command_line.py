@@ -30,7 +30,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 def _last_error(text: str) -> str:
     """The message inside a printed traceback (a config file that failed), or the whole text in one line."""
-    messages = re.findall(r"^\s*[\w.]*(?:Error|Exception|UnknownArgument): (.+)$", text, flags=re.MULTILINE)
+    messages = re.findall(r"^\s*[\w.]*(?:Error|Exception): (.+)$", text, flags=re.MULTILINE)
     return messages[-1] if messages else " ".join(text.split())
 
 

@@ -3,19 +3,17 @@
     python -m experiments.detect FILE… --model=runs/hierarchical --out=verdicts
     python -m experiments.detect FILE… --model=study --prior=0.01 --json
 
---model is a trained run, an exported model, a study (its system), or a system.json. Each file gets a few lines: how
-many times more probable what was found is if the file is manipulated than if it is genuine, for a system trained on
-named data; the same by stream; and, where nothing should be concluded, why. In --out there are verdict.json (its schema
-is experiments/verdict/schema.json) and report.html, one page without scripts; of several files report.html lists the
-others. --prior is P(fake) that a reader holds before the evidence.
+--model is a trained run, an exported model, a study (its system), or a system.json. Each file gets a few lines. Where
+nothing should be concluded, the first says so, and why. Else it says how many times more probable what was found is if
+the file is manipulated than if it is genuine, for a system trained on named data. The same by stream follows. In --out
+there are verdict.json (its schema is experiments/verdict/schema.json) and report.html, one page without scripts; of
+several files report.html lists the others. --prior is P(fake) that a reader holds before the evidence.
 
 Exit code: 0 where every file could be judged, also where the system abstains; 1 where one could not, and its line says
 why.
 """
 
-import collections
 import json
-import os
 import pathlib
 import re
 import sys
@@ -35,11 +33,8 @@ def main(argv: list[str]) -> None:
         given = flags.FLAGS
         if not 0 < given.prior < 1:
             raise ValueError(f"--prior={given.prior:g}: expected a probability between 0 and 1, such as 0.5")
-        paths = argv[1:]
-        if twice := [path for path, count in collections.Counter(map(os.path.abspath, paths)).items() if count > 1]:
-            raise ValueError(f"{twice[0]}: named twice")
         every = run(
-            paths,
+            argv[1:],
             pathlib.Path(given.model),
             prior=given.prior,
             out=pathlib.Path(given.out) if given.out else None,
@@ -62,18 +57,20 @@ def run(
     """Judges the files, prints what it finds, and writes it to the folder `out`; whether all could be judged.
 
     Raises:
-      FileNotFoundError, ValueError: there is no such model, or it cannot be used; one line.
+      FileNotFoundError, ValueError: there is no such model, it cannot be used, or a file is named twice; one line.
     """
-    from experiments import files
+    from experiments import files, own_files
     from experiments.verdict import detector, examine, page, verdict
 
+    own_files.refuse_twice(paths)
+    own_files.give_memory_back()
     absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax tells of every step it takes
     system = detector.load(model, allow)
     verdicts: dict[str, verdict.Verdict] = {}
     pages: dict[str, str] = {}
     first = True
     for one in examine.examine(paths, system, shown=not as_json):
-        found = verdict.judge(one, system, prior)
+        found = verdict.verdict(one, system, prior)
         if out:
             name = "report.html" if len(paths) == 1 else f"{paths.index(one.path) + 1:03d}-{_safe(one.path)}.html"
             files.write_text(out / name, page.page(found))

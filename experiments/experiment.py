@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from data_pipelines.clip import SPLITS, Clip
 from data_pipelines.fakes import pseudo_fakes
-from data_pipelines.prepare import folds
+from data_pipelines.prepare import folds, left_out
 from data_pipelines.prepare.records import Records, read_header, read_without_record
 from experiments import (
     best_model,
@@ -57,6 +57,9 @@ def run(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] =
     with run_directory.lock(workdir), Termination() as termination:
         run_directory.write_or_compare_config(workdir, config)
         run_directory.start_log(workdir, primary=True)
+        if changed := run_directory.changed_members(workdir):
+            log.info("%s is made again: these members have other score tables now: %s", workdir, ", ".join(changed))
+            (workdir / "results.csv").unlink(missing_ok=True)
         # results.csv is written last, so it says that all is there.
         if (workdir / "results.csv").exists() and distributed.process_count() == 1:
             log.info(
@@ -193,12 +196,14 @@ def _short_name(model: Mapping[str, Any]) -> str:
 def open_splits(config: Mapping[str, Any], folder: pathlib.Path) -> dict[str, Any]:
     """{split: records} of the prepared dataset in `folder`: its own splits, or the sides of the config's fold.
 
-    With the pseudo-fakes of `config.data`: in training always, in evaluation where a split has no fake of its own.
+    Training and validation are without the fakes of `config.data.leave_out`. With the pseudo-fakes of `config.data`: in
+    training always, in evaluation where a split has no fake of its own.
     """
     if config["folds"]:
         opened = folds.open_fold(folder, config["folds"], config["fold"])
     else:
         opened = {split: Records(folder, split) for split in SPLITS}
+    opened = left_out.leave_out(opened, _left_out(config))
     return {
         split: pseudo_fakes.add(records, config["data"], training=split == "train") for split, records in opened.items()
     }
@@ -207,8 +212,14 @@ def open_splits(config: Mapping[str, Any], folder: pathlib.Path) -> dict[str, An
 def without_record(config: Mapping[str, Any], folder: pathlib.Path, split: str) -> list[tuple[Clip, str]]:
     """(clip, status) of the clips that would be in `open_splits(config, folder)[split]`, had they given a record."""
     if config["folds"]:
-        return folds.without_record(folder, config["folds"], config["fold"], split)
-    return read_without_record(folder, split)
+        missing = folds.without_record(folder, config["folds"], config["fold"], split)
+    else:
+        missing = read_without_record(folder, split)
+    return [one for one in missing if not left_out.is_left_out(one[0], split, _left_out(config))]
+
+
+def _left_out(config: Mapping[str, Any]) -> Sequence[str]:
+    return config["data"].get("leave_out", ())  # a run of an earlier version has no such setting
 
 
 def prepare_records(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str] = ()) -> pathlib.Path:

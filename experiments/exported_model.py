@@ -4,6 +4,7 @@
     config.json         the run's config
     system.json         the run as a system of one member: calibration, thresholds, operating points
     scores/             its score tables of validation and test
+    results.csv         its row of results, what it costs among them, and report.txt, its report
     README.md           what it is, how good it is, and what it is not
 
 `best_model.load` and all commands that take a run take such a folder.
@@ -76,14 +77,28 @@ def contents(folder: pathlib.Path) -> dict[str, Any]:
         raise ValueError(f"{path}: no key {_CHECKPOINT!r} in its metadata: expected a model that a study has exported")
     try:
         content = json.loads(text)
-        expected, schema = content.pop("sha256", None), content.get("schema")
-    except (ValueError, AttributeError):
+    except (ValueError, RecursionError):
         raise ValueError(f"{path}: damaged: its metadata is not JSON; {_HOW}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: damaged: expected an object as its metadata, found {content!r:.60}; {_HOW}")
+    expected, schema = content.pop("sha256", None), content.get("schema")
     if expected != checkpoints.digest(content):
         raise ValueError(f"{path}: damaged: its metadata is not what was saved; {_HOW}")
     if schema != checkpoints.SCHEMA:
         raise ValueError(f"{path}: of schema {schema}; this program reads schema {checkpoints.SCHEMA}; {_HOW}")
+    if not _is_described(content):
+        raise ValueError(f"{path}: damaged: its metadata lacks `info` or `arrays` as an export writes them; {_HOW}")
     return content
+
+
+def _is_described(content: Mapping[str, Any]) -> bool:
+    """Whether the metadata has what `write` puts there."""
+    info, arrays = content.get("info"), content.get("arrays")
+    if not isinstance(info, dict) or not isinstance(arrays, dict):
+        return False
+    parts = ("dtype", "shape", "sha256")
+    described = all(isinstance(array, dict) and all(part in array for part in parts) for array in arrays.values())
+    return described and "best" in info and "best_step" in info
 
 
 def _path(name: str) -> list[str]:

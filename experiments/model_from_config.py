@@ -81,6 +81,11 @@ def make_evaluator(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Any:
     return _as("Evaluator", "task", build(make_task(config, allow).evaluator, allow=allow))
 
 
+def judged_by(config: Mapping[str, Any], allow: Sequence[str] = ()) -> str:
+    """The column of the label that a run of this config answers for."""
+    return getattr(make_evaluator(config, allow), "judged_by", "label")
+
+
 def _as(symbol: str, section: str, built: Any) -> Any:
     """What was built, if it is what the config's section is for."""
     if type(built).__name__ != symbol:

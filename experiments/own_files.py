@@ -1,6 +1,9 @@
 """A user's own files on the road of every dataset: decoded in guarded children, read from memory, cut into windows."""
 
+import collections
 import contextlib
+import ctypes
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +12,23 @@ import numpy as np
 from data_pipelines.prepare import child_processes, extract, records
 from data_pipelines.source import Source
 
+_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h: larger pieces are mapped, and thus given back
 Predict = Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]]  # a batch to what is known of each window
+
+
+def refuse_twice(paths: Sequence[str]) -> None:
+    """Raises ValueError, one line, where two paths are one file."""
+    if twice := [path for path, count in collections.Counter(map(os.path.abspath, paths)).items() if count > 1]:
+        raise ValueError(f"{twice[0]}: named twice; name each file once")
+
+
+def give_memory_back() -> None:
+    """Lets this process return the memory of pictures to the system, where the C library is glibc.
+
+    It would else keep what lies free between small objects, about 200 MB after some minutes of a film.
+    """
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(_MMAP_THRESHOLD, 1 << 18)
 
 
 def decode(jobs: Sequence[extract.Job], *, workers: int = 0) -> Iterator[tuple[int, extract.Seen]]:

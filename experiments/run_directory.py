@@ -1,8 +1,12 @@
 """A run's directory: who may write to it, the config that made it, and its log."""
 
+import csv
 import fcntl
+import functools
+import hashlib
 import json
 import logging
+import os
 import pathlib
 import re
 import sys
@@ -20,6 +24,8 @@ FREE = (
     *("data.workers", "data.threads", "data.prefetch", "data.root", "data.manifest", "data.out", "train.log_steps"),
     *("override.data.root", "override.data.manifest", "override.data.out"),  # of a fusion's members
 )
+
+MEMBERS = "members.json"  # of a fusion: the score tables that it has fused, by digest
 
 log = logging.getLogger("mmdf_jax")
 
@@ -98,6 +104,77 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{workdir}: no config.json there; give the directory of a run") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON ({error})") from None
+
+
+def read_results(workdir: pathlib.Path) -> dict[str, str]:
+    """The row of a finished run's results.csv, cells as they stand there.
+
+    Raises:
+      FileNotFoundError: the run is not finished.  ValueError: it is not a table of one row.
+    """
+    path = workdir / "results.csv"
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{workdir}: no results.csv: the run is not finished; start it again") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a CSV table in UTF-8 ({error})") from None
+    if len(rows) != 1:
+        raise ValueError(f"{path}: expected one row, found {len(rows)}")
+    return rows[0]
+
+
+def is_finished(workdir: pathlib.Path) -> bool:
+    """Whether the run is done: its results.csv, written last, is there; and a fusion is of its members' tables of now.
+
+    Raises:
+      ValueError: as `changed_members`.
+    """
+    return (workdir / "results.csv").is_file() and not changed_members(workdir)
+
+
+def note_members(workdir: pathlib.Path, tables: Mapping[str, pathlib.Path]) -> None:
+    """Writes the digests of what a fusion fuses. tables: {member: the folder of its val.csv and test.csv}."""
+    content = {
+        name: {"scores": os.path.relpath(folder.resolve(), workdir.resolve()), "sha256": _digest_of_tables(folder)}
+        for name, folder in tables.items()
+    }
+    files.write_text(workdir / MEMBERS, json.dumps(content, indent=1) + "\n")
+
+
+def changed_members(workdir: pathlib.Path) -> list[str]:
+    """The members of a fusion whose score tables are not those that it has fused, because they were trained again, say.
+
+    Tables that are gone have not changed. Empty for a run that fuses nothing or has not noted what it fuses.
+
+    Raises:
+      ValueError: its members.json is not what `note_members` wrote.
+    """
+    path = workdir / MEMBERS
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        now = {name: _digest_of_tables(workdir / one["scores"]) for name, one in noted.items()}
+        return [name for name, digest in now.items() if digest not in ("", noted[name]["sha256"])]
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{path}: damaged; delete it and results.csv beside it, and start the run again") from None
+
+
+def _digest_of_tables(folder: pathlib.Path) -> str:
+    """SHA-256 of validation's and test's score tables together; "" where one is missing."""
+    tables = [folder / f"{split}.csv" for split in ("val", "test")]
+    if not all(table.is_file() for table in tables):
+        return ""
+    return "-".join(_sha256(table, table.stat().st_mtime_ns, table.stat().st_size) for table in tables)
+
+
+@functools.lru_cache(maxsize=512)
+def _sha256(path: pathlib.Path, mtime_ns: int, size: int) -> str:
+    """Of a file's bytes; read again only when the file has changed, since a study asks often."""
+    del mtime_ns, size
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

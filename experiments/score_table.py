@@ -16,6 +16,7 @@ import numpy as np
 
 from experiments.files import atomic
 
+LONGEST_CELL = 1 << 30  # characters: a film's curve at 25 a second is longer than the csv module allows by itself
 REQUIRED = ("clip_id", "label")
 OK = "ok"  # any other status: the clip was abstained from, and the status says why
 
@@ -129,6 +130,26 @@ def _cell(value: Any) -> str:
     return str(int(value) if isinstance(value, (bool, np.bool_)) else value)
 
 
+def read_csv(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The rows of any table that write_csv wrote: numbers where cells are such, nan where they are empty.
+
+    Raises:
+      FileNotFoundError: there is none.  ValueError: it has no header.
+    """
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if not reader.fieldnames:
+            raise ValueError(f"{path}: expected a table, found an empty file")
+        return [{name: _value(cell) for name, cell in row.items()} for row in reader]
+
+
+def _value(cell: str) -> Any:
+    try:
+        return float(cell or "nan")
+    except ValueError:
+        return cell
+
+
 def write(path: str | os.PathLike, rows: Sequence[ScoreRow]) -> None:
     """Writes a score table atomically; extra columns follow the standard ones in order of first appearance."""
     extra = list(dict.fromkeys(name for row in rows for name in row.extra))
@@ -154,6 +175,7 @@ def read(path: str | os.PathLike) -> list[ScoreRow]:
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such score table")
+    csv.field_size_limit(LONGEST_CELL)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)

@@ -4,11 +4,16 @@
     python -m experiments.suite --workdir=study --only=01,06 --seeds=3 --jobs=2
     python -m experiments.suite --workdir=study --data=folder,size=base --config.data.root=DIR
     python -m experiments.suite --workdir=study --list
+    python -m experiments.suite --workdir=study --leave_out=face_swap,lip_reenactment,voice_clone,dubbing
 
 Start it again with the same command and it goes on where it was: what is finished is not done again. A run that fails
 is named at the end, and stops only those that need it. Then the study is gathered and, as its last part, analysed
 (experiments.analyze); with `--only`, if 12 is among the numbers. `--list` prints a command per run, for any scheduler;
 when those are done, the suite only gathers what they left. `--slurm` submits each run as a job.
+
+`--leave_out` is a part of its own: some detectors are trained once more, as they were but without each of these
+manipulations, and the analysis sets beside each other how well they tell its fakes when they have seen such fakes and
+when they have not. Their tables lie apart, in Results/held_out.
 """
 
 import json
@@ -33,15 +38,22 @@ def main(argv: list[str]) -> None:
     told = flags.FLAGS
     with command_line.errors():
         study = pathlib.Path(told.workdir)
-        given = plan.Settings(plan.parse_arguments(told.data), _overrides(argv[1:]), told.seeds, tuple(told.allow))
+        given = plan.Settings(
+            plan.parse_arguments(told.data),
+            _overrides(argv[1:]),
+            told.seeds,
+            tuple(told.allow),
+            tuple(dict.fromkeys(told.leave_out)),
+        )
         settings = plan.joined(plan.recall(study), given, study)
         runs = plan.runs(study, settings)
-        wanted, added = plan.chosen(runs, told.only) if told.only else (runs, [])
+        wanted, added = plan.chosen(runs, told.only, told.leave_out)
         todo = plan.in_order(run for run in runs if run in wanted or run in added)
         if told.list:
-            print("\n".join(map(plan.command, todo)), flush=True)
+            for one in todo:
+                print(plan.command(one), flush=True)
             return
-        options, analysed = _slurm_options(), not told.only or str(plan.LAST) in told.only
+        options, analysed = _slurm_options(), plan.analysed(told.only)
         run_directory.create(study)
         with run_directory.lock(study):
             failed = _do(study, settings, runs, todo, added, options, analysed, told.jobs)
@@ -73,28 +85,33 @@ def _do(
     began = time.monotonic()
     failed = run.do(todo, start, jobs or (1 if options is None else len(todo) or 1))
     log.info("the runs took %.1f min", (time.monotonic() - began) / 60)
-    _gather(study, runs, settings)
-    if analysed:
-        _analyse(study)
-    for name, reason in failed.items():
-        log.error("%s: %s", name, reason)
-    if failed:
-        log.error("%d of %d runs have no result; the same command tries them again", len(failed), len(todo))
+    try:
+        _gather(study, runs, settings)
+        if analysed:
+            _analyse(study)
+    finally:  # whatever else goes wrong, what has failed is named
+        for name, reason in failed.items():
+            log.error("%s: %s", name, reason)
+        if failed:
+            log.error("%d of %d runs have no result; the same command tries them again", len(failed), len(todo))
     return failed
 
 
 def _gather(study: pathlib.Path, runs: Sequence[plan.Run], settings: plan.Settings) -> None:
     """Models/, Results/, Figures/ and Logs/ from the runs that are finished."""
-    finished = [run for run in runs if run.finished]
+    finished = [run for run in runs if run.finished and not run.experiment.without]
+    held_out = [run for run in runs if run.finished and run.experiment.without]
     if not finished:
         raise ValueError(f"{study}: an empty study: no run in {study / 'runs'} is finished, so nothing is gathered")
     if half := [run.name for run in runs if not run.finished and (run.folder / "config.json").is_file()]:
-        log.warning("begun but not finished, so not gathered: %s", ", ".join(half))
+        log.warning("not finished, or of members that were trained again since, so not gathered: %s", ", ".join(half))
     from experiments.study import figures, logs, models, results  # JAX and matplotlib, which --list does not wait for
 
     best = models.best_seeds(finished)
-    logs.gather(study, finished)
-    rows = results.gather(study, finished, best)
+    logs.gather(study, [*finished, *held_out])
+    rows = results.gather(study, finished, best, settings.allow)
+    if held_out:
+        results.gather_held_out(study, held_out, settings.allow)
     figures.gather(study, rows, best)
     models.gather(study, best, settings.allow)
     log.info("%s", results.page(rows))
@@ -102,14 +119,18 @@ def _gather(study: pathlib.Path, runs: Sequence[plan.Run], settings: plan.Settin
 
 
 def _analyse(study: pathlib.Path) -> None:
-    """The plan's last part, by the declared claims. A study that has nothing to compare yet says so in a line."""
+    """The plan's last part, by the declared claims.
+
+    Raises:
+      ValueError: the study has nothing to compare, or a table is damaged.
+    """
     from experiments.analysis import analysis
 
-    config = runpy.run_path(plan.ANALYSIS)["get_config"]().to_dict()
+    config = runpy.run_path(plan.CLAIMS)["get_config"]().to_dict()
     try:
         log.info("%s", analysis.analyse(study, {}, config))
     except (ValueError, OSError) as error:
-        log.warning("not analysed: %s", error)
+        raise ValueError(f"{study} is gathered, but not analysed: {error}") from None
 
 
 def _overrides(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -146,6 +167,9 @@ def define_flags() -> None:
         "data", "", "A dataset, then config arguments: folder,size=base. Each config takes those that it knows."
     )
     flags.DEFINE_list("only", [], "Numbers or names of runs; what they need is added.")
+    flags.DEFINE_list(
+        "leave_out", [], "Manipulations: trains some detectors without each, in place of the study's runs."
+    )
     flags.DEFINE_integer("seeds", 1, "Repeats each run with the seeds 0 … N - 1.", lower_bound=1)
     flags.DEFINE_bool("list", False, "Prints the command of each run, and what it needs first; does nothing.")
     flags.DEFINE_integer("jobs", 0, "Runs at once; default: 1, with --slurm all.", lower_bound=0)

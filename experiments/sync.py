@@ -13,7 +13,6 @@ said of a file, and that file's line says why.
 --fix writes a manifest with a column audio_offset, which experiments.prepare --dataset=folder --manifest=… applies.
 """
 
-import collections
 import dataclasses
 import json
 import math
@@ -131,8 +130,7 @@ def of_files(paths: Sequence[str], model: pathlib.Path, allow: Sequence[str] = (
     config = run_directory.read_config(model)
     if set(config["data"]["streams"]) != {"mouth", "audio"}:
         raise ValueError(f"--model={model}: expected a run of configs/lip_sync.py, found one of another experiment")
-    if twice := [path for path, count in collections.Counter(map(os.path.abspath, paths)).items() if count > 1]:
-        raise ValueError(f"{twice[0]}: named twice")
+    own_files.refuse_twice(paths)
     there = [path for path in paths if os.path.exists(path)]
     found = {path: Found(path, "there is no such file") for path in paths}
     if not there:

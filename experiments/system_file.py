@@ -23,30 +23,30 @@ import math
 import os
 import pathlib
 import platform
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
 import numpy as np
 
-from experiments import checkpoints, exported_model, files, model_from_config, run_directory, score_table
+from experiments import (
+    checkpoints,
+    exported_model,
+    files,
+    model_from_config,
+    operating_points,
+    run_directory,
+    score_table,
+)
 from experiments.score_table import ScoreRow
 from mmdf_jax.fusion import late
-from mmdf_jax.metrics import calibrators, classification, likelihood
+from mmdf_jax.metrics import calibrators, likelihood
 from mmdf_jax.metrics.calibrators import Calibrator, Scaling
-from mmdf_jax.stats import conformal
-from mmdf_jax.stats.bootstrap import interval
-from mmdf_jax.stats.groups import folds
 from mmdf_jax.tasks.detection import own_label
 
 SCHEMA = 1  # raise it when an older program could not read the new form, or the reverse
 FILE = "system.json"
-ERRORS = (0.1, 0.2)  # of each class, that the conformal thresholds allow: the first that validation has people for
-# Of fewer clips isotonic regression makes a few steps, and the ties within them cost more AUC than they mend
-# (Niculescu-Mizil & Caruana 2005, Predicting good probabilities with supervised learning).
-ISOTONIC_FROM = 1_000
 EMBEDDED = "talking_heads"  # the dataset that is a stand-in for real fakes
-BALANCED, CONFORMAL = "equal errors", "conformal"  # the operating points
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Member:
 class System:
     """What a system.json says, see the head of this file; all that it computes is in numpy.
 
-    weights: of each member by name, and what else the ensemble has fitted. llr_bounds: natural logarithms. ood: for
-    later use, None.
+    weights: by the names of mmdf_jax/fusion/late.py's `weight_names`; in a log_pool they say how often each member
+    counts. llr_bounds: natural logarithms. ood: for later use, None.
     """
 
     name: str
@@ -92,7 +92,7 @@ class System:
 
     def member_probability(self, i: int, scores: np.ndarray) -> np.ndarray:
         """Calibrated P(fake) [n] of member i, for the label that it answers for, from its scores [n]; nan stays nan."""
-        return of_known(self.members[i].calibration, np.asarray(scores, float))
+        return self.members[i].calibration(scores)
 
     def fused(self, scores: np.ndarray) -> np.ndarray:
         """The ensemble's score [n] in [0, 1] of the members' scores [n m], before the last calibration.
@@ -101,7 +101,8 @@ class System:
         """
         scores = np.asarray(scores, float)
         own = np.stack([self.member_probability(i, scores[:, i]) for i in range(len(self.members))], axis=1)
-        return combine(self.ensemble, own, [member.name for member in self.members], self.weights)
+        names = late.weight_names(self.ensemble, [member.name for member in self.members])
+        return late.combine(self.ensemble, own, np.array([self.weights[name] for name in names]))
 
     def probability(self, scores: np.ndarray, prior: float | None = None) -> np.ndarray:
         """P(fake) [n] of the members' scores [n m]; at the calibration set's share of fakes, or at a stated `prior`.
@@ -110,7 +111,7 @@ class System:
         """
         if prior is not None:
             return likelihood.probability(self.llr(scores), prior)
-        return of_known(self.calibration, self.fused(scores))
+        return self.calibration(self.fused(scores))
 
     def llr(self, scores: np.ndarray) -> np.ndarray:
         """log(P(evidence | fake) / P(evidence | real)) [n], natural, within `llr_bounds`."""
@@ -119,132 +120,15 @@ class System:
     def verdicts(self, probability: np.ndarray) -> np.ndarray:
         """1 fake, 0 real, -1 neither, [n], by the conformal thresholds; also where there is no probability."""
         low, high = (self.thresholds["conformal"][side] for side in ("low", "high"))
-        return decide(np.asarray(probability, float), low, high)
+        return operating_points.decide(np.asarray(probability, float), low, high)
 
 
-def decide(probability: np.ndarray, low: float, high: float) -> np.ndarray:
-    """1 (fake) from `high` on, 0 (real) up to `low`, -1 (neither) between them and for nan: [n]."""
-    return np.where(probability >= high, 1, np.where(probability <= low, 0, -1))
-
-
-def combine(ensemble: str, own: np.ndarray, names: Sequence[str], weights: Mapping[str, float]) -> np.ndarray:
-    """The fused score [n] of calibrated probabilities [n m], nan where a member has none, by one of ENSEMBLES.
-
-    weights: by the members' names, as mmdf_jax/fusion/late.py has fitted them; a stacking has an `offset` besides. In a
-    log_pool they say how often each member counts.
-    """
-    of_members = np.array([weights[name] for name in names])
-    if ensemble == "log_pool":
-        return calibrators.sigmoid(late.mean(calibrators.logit(own), of_members))
-    return late.combine(ensemble, own, np.append(of_members, weights["offset"]) if "offset" in weights else of_members)
-
-
-ENSEMBLES = ("log_pool", "weighted", "noisy_or", "stacking")
-
-
-def of_known(calibrator: Calibrator, scores: np.ndarray) -> np.ndarray:
-    """Calibrated scores [n]; nan stays nan."""
-    calibrated, known = np.full(scores.shape, np.nan), ~np.isnan(scores)
-    calibrated[known] = calibrator(scores[known])
-    return calibrated
-
-
-# Calibration and operating points
-
-
-@dataclasses.dataclass(frozen=True)
-class Calibrated:
-    """What validation says of a score: its calibration, chosen by log-loss, and what follows from it for a System.
-
-    losses: the log-loss in nats of each calibration method, cross-fitted over identities. probability [n]: of the
-    clips, by calibrations that saw nothing of the identity.
-    """
-
-    calibrator: Calibrator
-    method: str
-    losses: Mapping[str, float]
-    probability: np.ndarray
-    prior: float
-    llr_bounds: tuple[float, float]
-    thresholds: Mapping[str, Any]
-
-
-def calibrate(
-    labels: np.ndarray, scores: np.ndarray, groups: Sequence[Hashable], error: float | None = None
-) -> Calibrated:
-    """Calibrates scores [n] in [0, 1] of validation, which trained nothing of the identity that they score.
-
-    By the method of the least log-loss, cross-fitted over identities; isotonic regression from ISOTONIC_FROM clips on.
-
-    The thresholds: `balanced` has equal error rates, `conformal` has the rate `error` (None: the first of ERRORS that
-    the number of people allows) for a clip of a new person, and abstains in between.
-
-    Raises:
-      ValueError: one class only, or fewer than two identities.
-    """
-    codes = np.unique([repr(group) for group in groups], return_inverse=True)[1]
-    _, losses = calibrators.chosen(labels, scores, codes)
-    known = [name for name in calibrators.METHODS if name != "isotonic" or len(labels) >= ISOTONIC_FROM]
-    method = min(known, key=lambda name: round(losses[name], 9))
-    fitted, held_out = calibrators.fit(method, labels, scores), np.zeros(len(scores))
-    for fold in folds(codes):
-        held_out[fold] = calibrators.fit(method, labels[~fold], scores[~fold])(scores[fold])
-    prior, probability = float(labels.mean()), fitted(scores)
-    people = min(len(np.unique(codes[labels == one])) for one in (0, 1))
-    if error is None:
-        error = next((rate for rate in ERRORS if people + 1e-9 >= 1 / rate - 1), ERRORS[-1])
-    low, high = conformal.thresholds(labels, probability, error, codes)
-    return Calibrated(
-        calibrator=fitted,
-        method=method,
-        losses=losses,
-        probability=held_out,
-        prior=prior,
-        llr_bounds=likelihood.bounds(labels, likelihood.log_lr(held_out, prior), codes),
-        thresholds={
-            "balanced": classification.threshold_for(labels, probability),
-            "conformal": {"error": error, "low": low, "high": high},
-        },
-    )
-
-
-def operating_points(
-    thresholds: Mapping[str, Any], test: Sequence[ScoreRow], labels: np.ndarray, probability: np.ndarray, samples: int
-) -> tuple[dict[str, Any], ...]:
-    """What the thresholds do on test: error rates and abstentions with 95 % intervals over identities.
-
-    labels [n], probability [n]: of the rows; those without a probability are left out. A false alarm is a real that is
-    called fake, a miss is a fake that is called real.
-    """
-    known = ~np.isnan(probability)
-    rows = [row for row, has in zip(test, known, strict=True) if has]
-    labels, probability, groups = labels[known], probability[known], [row.group for row in rows]
-    pair, balanced = thresholds["conformal"], thresholds["balanced"]
-    where = {"dataset": _dataset(rows), "split": "test"}
-    found = []
-    for what, low, high in ((BALANCED, balanced, balanced), (CONFORMAL, pair["low"], pair["high"])):
-        called = decide(probability, low, high)
-        rates = {
-            "false_alarms": _rate(labels == 0, called == 1, groups, samples),
-            "misses": _rate(labels == 1, called == 0, groups, samples),
-            "abstained": _rate(np.ones(len(labels), bool), called == -1, groups, samples),
-        }
-        counts = {"clips": len(labels), "identities": len(set(groups))}
-        found.append({"what": what, "threshold": {"low": low, "high": high}, **rates, **counts, "data": where})
-    return tuple(found)
-
-
-def _rate(among: np.ndarray, happened: np.ndarray, groups: Sequence[Hashable], samples: int) -> list[float]:
-    """The share [value, low, high] of clips `among` which it happened to."""
-    own = [group for group, taken in zip(groups, among, strict=True) if taken]
-    share = lambda labels, scores: float(scores.mean()) if len(scores) else math.nan  # noqa: E731
-    found = interval(share, np.zeros(len(own), int), happened[among].astype(float), own, samples=samples)
-    return [found.value, found.low, found.high]
+# What a system says of itself
 
 
 def data_of(rows: Sequence[ScoreRow], split: str) -> dict[str, Any]:
     """What a system says of the data that it was calibrated on."""
-    dataset = _dataset(rows)
+    dataset = operating_points.datasets(rows)
     return {
         "dataset": dataset,
         "split": split,
@@ -252,10 +136,6 @@ def data_of(rows: Sequence[ScoreRow], split: str) -> dict[str, Any]:
         "identities": len({row.group for row in rows}),
         "embedded": EMBEDDED in dataset.split(" + "),
     }
-
-
-def _dataset(rows: Sequence[ScoreRow]) -> str:
-    return " + ".join(sorted({row.dataset for row in rows if row.dataset}))
 
 
 def code() -> dict[str, str]:
@@ -288,19 +168,18 @@ def of_run(workdir: pathlib.Path, *, samples: int = 2000, allow: Sequence[str] =
     config = run_directory.read_config(workdir)
     if "model" not in config:
         raise ValueError(f"{workdir}: this run has no model and no {FILE}; expected a trained run or a system")
-    evaluator = model_from_config.make_evaluator(config, allow)
     task = model_from_config.make_task(config, allow)
-    target, compares = getattr(evaluator, "judged_by", "label"), getattr(task, "compares_streams", False)
+    target, compares = model_from_config.judged_by(config, allow), getattr(task, "compares_streams", False)
     val, test = (_scored(workdir / "scores" / f"{split}.csv", target, compares) for split in ("val", "test"))
     rows = [row for _, row in val]
     labels, scores = np.array([label for label, _ in val]), np.array([row.score for row in rows])
     try:
-        found = calibrate(labels, scores, [row.group for row in rows])
+        calibration, limits = operating_points.calibrate(labels, scores, [row.group for row in rows])
     except ValueError as error:
         raise ValueError(f"{workdir / 'scores' / 'val.csv'}: {error}") from None
-    on_test = found.calibrator(np.array([row.score for _, row in test]))
-    points = operating_points(
-        found.thresholds, [row for _, row in test], np.array([label for label, _ in test]), on_test, samples
+    on_test = calibration.calibrator(np.array([row.score for _, row in test]))
+    points = operating_points.measured(
+        limits.thresholds, [row for _, row in test], np.array([label for label, _ in test]), on_test, samples=samples
     )
     return System(
         name=workdir.resolve().name,
@@ -313,15 +192,15 @@ def of_run(workdir: pathlib.Path, *, samples: int = 2000, allow: Sequence[str] =
                 label=target,
                 compares=compares,
                 streams=tuple(sorted(config["data"]["streams"])),
-                calibration=found.calibrator,
+                calibration=calibration.calibrator,
             ),
         ),
         ensemble="log_pool",
         weights={"model": 1.0},
         calibration=Scaling(),
-        prior=found.prior,
-        llr_bounds=found.llr_bounds,
-        thresholds=found.thresholds,
+        prior=limits.prior,
+        llr_bounds=limits.llr_bounds,
+        thresholds=limits.thresholds,
         operating_points=points,
         data=data_of(rows, "val"),
         code=code(),
@@ -418,18 +297,7 @@ def _to_data(system: System) -> dict[str, Any]:
         {**vars(member), "calibration": calibrators.as_data(member.calibration)} for member in system.members
     ]
     content["calibration"] = calibrators.as_data(system.calibration)
-    return _finite({"schema": SCHEMA, **content})
-
-
-def _finite(value: Any) -> Any:
-    """Plain data, with null for a number that is not finite."""
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return files.finite({"schema": SCHEMA, **content})
 
 
 _NUMBER, _MAYBE = (int, float), (int, float, type(None))
@@ -492,9 +360,9 @@ def _from_data(content: Mapping[str, Any]) -> System:
         Member(**{**one, "streams": tuple(map(str, one["streams"])), "calibration": _calibrator(one, f"members[{i}]")})
         for i, one in enumerate(content["members"])
     )
-    if content["ensemble"] not in ENSEMBLES:
-        raise ValueError(f"ensemble: expected one of {', '.join(ENSEMBLES)}, found {content['ensemble']!r}")
-    wanted = [member.name for member in members] + ["offset"] * (content["ensemble"] == "stacking")
+    if content["ensemble"] not in late.ENSEMBLES:
+        raise ValueError(f"ensemble: expected one of {', '.join(late.ENSEMBLES)}, found {content['ensemble']!r}")
+    wanted = late.weight_names(content["ensemble"], [member.name for member in members])
     _expect(content["weights"], dict.fromkeys(wanted, _NUMBER), "weights")
     if not 0 < content["prior"] < 1:
         raise ValueError(f"prior: expected a share between 0 and 1, found {content['prior']}")

@@ -1,4 +1,4 @@
-"""Every command that README.md, DATASETS.md and the configs' docstrings print is run as it is written.
+"""Every command that README.md, DATASETS.md, docs/study.md and the configs' docstrings print is run as it is written.
 
 The commands run from a copy of the repository's root, where the paths that they name exist. Flags appended to them make
 models, data and runs small. README's Python blocks that begin with a path are files of that copy.
@@ -171,6 +171,7 @@ BUILT = {
     f"{MAIN} --config=configs/video.py:encoder=temporal_difference": "tests/configs takes steps with every encoder",
     f"{MAIN} --config=configs/video.py:encoder=resnet3d,size=base,data=celeb_df --config.data.root=DIR": "as image",
 }
+BIG = "python -m experiments.suite --workdir=big --data=fakeavceleb,size=base --config.data.root=DIR"
 # What takes too long for a test, or needs more than a test has. The flags are parsed.
 PARSED = {
     f"{MAIN} --config=configs/system.py --config.members="
@@ -179,6 +180,13 @@ PARSED = {
     "python -m experiments.suite --workdir=study --only=01,06 --seeds=3 --jobs=2": "as above",
     "python -m experiments.suite --workdir=study --data=folder,size=base --config.data.root=DIR": "as above",
     "python -m experiments.suite --workdir=study --list": "as above",
+    "python -m experiments.suite --workdir=study --leave_out=face_swap,lip_reenactment,voice_clone,dubbing": "as above",
+    "python -m experiments.suite --workdir=study --jobs=2": "as above",
+    f"{BIG} --only=audio-spectrogram_cnn": "as above",
+    f"{BIG} --seeds=3": "as above",
+    f'{BIG} --seeds=3 --slurm --slurm_options=\'{{"timeout_min": 2880, "gpus_per_node": 1}}\'': "as above",
+    "python -m experiments.paper --workdir=study": "tests/experiments/manuscript writes a small one",
+    "python -m experiments.paper --workdir=big": "as above",
     "python -m experiments.detect FILE… --model=study --out=verdicts": "tests/experiments/verdict runs it",
     "python -m experiments.detect FILE… --model=runs/cross_attn --prior=0.01": "as above",
     "python -m experiments.analyze --workdir=study": "tests/experiments/analysis has small ones",
@@ -191,7 +199,7 @@ PARSED = {
 
 def printed():
     """Every command that is printed, in the order of the documents."""
-    texts = [(ROOT / name).read_text() for name in ("README.md", "DATASETS.md")]
+    texts = [(ROOT / name).read_text() for name in ("README.md", "DATASETS.md", "docs/study.md")]
     texts += [ast.get_docstring(ast.parse(path.read_text())) or "" for path in sorted((ROOT / "configs").glob("*.py"))]
     lines = (line for text in texts for line in text.splitlines() if re.match(r"( {4,}|python3 -m venv)", line))
     found = [match[0] for line in lines if (match := COMMAND.search(line))]

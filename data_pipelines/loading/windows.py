@@ -15,7 +15,7 @@ from data_pipelines.loading import targets as targets_lib
 FPS, SAMPLE_RATE = batch_lib.FPS, batch_lib.SAMPLE_RATE  # windows start on whole frames: sound and lips keep in step
 STREAMS = {"image": {"frames", "size"}, "video": {"fps", "size"}, "mouth": {"fps", "size"}, "audio": set()}
 LABELLED_OVERLAP = 0.2  # s: a window is fake where a fake span overlaps it by as much
-SEEN = 0.5  # of a window's frames: where the face is found in fewer, no training window of pictures is drawn
+SEEN = 0.5  # of a window's frames: where the face is found in fewer, its pictures are not looked at
 _LOUDNESS_STEP = 160  # samples over which the level is measured that ends a leading silence
 
 Example = dict[str, Any]
@@ -93,9 +93,7 @@ class Window:
         starts = np.arange(first, last + 1)
         if not row.frames or not set(self.streams) - {"audio"}:
             return starts
-        seen = np.concatenate([[0], np.cumsum(record["found"] > 0)])
-        ends = np.minimum(starts + round(self.seconds * FPS), len(seen) - 1)
-        starts = starts[seen[ends] - seen[starts] >= SEEN * (ends - starts)]
+        starts = starts[shows_face(record["found"], starts, self.seconds)]
         if not len(starts):
             raise BadRecord(f"no window of {self.seconds} s shows the face in half of its frames")
         return starts
@@ -220,6 +218,17 @@ class Window:
             valid[...] = (np.arange(len(valid)) + 0.5) * SAMPLE_RATE / FPS < len(stored)
         else:
             valid[...] = [each[2] for each in stored] or False
+
+
+def shows_face(found: np.ndarray, starts: np.ndarray, seconds: float) -> np.ndarray:
+    """Whether windows of `seconds` show the face in as many of their frames as SEEN: [n] bool.
+
+    found [t]: above 0 where the face is found in a frame. starts [n]: each window's first frame, below t. Frames after
+    the clip's end do not count.
+    """
+    seen = np.concatenate([[0], np.cumsum(found > 0)])
+    ends = np.minimum(starts + round(seconds * FPS), len(found))
+    return seen[ends] - seen[starts] >= SEEN * (ends - starts)
 
 
 def decode(image: bytes, size: int, *, grey: bool, what: str) -> np.ndarray:

@@ -14,6 +14,7 @@ from data_pipelines.prepare import faces
 
 _FACES = 4  # at most so many are handed on, the largest
 _SIDE = 640  # pixels of the long side of the pictures that are searched
+SAME = 0.6  # distance of two descriptors up to which dlib's authors take two faces for one person's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Face:
 
 class Detector(Protocol):
     """What finds faces. It is called on every `every`-th picture, or half as often while little moves; between,
-    `follow` gets a box to look into. `name` stands in the records' provenance."""
+    `follow` gets a box to look into. `name` stands in the records' provenance. After a cut `describe` tells
+    who is seen again."""
 
     every: int
     name: str
@@ -43,9 +45,13 @@ class Detector(Protocol):
     def follow(self, frame_rgb: np.ndarray, box: Sequence[float]) -> Face:
         """The face that is known to be in the box."""
 
+    def describe(self, frame_rgb: np.ndarray, face: Face) -> np.ndarray:
+        """A descriptor [d] of a face of this frame: two of one person are no further apart than SAME."""
+
 
 class Dlib:
-    """dlib's HOG detector (Dalal and Triggs 2005; King 2009) and 68 landmarks (Kazemi and Sullivan 2014).
+    """dlib's HOG detector (Dalal and Triggs 2005; King 2009), 68 landmarks (Kazemi and Sullivan 2014), and its ResNet
+    that recognises people (King 2017).
 
     Pictures are scaled to a long side of 640 pixels, where faces from 80 pixels on are found. The landmark model was
     trained on iBUG 300-W, which is for research use.
@@ -59,7 +65,7 @@ class Dlib:
 
         self._dlib = dlib
         self._detector = dlib.get_frontal_face_detector()
-        self._predictor = dlib.shape_predictor(str(_landmark_model()))
+        self._predictor = dlib.shape_predictor(str(_model("shape_predictor_68_face_landmarks.dat")))
         self.name = f"dlib {dlib.__version__}"
 
     def __call__(self, frame_rgb: np.ndarray) -> list[Face]:
@@ -75,6 +81,17 @@ class Dlib:
         image, scale = _scaled(_grey(frame_rgb))
         rectangle = self._dlib.rectangle(*(round(side * scale) for side in box))
         return self._face(image, rectangle, scale, 1.0)
+
+    def describe(self, frame_rgb: np.ndarray, face: Face) -> np.ndarray:
+        """[128] of the face turned upright."""
+        points = [self._dlib.point(*np.rint(point).astype(int).tolist()) for point in face.landmarks]
+        shape = self._dlib.full_object_detection(self._dlib.rectangle(*map(round, face.box)), points)
+        upright = self._dlib.get_face_chip(np.ascontiguousarray(frame_rgb), shape, size=150)
+        return np.array(self._recogniser.compute_face_descriptor(upright), np.float32)
+
+    @functools.cached_property
+    def _recogniser(self) -> object:
+        return self._dlib.face_recognition_model_v1(str(_model("dlib_face_recognition_resnet_model_v1.dat")))
 
     def _face(self, image: np.ndarray, rectangle: object, scale: float, score: float) -> Face:
         shape = self._predictor(image, rectangle)
@@ -127,6 +144,10 @@ class YuNet:
     def follow(self, frame_rgb: np.ndarray, box: Sequence[float]) -> Face:
         """Landmarks from a box as dlib's detector would have given it."""
         return self._dlib.follow(frame_rgb, box)
+
+    def describe(self, frame_rgb: np.ndarray, face: Face) -> np.ndarray:
+        """As dlib's."""
+        return self._dlib.describe(frame_rgb, face)
 
     def _box(self, points: np.ndarray) -> np.ndarray | None:
         """x0 y0 x1 y1 of dlib's box around the five points [5 2], None where they are no face."""
@@ -192,11 +213,11 @@ def _largest(found: list[Face]) -> list[Face]:
     return sorted(found, key=lambda face: -face.size)[:_FACES]
 
 
-def _landmark_model() -> pathlib.Path:
-    # Importing the package that carries the model needs pkg_resources, which setuptools no longer has.
+def _model(name: str) -> pathlib.Path:
+    # Importing the package that carries the models needs pkg_resources, which setuptools no longer has.
     spec = importlib.util.find_spec("face_recognition_models")
     folders = [pathlib.Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
-    for path in (folder / "models" / "shape_predictor_68_face_landmarks.dat" for folder in folders):
+    for path in (folder / "models" / name for folder in folders):
         if path.is_file():
             return path
-    raise FileNotFoundError("the landmark model is missing: pip install face_recognition_models")
+    raise FileNotFoundError(f"dlib's model {name} is missing: pip install face_recognition_models")

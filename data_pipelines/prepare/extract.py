@@ -30,7 +30,7 @@ _LONG = 50  # frames in which somebody beside the speaker must be seen to be fol
 class Crops:
     """What is cut out of the pictures, and how it is stored.
 
-    `quality` is that of JPEG and WebP (101: lossless WebP). `min_found`: share of its shot's frames in which the face
+    `quality` is that of JPEG and WebP (101: lossless WebP). `min_found`: share of its shots' frames in which the face
     must be seen; below it the clip is `no_face` and keeps its sound alone. `yunet`: path of YuNet's ONNX file, to find
     faces with it; "" for dlib (see detectors.py). `max_seconds`: a longer clip is `too_large`.
     """
@@ -60,6 +60,11 @@ class Crops:
         ):
             if not low <= value <= high:
                 raise ValueError(f"crops.{name} is {value}, expected {low} to {high}")
+
+    @property
+    def face_side(self) -> float:
+        """Side of the face itself in a face crop, pixels."""
+        return self.face_size / (1 + self.margin)
 
     def described(self) -> dict[str, Any]:
         """The fields as records know them: the detector's file by the SHA-256 of what is in it, not by its place.
@@ -255,8 +260,7 @@ def _speakers(job: Job, limits: media.Limits, album: "_Album") -> tuple[list[spe
         sound = media.read(clip.audio_path, limits=limits, span=job.span).audio
     first = speaker.choose(tracks, sound)
     others = [track for track in tracks if track is not first.track and track.found.sum() >= _LONG]
-    choices = [first, *(speaker.Choice(track, "other") for track in others[: job.people - 1])]
-    return [dataclasses.replace(each, shot=tracker.shot(each.track)) for each in choices], len(tracks), seen
+    return [first, *(speaker.Choice(track, "other") for track in others[: job.people - 1])], len(tracks), seen
 
 
 class _Album:
@@ -374,14 +378,13 @@ def _outcome(
         status, reason = _joined(source, sound)
     if count:
         boxes, found, times = cutter.boxes(), cutter.found(), np.float32(cutter.times)
-    shot = choice.shot if choice else None
-    if shot:
-        start, end = (i / media.FPS for i in shot)
-        reason = "; ".join(
-            filter(None, (reason, f"cut into shots; a face is followed from {start:.1f} to {end:.1f} s"))
-        )
+    shots = np.split(found, choice.track.cuts if choice else ())
+    shown = [shot for shot in shots if shot.any()]
+    if len(shots) > 1:
+        one = f"cut into {len(shots)} shots; a face is followed in {len(shown)} of them"
+        reason = "; ".join(filter(None, (reason, one)))
     looked_for = _wants_faces(crops) and first.frames > 0
-    share = float(found[slice(*shot or (None,))].mean()) if count else 0.0
+    share = float(np.concatenate(shown).mean()) if shown else 0.0
     if looked_for and crops.face == "face" and share < crops.min_found:
         seen = f"a face in {int(found.sum())} of {count} frames only" if count else "no face found"
         status = status if status == "truncated" else "no_face"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -25,19 +26,22 @@ class Track:
     """One face through a clip, at 25 frames a second.
 
     landmarks [t 68 2] float32, pixels of a picture `width` wide (0: of the source); found [t] bool: seen in the
-    picture (False: interpolated). The last row holds for what comes after it.
+    picture (False: interpolated). The last row holds for what comes after it. cuts: frames at which another shot
+    begins; nothing is averaged over them.
     """
 
     landmarks: np.ndarray
     found: np.ndarray
     width: int = 0
+    cuts: tuple[int, ...] = ()
 
     def scaled(self, width: int) -> "Track":
         """The same track in pixels of a picture `width` wide."""
         if self.width in (0, width):
             return self
         scale = np.float32(width / self.width)
-        return Track((self.landmarks + np.float32(0.5)) * scale - np.float32(0.5), self.found, width)
+        landmarks = (self.landmarks + np.float32(0.5)) * scale - np.float32(0.5)
+        return dataclasses.replace(self, landmarks=landmarks, width=width)
 
 
 def longest_gap(found: np.ndarray) -> int:
@@ -71,10 +75,14 @@ def given(path: str | pathlib.Path, fps: float = 25.0) -> Track:
     return Track(_interpolate(landmarks, times, wanted), nearest <= 1.01 / fps)
 
 
-def fill(landmarks: np.ndarray, found: np.ndarray, width: int) -> Track:
-    """The track through landmarks [t 68 2] known at the frames found [t]; the others are interpolated."""
-    where = np.flatnonzero(found)
-    return Track(_interpolate(landmarks[where], where, np.arange(len(found))), found, width)
+def fill(landmarks: np.ndarray, found: np.ndarray, width: int, cuts: Sequence[int] = ()) -> Track:
+    """The track through landmarks [t 68 2] known at the frames found [t]; the others are interpolated, from their own
+    shot where the face is seen in it."""
+    filled = np.empty_like(landmarks)
+    for shot in np.split(np.arange(len(found)), cuts):
+        where = shot[found[shot]] if found[shot].any() else np.flatnonzero(found)
+        filled[shot] = _interpolate(landmarks[where], where, shot)
+    return Track(filled, found, width, tuple(cuts))
 
 
 def _interpolate(landmarks: np.ndarray, times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -87,8 +95,10 @@ def _interpolate(landmarks: np.ndarray, times: np.ndarray, wanted: np.ndarray) -
     return (1 - weight) * landmarks[left] + weight * landmarks[right]
 
 
-def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Centred moving average of [t ...] over time; shorter at the ends."""
+def smooth(values: np.ndarray, window: int, cuts: Sequence[int] = ()) -> np.ndarray:
+    """Centred moving average of [t ...] over time; shorter at the ends, and at cuts."""
+    if cuts:
+        return np.concatenate([smooth(shot, window) for shot in np.split(values, cuts)])
     if window <= 1 or len(values) <= 1:
         return values
     half = window // 2
@@ -127,7 +137,7 @@ def face_transforms(track: Track, size: int, margin: float, window: int = 5) -> 
     margin: how much larger the crop is than the face itself, 0.3 for 30 %.
     """
     scale, shift = np.split(face_map(size, margin), [2], 1)
-    return similarity(smooth(track.landmarks, window)[:, STABLE], _FRONTAL @ scale + shift[:, 0])
+    return similarity(smooth(track.landmarks, window, track.cuts)[:, STABLE], _FRONTAL @ scale + shift[:, 0])
 
 
 def face_map(size: int, margin: float) -> np.ndarray:
@@ -149,8 +159,8 @@ def _upright(unit: float, centre: tuple[float, float], size: int) -> np.ndarray:
 def mouth_transforms(track: Track, size: int) -> np.ndarray:
     """Maps [t 2 3] from the picture to a mouth crop: upright, of one scale, centred on the lips, steady."""
     unit = size / _MOUTH_SIZE
-    maps = similarity(smooth(track.landmarks, _SMOOTHING)[:, STABLE], _FRONTAL * unit)
-    lips = smooth(track.landmarks[:, _MOUTH].mean(1), _STEADYING)
+    maps = similarity(smooth(track.landmarks, _SMOOTHING, track.cuts)[:, STABLE], _FRONTAL * unit)
+    lips = smooth(track.landmarks[:, _MOUTH].mean(1), _STEADYING, track.cuts)
     centre = np.einsum("tij,tj->ti", maps[:, :, :2], lips) + maps[:, :, 2]
     maps[:, :, 2] += (size - 1) / 2 - centre
     return maps

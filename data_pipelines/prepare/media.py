@@ -102,7 +102,8 @@ def read(
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What a file's container declares, without decoding. seconds: 0 where it does not say; streams: a line each."""
+    """What a file's container declares, without decoding. seconds: by its packets where it does not say; streams: a
+    line each."""
 
     container: str = ""
     seconds: float = 0.0
@@ -120,10 +121,21 @@ def facts(path: str | pathlib.Path, fps: float = FPS) -> Facts:
         if not os.path.isfile(name):
             return Facts()
         with av.open(f"file:{name}", options=_OPTIONS) as container:
-            seconds = (container.duration or 0) / av.time_base
+            seconds = (container.duration or 0) / av.time_base or _span_of_packets(container)
             return Facts(container.format.long_name, seconds, tuple(map(_stream, container.streams)))
     except (av.error.FFmpegError, OSError, ValueError):
         return Facts()
+
+
+def _span_of_packets(container) -> float:  # noqa: ANN001
+    """s from the first packet's stamp to the last one's end: a live recording declares no duration."""
+    first, last = math.inf, -math.inf
+    with contextlib.suppress(av.error.FFmpegError):  # damaged from there on
+        for packet in container.demux():
+            if packet.pts is not None and packet.time_base:
+                first = min(first, float(packet.pts * packet.time_base))
+                last = max(last, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    return max(0.0, last - first)
 
 
 def _stream(stream) -> str:  # noqa: ANN001

@@ -22,14 +22,12 @@ class Choice:
     """Whose face is followed, and why: the dataset's `given` track; the `only` one seen for long; the `largest`; or the
     one that moves with the `sound`.
 
-    correlation: of its mouth with the sound; None where nothing was compared. shot: first
-    frame and end of the one that it is seen in, of a clip with cuts.
+    correlation: of its mouth with the sound; None where nothing was compared.
     """
 
     track: Track
     by: str
     correlation: float | None = None
-    shot: tuple[int, int] | None = None
 
 
 def choose(tracks: Sequence[Track], audio: np.ndarray | None) -> Choice:

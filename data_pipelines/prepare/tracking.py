@@ -1,12 +1,13 @@
-"""Following all faces through a clip, each within one shot."""
+"""Following all faces through a clip, and over its cuts those that are recognised."""
 
 import bisect
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
 
-from data_pipelines.prepare.detectors import Detector, Face
+from data_pipelines.prepare.detectors import SAME, Detector, Face
 from data_pipelines.prepare.faces import Track, fill
 
 _OVERLAP = 0.3  # intersection over union from which two boxes are one face
@@ -28,6 +29,8 @@ class Tracker:
         self._make = make
         self._find: Detector | None = None
         self._tracks: list[dict[int, Face]] = []
+        self._surest: dict[int, tuple[np.ndarray, Face]] = {}  # of this shot's tracks by number, with its picture
+        self._described: dict[int, np.ndarray] = {}  # the descriptors of all shots' tracks, if there is a cut
         self._waiting: list[np.ndarray] = []  # pictures since the last look, with the frame that they begin at
         self._count = self._next = 0
         self._small: np.ndarray | None = None  # the picture before, small and grey
@@ -37,6 +40,7 @@ class Tracker:
         """Picture i [h w 3] RGB; they may be scaled, all alike. After picture 0 all begins anew."""
         if i == 0:
             self._tracks, self._waiting, self._next, self._small, self.cuts = [], [], 0, None, []
+            self._surest, self._described = {}, {}
         self._count = i + 1
         self._find = self._find or self._make()
         before, self._small = self._small, _small(image)
@@ -51,37 +55,32 @@ class Tracker:
         """Everybody's track in pixels of pictures `width` wide, the largest first; none where no face was found."""
         self._end_shot(self._count)
         tracks = []
-        for person in people(self._tracks, self.cuts):
+        for person in people(self._tracks, self.cuts, self._described):
             landmarks = np.zeros((self._count, 68, 2), np.float32)
             found = np.zeros(self._count, bool)
             for i, face in person.items():
                 landmarks[i], found[i] = face.landmarks, True
-            tracks.append(fill(landmarks, found, width))
+            tracks.append(fill(landmarks, found, width, self.cuts))
         return tracks
 
-    def shot(self, track: Track) -> tuple[int, int] | None:
-        """First frame and end of the shot that a track is seen in; None where nothing is cut."""
-        edges = [0, *self.cuts, self._count]
-        number = bisect.bisect(self.cuts, int(track.found.argmax()))
-        return (edges[number], edges[number + 1]) if self.cuts else None
-
     def _end_shot(self, i: int) -> None:
-        """Looks at the last picture before i, where the shot ends."""
+        """Looks at the last picture before i, where the shot ends, and describes who was seen in it."""
         if self._waiting:
             image = self._waiting.pop()
             self._look(i - 1, image)
         if i < self._count:
             self.cuts.append(i)
             self._next = i
+        if self.cuts:
+            self._described |= {t: self._find.describe(*seen) for t, seen in self._surest.items()}
+            self._surest = {}
 
     def _look(self, i: int, image: np.ndarray) -> None:
         """Finds the faces of picture i, joins them to the tracks, and fills in the pictures between."""
         first = self.cuts[-1] if self.cuts else 0
-        alive = [track for track in self._tracks if max(track) >= max(first, i - _MEMORY)]
+        alive = [t for t, track in enumerate(self._tracks) if max(track) >= max(first, i - _MEMORY)]
         faces = self._find(image)
-        pairs = [
-            (overlap(last(track).box, face.box), t, f) for t, track in enumerate(alive) for f, face in enumerate(faces)
-        ]
+        pairs = [(overlap(last(self._tracks[t]).box, face.box), t, f) for t in alive for f, face in enumerate(faces)]
         taken_tracks, taken_faces = set(), set()
         steady = bool(alive)
         for value, t, f in sorted(pairs, reverse=True):
@@ -90,12 +89,20 @@ class Tracker:
             steady &= value > _STEADY
             taken_tracks.add(t)
             taken_faces.add(f)
-            self._between(alive[t], i, faces[f])
-            alive[t][i] = faces[f]
-        self._tracks += [{i: face} for f, face in enumerate(faces) if f not in taken_faces and face.score > 0]
+            self._between(self._tracks[t], i, faces[f])
+            self._add(t, i, faces[f], image)
+        for f, face in enumerate(faces):
+            if f not in taken_faces and face.score > 0:
+                self._tracks.append({})
+                self._add(len(self._tracks) - 1, i, face, image)
         steady &= len(taken_tracks) == len(alive) and len(taken_faces) == len(faces)
         self._next = i + self._find.every * (2 if steady else 1)
         self._waiting = []
+
+    def _add(self, t: int, i: int, face: Face, image: np.ndarray) -> None:
+        self._tracks[t][i] = face
+        if t not in self._surest or face.score > self._surest[t][1].score:
+            self._surest[t] = image, face
 
     def _between(self, track: dict[int, Face], i: int, face: Face) -> None:
         """The pictures since the last look, where the track was seen in that one."""
@@ -135,23 +142,44 @@ def overlap(a: Sequence[float], b: Sequence[float]) -> float:
     return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
-def people(tracks: Sequence[dict[int, Face]], cuts: Sequence[int] = ()) -> list[dict[int, Face]]:
-    """One track a person, the largest first: most face sizes summed over its frames. Pieces that lie apart in time, at
-    about the same place and of about the same size, are put together, but not across cuts: who is seen after one may be
-    somebody else. At most eight people."""
-    found: list[dict[int, Face]] = []
-    for track in sorted(tracks, key=_amount, reverse=True):
-        shot = bisect.bisect(cuts, min(track))
-        whose = (
-            i
-            for i, person in enumerate(found)
-            if shot == bisect.bisect(cuts, min(person)) and not person.keys() & track.keys() and _alike(person, track)
-        )
-        if (i := next(whose, None)) is not None:
-            found[i] |= track
+def people(
+    tracks: Sequence[dict[int, Face]], cuts: Sequence[int] = (), described: Mapping[int, np.ndarray] | None = None
+) -> list[dict[int, Face]]:
+    """One track a person, the largest first: most face sizes summed over its frames. Pieces of one shot that lie apart
+    in time, at about the same place and of about the same size, are put together. Over cuts place and size tell
+    nothing: there the people are put together whose faces are alike. At most eight people.
+
+    described: descriptors of the tracks by number, where there are cuts; see detectors.Detector.
+    """
+    found: list[_Person] = []
+    for number in sorted(range(len(tracks)), key=lambda number: -_amount(tracks[number])):
+        track, shot = tracks[number], bisect.bisect(cuts, min(tracks[number]))
+        descriptor = described[number] if described else np.zeros(0, np.float32)
+        apart = [person.apart(track, shot, descriptor) for person in found]
+        best = int(np.argmin(apart)) if apart else 0
+        if apart and apart[best] <= SAME:
+            found[best].faces |= track
+            found[best].shots.setdefault(shot, {}).update(track)
         elif len(found) < _PEOPLE:
-            found.append(dict(track))
-    return [dict(sorted(person.items())) for person in sorted(found, key=_amount, reverse=True)]
+            found.append(_Person(dict(track), {shot: dict(track)}, descriptor))
+    return [dict(sorted(person.faces.items())) for person in sorted(found, key=lambda person: -_amount(person.faces))]
+
+
+@dataclasses.dataclass
+class _Person:
+    """All faces of a person, those of each shot by themselves, and the descriptor of the largest track."""
+
+    faces: dict[int, Face]
+    shots: dict[int, dict[int, Face]]
+    descriptor: np.ndarray
+
+    def apart(self, track: dict[int, Face], shot: int, descriptor: np.ndarray) -> float:
+        """How far a track is from being this person's; infinite where both are seen at once, or at other places."""
+        if self.faces.keys() & track.keys():
+            return np.inf
+        if shot in self.shots:
+            return 0.0 if _alike(self.shots[shot], track) else np.inf
+        return float(np.linalg.norm(self.descriptor - descriptor))
 
 
 def _amount(track: dict[int, Face]) -> float:

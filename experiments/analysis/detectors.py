@@ -14,6 +14,7 @@ from experiments import score_table
 from experiments.producers import members
 from experiments.run_directory import log
 from experiments.score_table import ScoreRow
+from experiments.study.results import HELD_OUT
 from mmdf_jax.metrics import classification
 from mmdf_jax.tasks.detection import TARGETS, judged_label
 
@@ -34,7 +35,7 @@ class Detector:
     part: of the study's plan, "" for a detector from outside. judged_by: the label that its score answers for.
     runs: the names of its trainings, by seed. tables: of each training, {table's name: {clip: row}}; `test` is always
     there. folds: the test tables of a cross-validation, if it is one. ms, parameters_m: nan where unknown. folders: of
-    the tables of each training, for messages.
+    the tables of each training, for messages. held_out: whether the study has trained it without a manipulation.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Detector:
     parameters_m: float = math.nan
     folds: tuple[Mapping[str, ScoreRow], ...] = ()
     folders: tuple[pathlib.Path, ...] = ()
+    held_out: bool = False
 
     @property
     def single(self) -> bool:
@@ -144,7 +146,8 @@ def clips_of(detectors: Sequence[Detector], table: str = "test") -> list[ScoreRo
 
 
 def read(study: pathlib.Path, further: Mapping[str, pathlib.Path]) -> list[Detector]:
-    """The detectors of a study's Results/, in the plan's order, then those of `further` {name: folder of tables}.
+    """The detectors of a study's Results/, in the plan's order, then those of `further` {name: folder of tables}, then
+    those that the study has trained without a manipulation.
 
     Raises:
       FileNotFoundError: there are no tables.
@@ -174,7 +177,7 @@ def read(study: pathlib.Path, further: Mapping[str, pathlib.Path]) -> list[Detec
     if len(set(labels)) < 2:
         kind = "fake" if labels[0] else "real"
         raise ValueError(f"all {len(labels)} test clips are {kind}: expected real and fake clips")
-    return found
+    return found + [dataclasses.replace(one, held_out=True) for one in _of_study(study / "Results" / HELD_OUT)]
 
 
 def folders(words: Sequence[str]) -> dict[str, pathlib.Path]:

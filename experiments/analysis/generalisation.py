@@ -12,6 +12,7 @@ import numpy as np
 from experiments.analysis.detectors import SPLITS, Detector, clips_of
 from experiments.evaluators.classification import method_of
 from experiments.evaluators.comparison import p_value
+from experiments.report.terminal import with_interval
 from experiments.score_table import ScoreRow
 from mmdf_jax.metrics import classification
 from mmdf_jax.stats.bayes import signed_rank
@@ -36,7 +37,7 @@ _WITHOUT = re.compile(r"(.+)-without-(.+)")
 def compared(detectors: Sequence[Detector]) -> list[Detector]:
     """The detectors but for those that were trained without a method, which no claim is about."""
     lacking = without(detectors)
-    return [one for one in detectors if one.name not in lacking]
+    return [one for one in detectors if not one.held_out and one.name not in lacking]
 
 
 def without(detectors: Sequence[Detector]) -> dict[str, tuple[str, str]]:
@@ -78,6 +79,23 @@ def rows(detectors: Sequence[Detector], config: Mapping[str, Any]) -> list[dict[
         if whole in by_name:
             found.append(_row(LEFT_OUT, by_name[whole], "test", method, some, False, config))
     return found
+
+
+def worst_left_out(table: Sequence[Mapping[str, Any]]) -> str:
+    """Which detector tells the fakes of its left-out method worst, in a sentence; "" where no method was left out."""
+    rows = [row for row in table if row["Kind"] == LEFT_OUT and not math.isnan(row["Clip AUC"])]
+    unseen = [row for row in rows if row["Held out"] == "yes"]
+    if not unseen:
+        return ""
+    worst = min(unseen, key=lambda row: row["Clip AUC"])
+    name = _WITHOUT.fullmatch(worst["Detector"])[1]
+    seen = [row for row in rows if (row["Detector"], row["Of"]) == (name, worst["Of"])]
+    beside = f"; trained on it, it has {_with_interval(seen[0])}" if seen else ""
+    return f"Worst without a method in training: {name} on {worst['Of']}, clip AUC {_with_interval(worst)}{beside}."
+
+
+def _with_interval(row: Mapping[str, Any]) -> str:
+    return with_interval(row["Clip AUC"], row["Clip AUC low"], row["Clip AUC high"])
 
 
 def methods(clips: Sequence[ScoreRow]) -> list[str]:

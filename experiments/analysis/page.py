@@ -248,13 +248,18 @@ def _carries(facts: Facts) -> str:
                 row["Of"],
                 "no" if row["Held out"] == "yes" else "yes",
                 with_interval(row["Clip AUC"], row["Clip AUC low"], row["Clip AUC high"]),
+                f"{row['Coverage']:.0%}",
             ]
             for row in left_out
         ]
         parts.append("<h3>Methods that were left out of training</h3>")
         parts.append(
-            html.table(["Detector", "Method", "Trained on it", f"Clip AUC [{findings.level(facts.config)}]"], cells)
+            html.table(
+                ["Detector", "Method", "Trained on it", f"Clip AUC [{findings.level(facts.config)}]", "Clips scored"],
+                cells,
+            )
         )
+        parts.append(html.paragraph(generalisation.worst_left_out(rows)))
     return "".join(parts)
 
 

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.analysis import compare, findings
+from experiments.analysis import compare, findings, generalisation
 from experiments.analysis.page import Facts
 from experiments.evaluators.comparison import p_value
 from experiments.report import terminal
@@ -45,6 +45,7 @@ def text(facts: Facts, paths: Sequence[str]) -> str:
         ),
         "",
     ]
+    lines += _wrapped(generalisation.worst_left_out(facts.tables["generalisation"]))
     for item in facts.absent:
         lines += _wrapped(item)
     return "\n".join([*lines, *terminal.files(paths)])

@@ -86,7 +86,10 @@ class Evaluator:
     def text(self, row: Mapping[str, Any], tables: Mapping[str, Table], scored: str) -> list[str]:
         """The lines of the terminal's report; scored: what was scored, for the title."""
         lines = [*_overall(row, self.judged_by, scored), "", *_per_method(tables["methods"].rows)]
-        return [*lines, "", *comparison.lines_of_streams(tables["fusion"].rows)] if "fusion" in tables else lines
+        if "fusion" not in tables:
+            return lines
+        head = "without fusion, by the clip’s label"
+        return [*lines, "", *comparison.lines_of_rivals(tables["fusion"].rows, head, "joint score minus it")]
 
     def pooled(self, tables: Sequence[Sequence[ScoreRow]]) -> list[ScoreRow]:
         """One table of several folds': scores of different models are not on one scale, so they enter as ranks."""
@@ -177,7 +180,7 @@ def per_method(test: Sequence[ScoreRow], threshold: float, *, samples: int = 200
     stand in their methods' rows too. A score of another name than a stream's answers to the clip's label. `Recall`
     is at `threshold` (of `score` only); nan elsewhere. `Abstained` counts the method's fakes without that score.
     """
-    streams = [name for name in _columns(test) if name.startswith("score_")]
+    streams = comparison.columns(test, "score_")
     rows = []
     for name, fakes in _families(test).items():
         rows.append(_method_row(name, "score", fakes, [row for row in test if is_real(row)], threshold, samples))
@@ -188,10 +191,6 @@ def per_method(test: Sequence[ScoreRow], threshold: float, *, samples: int = 200
             if positives:
                 rows.append(_method_row(name, column, positives, negatives, math.nan, samples))
     return rows
-
-
-def _columns(rows: Sequence[ScoreRow]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row.extra))
 
 
 def _families(test: Sequence[ScoreRow]) -> dict[str, list[ScoreRow]]:
@@ -251,7 +250,7 @@ def ranked(tables: Sequence[Sequence[ScoreRow]], columns: Sequence[str] = ()) ->
     rows = []
     for table in tables:
         table = list(table)
-        ranks = [name for name in _columns(table) if name.startswith("score_") or name in columns]
+        ranks = [name for name in comparison.columns(table) if name.startswith("score_") or name in columns]
         for name in ("score", *ranks):
             values = np.array([row.score if name == "score" else row.extra.get(name, math.nan) for row in table])
             known = ~np.isnan(values)

@@ -19,8 +19,13 @@ from mmdf_jax.tasks.detection import STREAM_LABELS
 AUC = ("AUC", "AUC low", "AUC high")
 # p and its correction are of the paired bootstrap; DeLong's takes clips of one person as independent.
 DIFFERENCE = ("Difference", "Difference low", "Difference high", "p", "Holm p", "DeLong p")
-STREAMS_COLUMNS = ("Rival", "Clips", *AUC, *DIFFERENCE)
+RIVAL_COLUMNS = ("Rival", "Clips", *AUC, *DIFFERENCE)
 _NAME = 34  # columns of the page for a rival's name
+
+
+def columns(rows: Sequence[ScoreRow], prefix: str = "") -> list[str]:
+    """The names of the rows' further columns that begin with `prefix`, in order of first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row.extra if name.startswith(prefix)))
 
 
 def scores(rows: Sequence[ScoreRow], column: str) -> np.ndarray:
@@ -55,10 +60,10 @@ def differences(
     return found
 
 
-def best_on(val: Sequence[ScoreRow], columns: Sequence[str]) -> str:
+def best_on(val: Sequence[ScoreRow], names: Sequence[str]) -> str:
     """The column of the highest AUC by the clip's label on validation, "" if none is known."""
     found = {}
-    for column in columns:
+    for column in names:
         values = scores(val, column)
         known = ~np.isnan(values)
         auc = classification.auc(_labels(val, known), values[known])
@@ -72,8 +77,7 @@ def stream_columns(rows: Sequence[ScoreRow]) -> list[str]:
 
     A score that compares streams (`score_sync`) is none of them: it is part of what a joint model adds.
     """
-    names = dict.fromkeys(name for row in rows for name in row.extra)
-    return [name for name in names if name.removeprefix("score_") in STREAM_LABELS and name.startswith("score_")]
+    return [name for name in columns(rows, "score_") if name.removeprefix("score_") in STREAM_LABELS]
 
 
 def with_own_streams(val: Sequence[ScoreRow], test: Sequence[ScoreRow], *, samples: int) -> Table | None:
@@ -82,11 +86,11 @@ def with_own_streams(val: Sequence[ScoreRow], test: Sequence[ScoreRow], *, sampl
     The rivals: the best single stream (chosen on validation), mean, maximum and noisy-or of the streams' scores. None
     if the run has fewer than two streams, or no validation to choose on.
     """
-    columns = stream_columns(test)
-    best = best_on(val, columns)
-    if len(columns) < 2 or not best:
+    names = stream_columns(test)
+    best = best_on(val, names)
+    if len(names) < 2 or not best:
         return None
-    streams = np.stack([scores(test, column) for column in columns], axis=1)
+    streams = np.stack([scores(test, name) for name in names], axis=1)
     rules: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "mean": late.mean,
         "maximum": late.maximum,
@@ -94,27 +98,28 @@ def with_own_streams(val: Sequence[ScoreRow], test: Sequence[ScoreRow], *, sampl
     }
     rivals = {f"best single stream ({best.removeprefix('score_')})": scores(test, best)}
     rivals |= {f"{name} of the streams": rule(streams) for name, rule in rules.items()}
-    joint = scores(test, "score")
-    gaps = differences(test, [(joint, rival) for rival in rivals.values()], samples=samples)
-    return Table(
-        STREAMS_COLUMNS,
-        [
-            {
-                "Rival": name,
-                "Clips": int((~np.isnan(rival) & ~np.isnan(joint)).sum()),
-                **auc_of(test, rival, samples=samples),
-                **gap,
-            }
-            for (name, rival), gap in zip(rivals.items(), gaps, strict=True)
-        ],
-    )
+    return with_rivals(test, rivals, samples)
 
 
-def lines_of_streams(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The table `with_own_streams` on the terminal."""
-    lines = [
-        f"{'without fusion, by the clip’s label':<{_NAME}}  {'AUC [95 %]':<22}{'joint score minus it':<26}{'Holm p':>7}"
+def with_rivals(test: Sequence[ScoreRow], rivals: Mapping[str, np.ndarray], samples: int) -> Table:
+    """The column `score` against each of `rivals` {name: scores [n]}, by the clip's label; one row for each rival."""
+    own = scores(test, "score")
+    gaps = differences(test, [(own, rival) for rival in rivals.values()], samples=samples)
+    rows = [
+        {
+            "Rival": name,
+            "Clips": int((~np.isnan(rival) & ~np.isnan(own)).sum()),
+            **auc_of(test, rival, samples=samples),
+            **difference,
+        }
+        for (name, rival), difference in zip(rivals.items(), gaps, strict=True)
     ]
+    return Table(RIVAL_COLUMNS, rows)
+
+
+def lines_of_rivals(rows: Sequence[Mapping[str, Any]], head: str, difference: str) -> list[str]:
+    """The table `with_rivals` on the terminal; head, difference: of the columns of rivals and of differences."""
+    lines = [f"{head:<{_NAME}}  {'AUC [95 %]':<22}{difference:<26}{'Holm p':>7}"]
     for row in rows:
         lines.append(
             f"{terminal.fit(row['Rival'], _NAME):<{_NAME}}  "

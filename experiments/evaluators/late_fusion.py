@@ -61,7 +61,7 @@ class Evaluator(classification.Evaluator):
         drawn["fusion_comparison"] = fusion_comparison.draw(
             tables["fusion_comparison"].rows, title=f"{title}AUC, and difference to the best single stream"
         )
-        members = [name for name in _columns(test) if name.startswith("score_")]
+        members = comparison.columns(test, "score_")
         pair = [name for name in ("score_audio", "score_video") if name in members] + members
         if len(set(pair)) > 1:
             x, y = list(dict.fromkeys(pair))[:2]
@@ -82,13 +82,11 @@ class Evaluator(classification.Evaluator):
 
     def compared(self, val: Sequence[ScoreRow], test: Sequence[ScoreRow], *, samples: int) -> Table:
         """One row per detector and fusion, with COLUMNS, and AUC and recall of each method."""
-        columns = _columns(test)
         kinds = {
             name: COMPARISON if name.removeprefix("score_") in self.comparisons else SINGLE
-            for name in columns
-            if name.startswith("score_")
+            for name in comparison.columns(test, "score_")
         }
-        kinds |= {name: FUSION for name in ("score", *columns) if name == "score" or name.startswith("fused_")}
+        kinds |= dict.fromkeys(("score", *comparison.columns(test, "fused_")), FUSION)
         best = comparison.best_on(val, [name for name, kind in kinds.items() if kind == SINGLE])
         fused = [name for name, kind in kinds.items() if kind == FUSION] if best else []
         pairs = [(comparison.scores(test, name), comparison.scores(test, best)) for name in fused]
@@ -122,10 +120,6 @@ class Evaluator(classification.Evaluator):
             rows.append(row)
         of_methods = [f"{what} {method}" for what in ("AUC", "Recall") for method in methods]
         return Table((*COLUMNS, *of_methods), rows)
-
-
-def _columns(rows: Sequence[ScoreRow]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row.extra))
 
 
 def _rates(rows: Sequence[ScoreRow], values: np.ndarray, threshold: float) -> dict[str, float]:

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import system_file
+from experiments import operating_points
 from experiments.evaluators import classification, comparison
 from experiments.evaluators.comparison import AUC, DIFFERENCE, p_value
 from experiments.figures import reliability, risk_coverage, selection_gains, tippett
+from experiments.operating_points import Limits
 from experiments.report import terminal
 from experiments.report.terminal import number, with_interval
 from experiments.score_table import ScoreRow, Table
-from mmdf_jax.fusion import late
+from mmdf_jax.fusion import late, selection
 from mmdf_jax.metrics import calibration, likelihood, selective
 from mmdf_jax.metrics import classification as metrics
 from mmdf_jax.metrics.calibrators import EPSILON
@@ -25,7 +26,6 @@ COVERAGES = (1.0, 0.9, 0.8)
 BOUNDED = "its ratios within their bounds"
 NESTED = ("Log-loss nested", "Log-loss naive", "AUC nested", "AUC naive")
 COMPARISON_COLUMNS = ("Detector", "Kind", "Clips", *NESTED, *AUC, *DIFFERENCE)
-RIVAL_COLUMNS = ("Rival", "Clips", *AUC, *DIFFERENCE)
 CALIBRATION_COLUMNS = (
     *("Score", "Column", "Clips", "ECE", "ECE equal mass", "MCE", "Brier", "Log-loss"),
     *("Cllr", "Cllr min", "Cllr calibration", "Prior", "Least ratio", "Greatest ratio"),
@@ -42,32 +42,31 @@ _NAME = 19  # columns of the page for the name of a member or a pipeline
 class Evaluator(classification.Evaluator):
     """Reports on the system's score, calibrated P(fake), and on what it was chosen from, all by the clip's label.
 
-    Columns: `score_<member>`; `fused_<pipeline>`, on validation by nested cross-validation; there `naive_<pipeline>`.
-    comparisons: the members that compare streams. error: the rate that the conformal thresholds allow.
+    The tables have further columns: `score_<member>`; `uncalibrated`, the system's score before calibration; and
+    `fused_<pipeline>`. On validation these, and the score itself, are held out by nested cross-validation, and
+    `naive_<pipeline>` has what the choice did see. error: the rate that the conformal thresholds allow.
     """
 
-    comparisons: Sequence[str] = ()
-    error: float = system_file.ERRORS[0]
+    error: float = operating_points.ERRORS[0]
 
     def tables(
         self, val: Sequence[ScoreRow], test: Sequence[ScoreRow], row: Mapping[str, Any], *, samples: int
     ) -> dict[str, Table]:
         """Per method; pipelines and members; the system's rivals; calibration; risk by coverage; operating points."""
-        labels, held_out = np.array([r.label for r in val]), comparison.scores(val, "uncalibrated")
-        known = ~np.isnan(held_out)
-        groups = [r.group for r, has in zip(val, known, strict=True) if has]
-        found = system_file.calibrate(labels[known], held_out[known], groups, self.error)
-        best = comparison.best_on(val, _columns(val, "score_"))
+        held_out = classification.Scored.of(val)
+        limits = operating_points.limits(held_out.labels, held_out.scores, held_out.groups, self.error)
+        best = comparison.best_on(val, comparison.columns(val, "score_"))
         without = [dataclasses.replace(r, extra=_without_members(r.extra)) for r in test]
         methods = classification.per_method(without, row["Threshold"], samples=samples)
-        points = system_file.operating_points(
-            found.thresholds, test, np.array([r.label for r in test]), comparison.scores(test, "score"), samples
-        )
+        labels, scores = np.array([r.label for r in test]), comparison.scores(test, "score")
+        points = operating_points.measured(limits.thresholds, test, labels, scores, samples=samples)
+        rivals = {f"best member, {best.removeprefix('score_')}": comparison.scores(test, best)}
+        rivals["mean of all members"] = _of_members(test)
         return {
             "methods": Table(classification.METHOD_COLUMNS, methods),
             "system_comparison": _comparison(val, test, best, samples),
-            "system_rivals": _rivals(test, best, samples),
-            "calibration": _calibration(test, found),
+            "system_rivals": comparison.with_rivals(test, rivals, samples),
+            "calibration": _calibration(test, limits),
             "risk_coverage": _risks(val, test, best),
             "operating_points": Table(POINT_COLUMNS, [_point_row(point) for point in points]),
         }
@@ -110,7 +109,7 @@ class Evaluator(classification.Evaluator):
             "",
             *_compared(tables["system_comparison"].rows),
             "",
-            *_rival_lines(tables["system_rivals"].rows),
+            *comparison.lines_of_rivals(tables["system_rivals"].rows, "the system’s rivals", "the system minus it"),
             "",
             *_calibration_lines(tables["calibration"].rows),
             "",
@@ -120,18 +119,21 @@ class Evaluator(classification.Evaluator):
         ]
 
 
-def _columns(rows: Sequence[ScoreRow], prefix: str) -> list[str]:
-    names = dict.fromkeys(name for row in rows for name in row.extra)
-    return [name for name in names if name.startswith(prefix)]
-
-
 def _without_members(extra: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in extra.items() if not name.startswith("score_")}
 
 
 def _of_members(rows: Sequence[ScoreRow]) -> np.ndarray:
     """The mean of the members' scores as they are [n]: what one has without any fit."""
-    return late.mean(np.stack([comparison.scores(rows, name) for name in _columns(rows, "score_")], axis=1))
+    names = comparison.columns(rows, "score_")
+    return late.mean(np.stack([comparison.scores(rows, name) for name in names], axis=1))
+
+
+def _scored(rows: Sequence[ScoreRow], column: str) -> tuple[np.ndarray, np.ndarray]:
+    """(labels [k], scores [k]) of the clips that have a score in the column; "" is the mean of all members."""
+    values = comparison.scores(rows, column) if column else _of_members(rows)
+    known = ~np.isnan(values)
+    return np.array([row.label for row in rows])[known], values[known]
 
 
 # What choosing and combining gain
@@ -139,56 +141,39 @@ def _of_members(rows: Sequence[ScoreRow]) -> np.ndarray:
 
 def _comparison(val: Sequence[ScoreRow], test: Sequence[ScoreRow], best: str, samples: int) -> Table:
     """A row for each member and pipeline: validation, nested and naive; test; and the difference to the best member."""
-    labels, pipelines = np.array([row.label for row in val]), _columns(test, "fused_")
-    nested = {name: comparison.scores(val, name) for name in pipelines}
-    naive = {name: comparison.scores(val, name.replace("fused_", "naive_", 1)) for name in pipelines}
-    losses = {name: calibration.log_loss(labels, values) for name, values in nested.items()}
+    labels, pipelines = np.array([row.label for row in val]), comparison.columns(test, "fused_")
+    losses = {name: selection.loss_of_all(labels, comparison.scores(val, name)) for name in pipelines}
     chosen = min(pipelines, key=lambda name: round(losses[name], 9))
     pairs = [(comparison.scores(test, name), comparison.scores(test, best)) for name in pipelines]
     gaps = dict(zip(pipelines, comparison.differences(test, pairs, samples=samples), strict=True))
     rows = []
-    for name in (*_columns(test, "score_"), *pipelines):
+    for name in (*comparison.columns(test, "score_"), *pipelines):
         values = comparison.scores(test, name)
         row = {
             **dict.fromkeys(COMPARISON_COLUMNS, math.nan),
             "Detector": name.partition("_")[2],
-            "Kind": MEMBER if name not in nested else SYSTEM if name == chosen else PIPELINE,
+            "Kind": SYSTEM if name == chosen else PIPELINE if name in losses else MEMBER,
             "Clips": int((~np.isnan(values)).sum()),
             **comparison.auc_of(test, values, samples=samples),
             **gaps.get(name, {}),
         }
-        if name in nested:
+        if name in losses:
             row |= {
                 "Log-loss nested": losses[name],
-                "Log-loss naive": calibration.log_loss(labels, naive[name]),
-                "AUC nested": metrics.auc(labels, nested[name]),
-                "AUC naive": metrics.auc(labels, naive[name]),
+                "Log-loss naive": selection.loss_of_all(labels, comparison.scores(val, _naive(name))),
+                "AUC nested": metrics.auc(*_scored(val, name)),
+                "AUC naive": metrics.auc(*_scored(val, _naive(name))),
             }
         else:
-            own = comparison.scores(val, name)
-            known = ~np.isnan(own)
-            row["AUC naive"] = metrics.auc(labels[known], own[known])
+            row["AUC naive"] = metrics.auc(*_scored(val, name))
             row["Kind"] += BEST * (name == best)
         rows.append(row)
     return Table(COMPARISON_COLUMNS, rows)
 
 
-def _rivals(test: Sequence[ScoreRow], best: str, samples: int) -> Table:
-    """The system against the best member, chosen on validation, and against the mean of all members."""
-    rivals = {f"best member, {best.removeprefix('score_')}": comparison.scores(test, best)}
-    rivals["mean of all members"] = _of_members(test)
-    own = comparison.scores(test, "score")
-    gaps = comparison.differences(test, [(own, rival) for rival in rivals.values()], samples=samples)
-    rows = [
-        {
-            "Rival": name,
-            "Clips": int((~np.isnan(rival) & ~np.isnan(own)).sum()),
-            **comparison.auc_of(test, rival, samples=samples),
-            **gap,
-        }
-        for (name, rival), gap in zip(rivals.items(), gaps, strict=True)
-    ]
-    return Table(RIVAL_COLUMNS, rows)
+def _naive(name: str) -> str:
+    """The column of a pipeline's naive scores, of that of its nested ones."""
+    return name.replace("fused_", "naive_", 1)
 
 
 def _compared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -201,11 +186,10 @@ def _compared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         if row["Kind"] == MEMBER:
             continue
-        mark = {SYSTEM: "▸ ", PIPELINE: "  "}.get(row["Kind"], "  ")
-        name = row["Detector"] if row["Kind"] in (SYSTEM, PIPELINE) else f"best: {row['Detector']}"
+        mark = {SYSTEM: "▸ ", PIPELINE: "  "}.get(row["Kind"], "  best: ")
         against = comparison.gap(row) if row["Kind"] in (SYSTEM, PIPELINE) else ""
         lines.append(
-            f"{terminal.fit(mark + name, _NAME - 1):<{_NAME}}"
+            f"{terminal.fit(mark + row['Detector'], _NAME - 1):<{_NAME}}"
             + "".join(f"{number(row[column]):>7}" for column in NESTED)
             + f"  {with_interval(*(row[column] for column in AUC)):<21}{against:<24}"
             + (f"{p_value(row['Holm p']):>6}" if against else "")
@@ -217,32 +201,20 @@ def _compared(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _rival_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = [f"{'the system minus':<34}{'AUC of that [95 %]':<24}{'difference [95 %]':<26}{'Holm p':>7}{'DeLong p':>9}"]
-    for row in rows:
-        lines.append(
-            f"{terminal.fit(row['Rival'], 33):<34}{with_interval(*(row[name] for name in AUC)):<24}"
-            f"{comparison.gap(row):<26}{p_value(row['Holm p']):>7}{p_value(row['DeLong p']):>9}"
-        )
-    return lines
-
-
 # Calibration
 
 
-def _calibration(test: Sequence[ScoreRow], found: system_file.Calibrated) -> Table:
+def _calibration(test: Sequence[ScoreRow], limits: Limits) -> Table:
     """How well scores hold as probabilities on test, before and after; ratios at validation's share of fakes."""
-    labels = np.array([row.label for row in test])
-    scores = {
-        "mean of members, as they are": ("", _of_members(test)),
-        "fused, before calibration": ("uncalibrated", comparison.scores(test, "uncalibrated")),
-        f"the system ({found.method})": ("score", comparison.scores(test, "score")),
+    columns = {
+        "mean of members, as they are": "",
+        "fused, before calibration": "uncalibrated",
+        "the system, calibrated": "score",
     }
     rows = []
-    for name, (column, values) in scores.items():
-        known = ~np.isnan(values)
-        y, p = labels[known], values[known]
-        llr = likelihood.log_lr(p, found.prior)
+    for name, column in columns.items():
+        y, p = _scored(test, column)
+        llr = likelihood.log_lr(p, limits.prior)
         quality = {
             "ECE": calibration.ece(y, p),
             "ECE equal mass": calibration.ece_equal_mass(y, p),
@@ -251,13 +223,12 @@ def _calibration(test: Sequence[ScoreRow], found: system_file.Calibrated) -> Tab
             "Log-loss": calibration.log_loss(y, np.clip(p, EPSILON, 1 - EPSILON)),
         }
         rows.append({"Score": name, "Column": column, "Clips": len(p), **quality, **_ratios(y, llr)})
-    # What a verdict states: probabilities follow from it at any prior, and have no error of their own.
+    # These ratios are what a verdict states. Probabilities follow from them at any prior and have no row of their own.
     bounded = {"Score": BOUNDED, "Column": "", "Clips": len(p), **dict.fromkeys(quality, math.nan)}
-    rows.append(bounded | _ratios(y, np.clip(llr, *found.llr_bounds)))
-    limits = dict(
-        zip(("Prior", "Least ratio", "Greatest ratio"), (found.prior, *np.exp(found.llr_bounds)), strict=True)
-    )
-    return Table(CALIBRATION_COLUMNS, [row | limits for row in rows])
+    rows.append(bounded | _ratios(y, np.clip(llr, *limits.llr_bounds)))
+    least, greatest = np.exp(limits.llr_bounds)
+    of_validation = {"Prior": limits.prior, "Least ratio": least, "Greatest ratio": greatest}
+    return Table(CALIBRATION_COLUMNS, [row | of_validation for row in rows])
 
 
 def _ratios(labels: np.ndarray, llr: np.ndarray) -> dict[str, float]:
@@ -294,23 +265,23 @@ def _ratio(value: float) -> str:
 
 def _errors(rows: Sequence[ScoreRow], column: str, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """(errors [k] 0 or 1, confidence [k]) of the scored clips; confidence: how far from the threshold, in logits."""
-    values = comparison.scores(rows, column) if column else _of_members(rows)
-    known = ~np.isnan(values)
-    labels, values = np.array([row.label for row in rows])[known], values[known]
-    return selective.of_verdicts(labels, values, threshold)
+    return selective.of_verdicts(*_scored(rows, column), threshold)
 
 
 def _risks(val: Sequence[ScoreRow], test: Sequence[ScoreRow], best: str) -> Table:
-    labels = np.array([row.label for row in val])
+    """The share of wrong verdicts by the share of clips that get one; thresholds are of validation."""
+    columns = {
+        "the system": "score",
+        f"best member, {best.removeprefix('score_')}": best,
+        "mean of all members": "",
+    }
     rows = []
-    for name, column in (("the system", "score"), (f"best member, {best.removeprefix('score_')}", best), ("mean", "")):
-        values = comparison.scores(val, column) if column else _of_members(val)
-        known = ~np.isnan(values)
-        threshold = metrics.threshold_for(labels[known], values[known])
+    for name, column in columns.items():
+        threshold = metrics.threshold_for(*_scored(val, column))
         errors, confidence = _errors(test, column, threshold)
         rows.append(
             {
-                "Score": name if column else "mean of all members",
+                "Score": name,
                 "Clips": len(errors),
                 "Threshold": threshold,
                 **{f"Risk at {share:.0%}": selective.risk_at(errors, confidence, share) for share in COVERAGES},

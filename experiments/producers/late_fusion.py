@@ -20,7 +20,6 @@ from mmdf_jax.fusion import late
 from mmdf_jax.stats.bootstrap import draws
 
 WEIGHT_COLUMNS = ("Fusion", "Weight", "Value", "Low", "High")
-WEIGHTED = ("weighted", "noisy_or", "noisy_or_sync", "logistic", "logistic_sync")
 RESAMPLES = 200  # of the fits, at most; their percentiles are for a figure
 
 
@@ -57,18 +56,23 @@ class Producer:
         self, config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str], termination: Termination
     ) -> Produced:
         """Trains the members that are not there, and writes the fused score tables of validation and test."""
-        detectors = [members.make(name, spec, config, workdir, allow) for name, spec in config["members"].items()]
+        detectors = members.make(config, workdir, allow)
         if not distributed.is_primary():
             return Produced({}, None, {})
         run_directory.start_log(workdir, primary=True)  # the members' runs have written to their own
         rows = members.joined(detectors)
-        val, test = (members.data(detectors, rows[split]) for split in ("val", "test"))
-        members.refuse_one_class(val.labels, "late fusion")
-        members.informative(val)
+        run_directory.note_members(workdir, {member.name: member.folder for member in detectors})
+        val, test = (members.data(detectors, rows[split]) for split in members.SPLITS)
+        if len(kinds := set(val.labels.tolist())) < 2:
+            kind = "fake" if 1 in kinds else "real"
+            raise ValueError(
+                f"late fusion is fitted on validation, which has {len(val.labels)} {kind} clips and no other"
+            )
+        members.warn_of_uninformative(val)
         fused = {}
         for name in late.available(val):
             fused[name] = late.cross_fitted(name, val), late.fit(name, val).apply(test.scores)
-        for i, split in enumerate(("val", "test")):
+        for i, split in enumerate(members.SPLITS):
             others = {f"fused_{name}": both[i] for name, both in fused.items() if name != config["fusion"]}
             table = members.fused_rows(detectors, rows[split], fused[config["fusion"]][i], others)
             score_table.write(workdir / "scores" / f"{split}.csv", table)
@@ -84,7 +88,7 @@ class Producer:
 
 
 def _weights(val: late.Data, resamples: int) -> list[dict[str, Any]]:
-    """What each fusion has fitted, with the 2.5 and 97.5 percentiles of fits to resampled identities."""
+    """The weights of each fusion that fits any, with the 2.5 and 97.5 percentiles over resampled identities."""
     people = [np.flatnonzero(val.groups == group) for group in np.unique(val.groups)]
     samples = []
     for times in draws(len(people), resamples, seed=0):
@@ -93,7 +97,7 @@ def _weights(val: late.Data, resamples: int) -> list[dict[str, Any]]:
             samples.append(resample)
     table = []
     for name in late.available(val):
-        if name not in WEIGHTED:
+        if name.removesuffix(late.WITH_COMPARISONS) not in late.WEIGHTS:
             continue
         penalty = late.chosen_penalty(name, val)
         fits = [late.fit(name, resample, penalty).weights for resample in samples]

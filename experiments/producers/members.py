@@ -1,6 +1,5 @@
 """The members of a fusion: detectors, trained here or anybody's, whose score tables are joined clip by clip."""
 
-import csv
 import dataclasses
 import functools
 import math
@@ -26,12 +25,14 @@ KINDS = {
     "run": ("column", "label", "compares"),
     "scores": ("column", "label", "compares", "ms", "parameters_m"),
 }
+RESERVED = (late.OFFSET, late.MISSING)  # weights that a fusion may have beside those of its members
 COSTS = {  # {what a run says of itself: (its column of results.csv, how the costs of several add up)}
     "parameters_m": ("Parameters (M)", sum),
     "train_minutes": ("Training time (min)", sum),
     "inference_ms": ("Inference (ms/sample)", sum),
     "peak_memory_gb": ("Peak memory (GB)", max),
 }
+SPLITS = ("val", "test")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -39,8 +40,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 class Member:
     """A detector's score tables: `column` holds P(fake), judged by the clip's column `label`.
 
-    run: the trained run that made them, None for tables from outside. stated: costs that the config gives for those,
-    with keys of COSTS.
+    run: the trained run that made them, None for tables from outside. costs: what the detector costs, with keys of
+    COSTS, as far as it is known.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Member:
     label: str
     compares: bool
     run: pathlib.Path | None = None
-    stated: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    costs: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 # A clip with what is known of it, and the row of each member, None where its table lacks the clip.
@@ -66,6 +67,8 @@ def check(members: Mapping[str, Mapping[str, Any]], override: Mapping[str, Any])
         where = f"config.members.{name}"
         if not _NAME.fullmatch(name):
             raise ValueError(f"{where}: expected a name of small letters, digits and _")
+        if name in RESERVED:
+            raise ValueError(f"{where}: {name} is the name of a fusion's own weight; choose another")
         kinds = [kind for kind in KINDS if kind in spec]
         if len(kinds) != 1:
             raise ValueError(
@@ -84,31 +87,70 @@ def check(members: Mapping[str, Mapping[str, Any]], override: Mapping[str, Any])
             _member_config(name, spec["config"], override)
 
 
-def make(
-    name: str, spec: Mapping[str, Any], config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str]
+def make(config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str]) -> list[Member]:
+    """The members that `config.members` describes; those with a `config` are trained if they are not there yet.
+
+    The tables of all others are read first, so that a missing or wrong one is told before hours of training.
+
+    Raises:
+      FileNotFoundError, ValueError: a run, a table or a results.csv is missing or wrong; or as `experiment.run`.
+    """
+    there = {name: _existing(name, spec, allow) for name, spec in config["members"].items() if "config" not in spec}
+    for member in there.values():
+        for split in SPLITS:
+            _read(member, split)
+    return [
+        there[name] if name in there else _trained(name, spec, config["override"], workdir, allow)
+        for name, spec in config["members"].items()
+    ]
+
+
+def _trained(
+    name: str, spec: Mapping[str, Any], override: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str]
 ) -> Member:
-    """The member that `config.members.<name>` describes; one with a `config` is trained if it is not there yet."""
-    compares = bool(spec.get("compares"))
-    if "config" in spec:
-        own, run = _member_config(name, spec["config"], config["override"]), workdir / "members" / name
-        experiment.run(own, run, allow)
-        return Member(name, run / "scores", "score", _judged_by(own, allow), compares, run)
+    """The member of a config, trained as a run of its own."""
+    own, run = _member_config(name, spec["config"], override), workdir / "members" / name
+    experiment.run(own, run, allow)
+    label, compares = model_from_config.judged_by(own, allow), bool(spec.get("compares"))
+    return Member(name, run / "scores", "score", label, compares, run, _costs_in(name, run))
+
+
+def _existing(name: str, spec: Mapping[str, Any], allow: Sequence[str]) -> Member:
+    """The member of a trained run, or of score tables; they are not read yet."""
     column = spec.get("column", "score")
     label = spec.get("label", STREAM_LABELS.get(column.removeprefix("score_"), "label"))
-    if "scores" in spec:
-        stated = {"inference_ms": spec.get("ms"), "parameters_m": spec.get("parameters_m")}
-        stated = {cost: float(value) for cost, value in stated.items() if value is not None}
-        return Member(name, pathlib.Path(spec["scores"]), column, label, compares, stated=stated)
-    run = pathlib.Path(spec["run"])
-    own = run_directory.read_config(run)
-    if column == "score" and "label" not in spec:
-        label = _judged_by(own, allow)
-    return Member(name, run / "scores", column, label, compares, run)
+    folder, run = pathlib.Path(spec["scores"] if "scores" in spec else spec["run"]), None
+    if "run" in spec:
+        folder, run = folder / "scores", folder
+        own = run_directory.read_config(run)
+        if column == "score" and "label" not in spec:
+            label = model_from_config.judged_by(own, allow)
+    stated = {"inference_ms": spec.get("ms"), "parameters_m": spec.get("parameters_m")}
+    costs = {cost: float(value) for cost, value in stated.items() if value is not None}
+    if not costs and column == "score":  # a stream's column costs less than its whole run
+        costs = _costs_in(name, folder.parent)
+    return Member(name, folder, column, label, bool(spec.get("compares")), run, costs)
 
 
-def _judged_by(config: Mapping[str, Any], allow: Sequence[str]) -> str:
-    """The column of the label that a run of this config answers for."""
-    return getattr(model_from_config.make_evaluator(config, allow), "judged_by", "label")
+def _costs_in(name: str, run: pathlib.Path) -> dict[str, float]:
+    """What the results.csv of a run says that it costs; empty where there is none.
+
+    Raises:
+      ValueError: the file is not that of a run.
+    """
+    path = run / "results.csv"
+    if not path.is_file():
+        return {}
+    try:
+        row = run_directory.read_results(run)
+        if lacking := [column for column, _ in COSTS.values() if column not in row]:
+            raise ValueError(f"{path}: column {lacking[0]!r} is missing")
+        return {cost: float(row[column] or "nan") for cost, (column, _) in COSTS.items()}
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; expected the results.csv of a run, which says what member {name} costs. Move the file away, or "
+            f"give the tables as `scores` and state their `ms` and `parameters_m`"
+        ) from None
 
 
 def _member_config(name: str, flag: str, override: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,7 +180,7 @@ def joined(members: Sequence[Member]) -> dict[str, list[Joined]]:
     Raises:
       FileNotFoundError, ValueError: a table is missing, wrong or of other clips; or the splits share a clip.
     """
-    rows = {split: _joined(members, split) for split in ("val", "test")}
+    rows = {split: _joined(members, split) for split in SPLITS}
     if both := {row.clip_id for row, _ in rows["val"]} & {row.clip_id for row, _ in rows["test"]}:
         raise ValueError(
             f"clip {min(both)!r} is in validation and in test of the members' tables: expected disjoint splits"
@@ -213,22 +255,12 @@ def data(members: Sequence[Member], rows: Sequence[Joined], lacking: float = mat
     )
 
 
-def refuse_one_class(labels: np.ndarray, what: str) -> None:
-    """Raises ValueError where validation has one class only; what: the thing that is fitted on it."""
-    if len(kinds := set(labels.tolist())) < 2:
-        kind = "fake" if 1 in kinds else "real"
-        raise ValueError(f"{what} is fitted on validation, which has {len(labels)} {kind} clips and no other")
-
-
-def informative(val: late.Data) -> list[bool]:
-    """Of each member, whether its fakes score higher than its reals on validation; warns of those that do not."""
-    found = []
+def warn_of_uninformative(val: late.Data) -> None:
+    """Warns of each member whose fakes do not score higher than its reals on validation."""
     for i, name in enumerate(val.names):
         known = ~np.isnan(val.scores[:, i]) & (val.own[:, i] >= 0)
-        found.append(auc(val.own[known, i], val.scores[known, i]) > 0.5)
-        if not found[-1]:
+        if not auc(val.own[known, i], val.scores[known, i]) > 0.5:
             log.warning("%s: on validation its fakes do not score higher than its reals", name)
-    return found
 
 
 def fused_rows(
@@ -247,17 +279,10 @@ def fused_rows(
     return table
 
 
-def costs_of(member: Member) -> dict[str, float]:
-    """What a member costs, with keys of COSTS; empty if that is unknown. A stream's column is not the cost of a run."""
-    path = member.folder.parent / "results.csv"
-    if member.stated or member.column != "score" or not path.is_file():
-        return dict(member.stated)
-    with open(path, newline="", encoding="utf-8") as file:
-        row = next(csv.DictReader(file))
-    return {cost: float(row[column] or "nan") for cost, (column, _) in COSTS.items()}
-
-
 def costs(members: Sequence[Member]) -> dict[str, float]:
     """What all members cost together, as far as it is known of each of them; memory is the largest."""
-    each = [costs_of(member) for member in members]
-    return {cost: add([own[cost] for own in each]) for cost, (_, add) in COSTS.items() if all(cost in x for x in each)}
+    return {
+        cost: add([member.costs[cost] for member in members])
+        for cost, (_, add) in COSTS.items()
+        if all(cost in member.costs for member in members)
+    }

@@ -15,37 +15,32 @@ from typing import Any
 
 import numpy as np
 
-from experiments import distributed, progress, run_directory, score_table, system_file
+from experiments import distributed, operating_points, progress, run_directory, score_table, system_file
 from experiments.experiment import Produced
+from experiments.operating_points import Limits
 from experiments.producers import members
 from experiments.report import terminal
 from experiments.report.terminal import number
 from experiments.run_directory import log
 from experiments.score_table import Table
-from experiments.system_file import Calibrated, System
+from experiments.system_file import System
 from experiments.termination import Termination
 from mmdf_jax.fusion import late, selection
-from mmdf_jax.metrics.calibration import log_loss
+from mmdf_jax.metrics import calibrators
 from mmdf_jax.metrics.classification import auc
-from mmdf_jax.stats.groups import folds
 
 MISSING = {"present": math.nan, "exclude": math.nan, "as_real": 0.0, "as_fake": 1.0, "as_chance": 0.5}
 SELECTIONS = ("single", "greedy", "budget", "all")
 BUDGETS = {"ms": "inference_ms", "parameters_m": "parameters_m"}  # {key of config.budget: of members.COSTS}
-RESERVED = "offset"  # the weight of a stacking beside those of its members
 
 
 @dataclasses.dataclass(frozen=True)
 class Pipeline:
-    """A selection and an ensemble; what they chose and scored on validation; and what they score on test, [n].
-
-    All scores are calibrated, by Platt's scaling.
-    """
+    """A selection and an ensemble, and what they chose and scored on validation."""
 
     selection: str
     ensemble: str
     choice: selection.Choice
-    test: np.ndarray
 
     @property
     def name(self) -> str:
@@ -66,9 +61,7 @@ class Producer:
         if not specs:
             raise ValueError("config.members: expected a detector or more, found none; see configs/system.py")
         members.check(specs, config["override"])
-        if RESERVED in specs:
-            raise ValueError(f"config.members.{RESERVED}: this name is a weight of the stacking; choose another")
-        for name, known in (("selections", SELECTIONS), ("ensembles", system_file.ENSEMBLES)):
+        for name, known in (("selections", SELECTIONS), ("ensembles", late.ENSEMBLES)):
             if not config[name]:
                 raise ValueError(f"config.{name}: expected one or more of {', '.join(known)}, found none")
             if wrong := [value for value in config[name] if value not in known]:
@@ -80,64 +73,60 @@ class Producer:
         for key, value in config["budget"].items():
             if not (isinstance(value, int | float) and 0 <= value < math.inf):
                 raise ValueError(f"config.budget.{key}={value}: expected a number of at least 0; 0 is no budget")
-        if len(limits := _limits(config)) > 1:
+        if len(limits := _budget(config)) > 1:
             raise ValueError(f"config.budget: expected one limit, found {' and '.join(limits)}")
         if not limits and set(config["selections"]) == {"budget"}:
             raise ValueError("config.budget: the selection budget needs a limit, as config.budget.ms=100")
+        for key, limit in limits.items():
+            if "budget" not in config["selections"]:
+                raise ValueError(
+                    f"config.budget.{key}={limit:g}: no selection of config.selections uses it; add 'budget' there, or "
+                    "set it to 0"
+                )
         if not (isinstance(config["error"], float) and 0 < config["error"] < 1):
             raise ValueError(f"config.error={config['error']}: expected a rate above 0 and below 1")
 
     def evaluator(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The report on a system."""
-        return {
-            "name": "experiments.evaluators.system",
-            "comparisons": [name for name, spec in config["members"].items() if spec.get("compares")],
-            "error": config["error"],
-        }
+        return {"name": "experiments.evaluators.system", "error": config["error"]}
 
     def produce(
         self, config: Mapping[str, Any], workdir: pathlib.Path, allow: Sequence[str], termination: Termination
     ) -> Produced:
         """Trains the members that are to be trained, writes the score tables of all pipelines, and system.json."""
-        detectors = [members.make(name, spec, config, workdir, allow) for name, spec in config["members"].items()]
+        detectors = members.make(config, workdir, allow)
         if not distributed.is_primary():
             return Produced({}, None, {})
         run_directory.start_log(workdir, primary=True)  # the members' runs have written to their own
         rows = members.joined(detectors)
+        run_directory.note_members(workdir, {member.name: member.folder for member in detectors})
         if config["missing"] == "exclude":
             rows = {split: _complete(some, split) for split, some in rows.items()}
-        # To the ensembles here, a comparison of streams is a member like any other.
-        val, test = (
-            dataclasses.replace(
-                members.data(detectors, rows[split], MISSING[config["missing"]]), compares=(False,) * len(detectors)
-            )
-            for split in ("val", "test")
-        )
-        members.refuse_one_class(val.labels, "the system")
-        members.informative(val)
+        val, test = (members.data(detectors, rows[split], MISSING[config["missing"]]) for split in members.SPLITS)
+        selection.refuse_too_few_people(val)
         selects = _selects(config, detectors)
-        pipelines = _pipelines(val, test, selects, config["ensembles"])
-        pipeline = min(pipelines, key=lambda one: round(log_loss(val.labels, one.choice.nested), 9))
-        held_out = _held_out(val, pipeline)
-        known = ~np.isnan(held_out)
-        found = system_file.calibrate(val.labels[known], held_out[known], val.groups[known].tolist(), config["error"])
-        system = _system(workdir, detectors, val, pipeline, found, rows["val"])
-        scores = {"val": held_out, "test": system.fused(_chosen_columns(test, system))}
-        for split in ("val", "test"):
-            others = {"uncalibrated": scores[split]}
-            others |= {f"fused_{one.name}": one.choice.nested if split == "val" else one.test for one in pipelines}
-            others |= {f"naive_{one.name}": one.choice.naive for one in pipelines} if split == "val" else {}
-            own = system_file.of_known(found.calibrator, scores[split])
-            score_table.write(
-                workdir / "scores" / f"{split}.csv", members.fused_rows(detectors, rows[split], own, others)
-            )
-        judged = [row for row, _ in rows["test"]]
-        points = system_file.operating_points(
-            system.thresholds,
-            judged,
+        members.warn_of_uninformative(val)
+        pipelines = _pipelines(val, selects, config["ensembles"])
+        pipeline = min(pipelines, key=lambda one: round(selection.loss_of_all(val.labels, one.choice.nested), 9))
+        known = ~np.isnan(pipeline.choice.nested_fused)
+        people = [row.group for (row, _), has in zip(rows["val"], known, strict=True) if has]
+        calibration, limits = operating_points.calibrate(
+            val.labels[known], pipeline.choice.nested_fused[known], people, config["error"]
+        )
+        system = _system(workdir, detectors, val, pipeline, calibration.calibrator, limits, rows["val"])
+        own = test.scores[:, [test.names.index(member.name) for member in system.members]]
+        tables = {
+            "val": members.fused_rows(detectors, rows["val"], *_on_val(pipelines, pipeline, calibration)),
+            "test": members.fused_rows(detectors, rows["test"], *_on_test(pipelines, test.scores, system, own)),
+        }
+        for split, table in tables.items():
+            score_table.write(workdir / "scores" / f"{split}.csv", table)
+        points = operating_points.measured(
+            limits.thresholds,
+            tables["test"],
             test.labels,
-            system.probability(_chosen_columns(test, system)),
-            config["evaluate"]["bootstrap"],
+            system.probability(own),
+            samples=config["evaluate"]["bootstrap"],
         )
         system = dataclasses.replace(system, operating_points=points)
         system_file.write(workdir / system_file.FILE, system)
@@ -148,11 +137,11 @@ class Producer:
             **members.costs(taken),
         }
         table = _members_table(detectors, val, pipelines, system)
-        lines = [*_members_lines(table, pipelines, pipeline.name), "", *_system_lines(system, found)]
+        lines = [*_members_lines(table, pipelines, pipeline.name), "", *_system_lines(system, calibration)]
         return Produced(run, None, {}, [workdir / system_file.FILE], {"members": (table, lines)})
 
 
-def _limits(config: Mapping[str, Any]) -> dict[str, float]:
+def _budget(config: Mapping[str, Any]) -> dict[str, float]:
     """The budget that the config sets: {key of BUDGETS: limit}, of one key at most."""
     return {key: float(value) for key, value in config["budget"].items() if value}
 
@@ -176,17 +165,17 @@ def _selects(config: Mapping[str, Any], detectors: Sequence[members.Member]) -> 
         "greedy": selection.greedy,
         "all": lambda data, ensemble: tuple(range(len(data.names))),
     }
-    for key, limit in _limits(config).items():
+    for key, limit in _budget(config).items():
         known["budget"] = _under_budget(key, limit, detectors)
     return {name: known[name] for name in config["selections"] if name in known}
 
 
 def _under_budget(key: str, limit: float, detectors: Sequence[members.Member]) -> selection.Select:
-    costs = np.array([members.costs_of(member).get(BUDGETS[key], math.nan) for member in detectors])
+    costs = np.array([member.costs.get(BUDGETS[key], math.nan) for member in detectors])
     if unknown := [member.name for member, cost in zip(detectors, costs, strict=True) if math.isnan(cost)]:
         raise ValueError(
             f"config.budget.{key}={limit:g}: what {unknown[0]} costs is not known; state it as "
-            f"config.members.{unknown[0]}.{key}, or give a run with a results.csv"
+            f"config.members.{unknown[0]}.{key} of its score tables, or give a run with a results.csv"
         )
     if (least := costs.min()) > limit:
         cheapest = detectors[int(costs.argmin())].name
@@ -194,33 +183,37 @@ def _under_budget(key: str, limit: float, detectors: Sequence[members.Member]) -
     return lambda data, ensemble: selection.under_budget(data, ensemble, costs, limit)
 
 
-def _pipelines(
-    val: late.Data, test: late.Data, selects: Mapping[str, selection.Select], ensembles: Sequence[str]
-) -> list[Pipeline]:
+def _pipelines(val: late.Data, selects: Mapping[str, selection.Select], ensembles: Sequence[str]) -> list[Pipeline]:
     pairs = [(name, ensemble) for name in selects for ensemble in (ensembles if name != "single" else ["log_pool"])]
     found = []
     with progress.bar(len(pairs), "choosing", unit="pipeline") as bar:
         for name, ensemble in pairs:
-            choice = selection.nested(selects[name], val, ensemble)
-            scored = selection.fit(val, ensemble, choice.chosen)(test.scores)
-            nobody = np.isnan(test.scores[:, choice.chosen]).all(1)
-            found.append(Pipeline(name, ensemble, choice, np.where(nobody, np.nan, scored)))
+            found.append(Pipeline(name, ensemble, selection.nested(selects[name], val, ensemble)))
             bar.update()
     return found
 
 
-def _held_out(val: late.Data, pipeline: Pipeline) -> np.ndarray:
-    """The pipeline's scores of validation [n], nested as in its choice, before any calibration of theirs."""
-    fused = np.full(len(val.labels), np.nan)
-    for fold, its in zip(folds(val.groups), pipeline.choice.without, strict=True):
-        inside = val.take(~fold).only(its)
-        fused[fold] = late.fit(pipeline.ensemble, inside).apply(val.scores[fold][:, its])
-    return fused
+def _on_val(
+    pipelines: Sequence[Pipeline], pipeline: Pipeline, calibration: calibrators.Chosen
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The system's score of validation [n], and further columns; all but the naive ones are held out.
+
+    The limits in system.json come from this score, and so do those of the report.
+    """
+    fused = pipeline.choice.nested_fused
+    score = np.full(len(fused), np.nan)
+    score[~np.isnan(fused)] = calibration.held_out
+    others = {f"fused_{one.name}": one.choice.nested for one in pipelines}
+    others |= {f"naive_{one.name}": one.choice.naive for one in pipelines}
+    return score, {"uncalibrated": fused, **others}
 
 
-def _chosen_columns(data: late.Data, system: System) -> np.ndarray:
-    """The scores [n k] of a system's members, in its order."""
-    return data.scores[:, [data.names.index(member.name) for member in system.members]]
+def _on_test(
+    pipelines: Sequence[Pipeline], scores: np.ndarray, system: System, own: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The system's score of test [n], and further columns; scores [n m] of all members, own [n k] of the system's."""
+    others = {f"fused_{one.name}": one.choice.fitted.probability(scores) for one in pipelines}
+    return system.probability(own), {"uncalibrated": system.fused(own), **others}
 
 
 def _system(
@@ -228,38 +221,39 @@ def _system(
     detectors: Sequence[members.Member],
     val: late.Data,
     pipeline: Pipeline,
-    found: Calibrated,
+    calibrator: calibrators.Calibrator,
+    limits: Limits,
     rows: Sequence[members.Joined],
 ) -> System:
     """The system of a pipeline, still without operating points."""
     times = collections.Counter(pipeline.choice.chosen)  # a greedy choice may count a member twice
     chosen = list(times)
-    weights = late.fit(pipeline.ensemble, val.only(pipeline.choice.chosen)).weights
+    weights = pipeline.choice.fitted.fusion.weights
     return System(
         name=workdir.name,
         members=tuple(
-            _member(detectors[i], workdir, calibrator)
-            for i, calibrator in zip(chosen, late.calibrations(val.only(chosen)), strict=True)
+            _member(detectors[i], workdir, own)
+            for i, own in zip(chosen, late.calibrations(val.only(chosen)), strict=True)
         ),
         ensemble=pipeline.ensemble,
         weights=weights or {val.names[i]: float(count) for i, count in times.items()},
-        calibration=found.calibrator,
-        prior=found.prior,
-        llr_bounds=found.llr_bounds,
-        thresholds=found.thresholds,
+        calibration=calibrator,
+        prior=limits.prior,
+        llr_bounds=limits.llr_bounds,
+        thresholds=limits.thresholds,
         operating_points=(),
         data=system_file.data_of([row for row, _ in rows], "val"),
         code=system_file.code(),
     )
 
 
-def _member(member: members.Member, workdir: pathlib.Path, calibrator: Any) -> system_file.Member:
+def _member(member: members.Member, workdir: pathlib.Path, calibrator: calibrators.Calibrator) -> system_file.Member:
     """A member by its digest: of its parameters where it is a trained run, else of its validation table."""
     config = run_directory.read_config(member.run) if member.run else {}
     trained = "model" in config
     return system_file.Member(
         name=member.name,
-        run=os.path.relpath(member.run, workdir) if trained else "",
+        run=os.path.relpath(member.run.resolve(), workdir.resolve()) if trained else "",
         digest=system_file.digest_of(member.run) if trained else system_file.digest_of_table(member.folder / "val.csv"),
         column=member.column,
         label=member.label,
@@ -277,7 +271,6 @@ def _members_table(
     rows = []
     for i, member in enumerate(detectors):
         known = ~np.isnan(val.scores[:, i]) & (val.own[:, i] >= 0)
-        cost = members.costs_of(member)
         rows.append(
             {
                 "Member": member.name,
@@ -285,8 +278,8 @@ def _members_table(
                 "Label": "disagreement" if member.compares else member.label,
                 "Clips": int((~np.isnan(val.scores[:, i])).sum()),
                 "Validation AUC": auc(val.own[known, i], val.scores[known, i]),
-                "Inference (ms/sample)": cost.get("inference_ms", math.nan),
-                "Parameters (M)": cost.get("parameters_m", math.nan),
+                "Inference (ms/sample)": member.costs.get("inference_ms", math.nan),
+                "Parameters (M)": member.costs.get("parameters_m", math.nan),
                 "Weight": weights.get(member.name, math.nan),
                 **{one.name: int(i in one.choice.chosen) for one in pipelines},
             }
@@ -311,20 +304,20 @@ def _members_lines(table: Table, pipelines: Sequence[Pipeline], name: str) -> li
     return [*lines, f"Columns: pipelines of a selection that take the member. Weight: in {name}, the system."]
 
 
-def _system_lines(system: System, found: Calibrated) -> list[str]:
+def _system_lines(system: System, calibration: calibrators.Chosen) -> list[str]:
     """How the system is calibrated, and where it is."""
-    losses = ", ".join(f"{method} {loss:.3f}" for method, loss in found.losses.items())
+    losses = ", ".join(f"{method} {loss:.3f}" for method, loss in calibration.losses.items())
     data, count = system.data, len(system.members)
     whose = f"{data['clips']} clips of {data['identities']} people" + (
         f" of {data['dataset']}" if data["dataset"] else ""
     )
     lines = [
-        f"{system_file.FILE}: {count} member{'s' * (count > 1)} by {system.ensemble}, calibrated by {found.method},",
-        f"on {whose}, {system.prior:.0%} of them fake.",
+        f"{system_file.FILE}: {count} member{'s' * (count > 1)} by {system.ensemble},",
+        f"calibrated by {calibration.method} on {whose}, {system.prior:.0%} of them fake.",
         f"Log-loss in nats, cross-fitted over people: {losses}.",
     ]
-    if data["clips"] < system_file.ISOTONIC_FROM:
-        lines.append(f"Isotonic regression is taken from {system_file.ISOTONIC_FROM:,} clips on.")
+    if data["clips"] < calibrators.ISOTONIC_FROM:
+        lines.append(f"Isotonic regression is taken from {calibrators.ISOTONIC_FROM:,} clips on.")
     if data["embedded"]:
         lines.append("The embedded dataset is a stand-in: this system says nothing about real fakes.")
     pair = system.thresholds["conformal"]

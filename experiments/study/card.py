@@ -2,29 +2,27 @@
 
 import math
 from collections.abc import Mapping
-
-from experiments.system_file import EMBEDDED
+from typing import Any
 
 _HEAD = "---\nlicense: apache-2.0\nlibrary_name: mmdf_jax\ntags:\n- deepfake-detection\n---\n"
 _LIMITS = "The score of a clip is an estimate. It is no proof, and it accuses nobody."
 _STAND_IN = (
-    f"It has learnt from the embedded dataset `{EMBEDDED}`, rendered faces and voices. What it says of real recordings"
-    " means nothing."
+    "It has learnt from the embedded dataset, rendered faces and voices. What it says of real recordings means nothing."
 )
 
 
-def write(name: str, row: Mapping[str, str], dataset: str, label: str, uses: str) -> str:
-    """The card's text. row: of the run's results.csv. dataset: its reader's name. label: what it is judged by.
+def write(name: str, row: Mapping[str, str], data: Mapping[str, Any], label: str, uses: str) -> str:
+    """The card's text. row: of the run's results.csv. data: of its clips, as system_file.data_of says.
 
-    uses: what takes the model.
+    label: what it is judged by. uses: what takes the model.
     """
     numbers = {key: cell for key, cell in row.items() if key not in ("Model", "Modality") and cell}
     return "\n".join(
         (
             _HEAD,
             f"# {name}\n",
-            f"{row['Model']} over {row['Modality']}, of data `{dataset}`; the best on validation. Its score is"
-            f" P(fake) of a clip, judged by its {label.replace('_', ' ')}.\n",
+            f"{row['Model']} over {row['Modality']}, of data `{data['dataset'] or 'unknown'}`; the best on validation."
+            f" Its score is P(fake) of a clip, judged by its {label.replace('_', ' ')}.\n",
             "## Results\n",
             "On the test split. Thresholds come from validation; low and high are 95 % intervals over identities.\n",
             "| | |\n|---|---|",
@@ -32,7 +30,7 @@ def write(name: str, row: Mapping[str, str], dataset: str, label: str, uses: str
             "\n## Use\n",
             f"{uses}\n",
             "## Limits\n",
-            f"{_LIMITS} {_STAND_IN}" if dataset == EMBEDDED else _LIMITS,
+            f"{_LIMITS} {_STAND_IN}" if data["embedded"] else _LIMITS,
             "",
         )
     )

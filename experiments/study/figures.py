@@ -1,6 +1,5 @@
 """Figures/ of a study, for print: models compared, fusions, ROC, confusion; and the runs' pictures of attention."""
 
-import csv
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,7 +35,7 @@ def gather(study: pathlib.Path, rows: Sequence[Mapping[str, Any]], best: Mapping
             drawn[f"{stream}_models_comparison"] = models_comparison.draw(own, title=title)
     if (path := study / "Results" / "fusion_comparison.csv").is_file():
         drawn["fusion_comparison"] = fusion_comparison.draw(
-            _read(path), title="By the clip's label: AUC, and difference to the best single detector"
+            score_table.read_csv(path), title="By the clip's label: AUC, and difference to the best single detector"
         )
     seen = {run.name: _seen(run, row_of[run.name]) for run in best.values()}
     drawn["roc_curves_all_models"] = roc_curves.draw(_panels(of_best, seen), title="ROC curves, test split")
@@ -71,16 +70,3 @@ def _panels(
         heading = f"{headings.get(row['Experiment'], 'several streams')}, by the {label}"
         panels.setdefault(heading, []).append((row["Run"], *seen[row["Run"]]))
     return panels
-
-
-def _read(path: pathlib.Path) -> list[dict[str, Any]]:
-    """A table with numbers where its cells are such; an empty cell is nan."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{name: _value(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
-
-
-def _value(cell: str) -> Any:
-    try:
-        return float(cell or "nan")
-    except ValueError:
-        return cell

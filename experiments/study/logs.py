@@ -8,10 +8,14 @@ from experiments.study.plan import Run
 
 
 def gather(study: pathlib.Path, finished: Sequence[Run]) -> None:
-    """Writes Logs/training_log_nb01.txt, …, of the finished runs' log.txt in the plan's order."""
-    parts: dict[int, list[str]] = {}
+    """Writes Logs/training_log_nb01.txt, …, of the finished runs' log.txt in the plan's order.
+
+    Trainings without a manipulation are apart, in training_log_held_out.txt.
+    """
+    parts: dict[str, list[str]] = {}
     for run in finished:
         text = (run.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
-        parts.setdefault(run.experiment.number, []).append(f"==== {run.name} ====\n{text}")
-    for number, texts in parts.items():
-        files.write_text(study / "Logs" / f"training_log_nb{number:02d}.txt", "\n".join(texts))
+        part = "held_out" if run.experiment.without else f"nb{run.experiment.number:02d}"
+        parts.setdefault(part, []).append(f"==== {run.name} ====\n{text}")
+    for part, texts in parts.items():
+        files.write_text(study / "Logs" / f"training_log_{part}.txt", "\n".join(texts))

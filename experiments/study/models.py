@@ -10,15 +10,27 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from experiments import checkpoints, exported_model, files, run_directory, score_table, system_file
+from experiments import (
+    checkpoints,
+    exported_model,
+    files,
+    model_from_config,
+    run_directory,
+    score_table,
+    system_file,
+)
 from experiments.run_directory import log
 from experiments.study import card
 from experiments.study.plan import Run
-from experiments.study.results import judged_by, results_of
 from experiments.verdict import quality
 from mmdf_jax.metrics import classification
 
 FITTED = ("fusion_weights.csv", "fusion_comparison.csv")  # what a fusion of tables leaves in place of weights
+# All that a folder may have of the suite; what else lies there is the user's. Without the first no folder is a model.
+FILES = (
+    *("config.json", exported_model.WEIGHTS, system_file.FILE, "results.csv", "report.txt", quality.TABLE, "README.md"),
+    *("scores/val.csv", "scores/test.csv", *FITTED),
+)
 
 
 def best_seeds(finished: Sequence[Run]) -> dict[str, Run]:
@@ -42,34 +54,34 @@ def on_validation(run: Run) -> float:
 
 
 def gather(study: pathlib.Path, best: Mapping[str, Run], allow: Sequence[str]) -> None:
-    """Writes the models' folders; one that is there and the same stays as it is.
+    """Writes the models' folders; one that is there and the same stays as it is, and what others have put there.
 
     Raises:
       ValueError: a run's checkpoint is damaged.
     """
     folder = study / "Models"
-    for left in folder.glob(".best_*"):  # of a suite that was killed
-        shutil.rmtree(left)
-    moved = {run.folder.resolve(): folder / model for model, run in best.items() if not run.experiment.members}
+    trained = {model: run for model, run in best.items() if not run.experiment.members}
+    moved = {run.folder.resolve(): (folder / model).resolve() for model, run in trained.items()}
     for model, run in best.items():
-        if run.experiment.members:
-            _export_fusion(run.folder, folder / model, moved)
-        else:
+        if model in trained:
             export(run.folder, folder / model, allow)
+        else:
+            _export_fusion(run.folder, folder / model, moved, allow)
 
 
 def export(workdir: pathlib.Path, folder: pathlib.Path, allow: Sequence[str] = ()) -> None:
-    """Writes a finished run that was trained to `folder` (see exported_model), which is there as a whole or not at all.
+    """Writes a finished run that was trained to `folder` (see exported_model).
 
     The same run gives the same bytes. allow: packages outside the project that names in its config may lie in.
 
     Raises:
       FileNotFoundError: the run is not finished.  ValueError: its best checkpoint is damaged.
     """
-    with files.atomic_folder(folder) as temporary:
+    with files.exchanged(folder, FILES) as temporary:
         _describe(
             workdir,
             temporary,
+            allow,
             f"    python -m experiments.detect FILE --model={folder.name}\n"
             f"    python -m experiments.evaluate --workdir={folder.name} --data=folder --manifest=clips.csv",
         )
@@ -85,9 +97,14 @@ def export(workdir: pathlib.Path, folder: pathlib.Path, allow: Sequence[str] = (
         exported_model.write(temporary, variables, content)
 
 
-def _export_fusion(workdir: pathlib.Path, folder: pathlib.Path, moved: Mapping[pathlib.Path, pathlib.Path]) -> None:
-    """A fusion of tables: what it has fitted. moved: where in Models/ a run is."""
-    with files.atomic_folder(folder) as temporary:
+def _export_fusion(
+    workdir: pathlib.Path,
+    folder: pathlib.Path,
+    moved: Mapping[pathlib.Path, pathlib.Path],
+    allow: Sequence[str],
+) -> None:
+    """A fusion of tables: what it has fitted. moved: {a run: where in Models/ it is}, without symbolic links."""
+    with files.exchanged(folder, FILES) as temporary:
         members = run_directory.read_config(workdir)["members"]
         uses = "It fuses the scores of\n\n" + "\n".join(f"* {name}: `{one['run']}`" for name, one in members.items())
         if (workdir / system_file.FILE).is_file():
@@ -103,16 +120,18 @@ def _export_fusion(workdir: pathlib.Path, folder: pathlib.Path, moved: Mapping[p
         for name in FITTED:
             if (workdir / name).is_file():
                 shutil.copyfile(workdir / name, temporary / name)
-        _describe(workdir, temporary, uses)
+        _describe(workdir, temporary, allow, uses)
 
 
-def _describe(workdir: pathlib.Path, folder: pathlib.Path, uses: str) -> None:
-    """The config, the score tables and the card of a run."""
-    row, config = results_of(workdir), run_directory.read_config(workdir)
+def _describe(workdir: pathlib.Path, folder: pathlib.Path, allow: Sequence[str], uses: str) -> None:
+    """What a run and its copy have alike: config, score tables, results; and the card."""
+    row, config = run_directory.read_results(workdir), run_directory.read_config(workdir)
     (folder / "scores").mkdir()
-    for name in ("config.json", "scores/val.csv", "scores/test.csv", quality.TABLE):
-        if name != quality.TABLE or (workdir / name).is_file():  # runs of before have none
+    for name in ("config.json", "scores/val.csv", "scores/test.csv", "results.csv"):
+        shutil.copyfile(workdir / name, folder / name)
+    for name in ("report.txt", quality.TABLE):
+        if (workdir / name).is_file():  # fusions have no quality of records
             shutil.copyfile(workdir / name, folder / name)
-    rows = score_table.read(workdir / "scores" / "test.csv")
-    dataset = config["data"]["name"] if "data" in config else " + ".join(sorted({one.dataset for one in rows}))
-    files.write_text(folder / "README.md", card.write(workdir.name, row, dataset, judged_by(config), uses))
+    data = system_file.data_of(score_table.read(workdir / "scores" / "test.csv"), "test")
+    label = model_from_config.judged_by(config, allow)
+    files.write_text(folder / "README.md", card.write(workdir.name, row, data, label, uses))

@@ -3,20 +3,37 @@
 import dataclasses
 import json
 import pathlib
+import re
 import runpy
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from configs.common import UnknownArgument
-from experiments import files
-from experiments.run_directory import FREE
+from configs.common import UnknownArgumentError
+from experiments import files, run_directory
 
 SCHEMA = 1  # of study.json
 FILE = "study.json"
-LAST = 12  # the plan's last part, experiments.analyze, reads what the study leaves and has no run of its own
-ANALYSIS = "configs/analysis.py"
-TOP = ("seed", "folds", "fold", "members")  # settings of a config that are the study's own to choose
+# The plan's last part, experiments.analyze, reads what the study leaves and has no run: its number and its name.
+ANALYSIS = ("12", "analysis")
+CLAIMS = "configs/analysis.py"  # that it compares by
+# Settings of a config that are the study's own to choose.
+OWN = ("seed", "folds", "fold", "members", "data.leave_out")
+
+# Runs that are trained once more without a manipulation: the detector of all streams, that of time, and one of a single
+# stream. This is of pictures, the cheapest that can do without one kind of fake: pictures of the embedded dataset have
+# two (a swapped face, a re-enacted mouth), its voices one, and without that a detector of voices has nothing to learn.
+HELD_OUT = ("image-efficientnet", "cross_attn", "temporal_consistency")
+WITHOUT = "-without-"  # between the run's name and the manipulation; experiments/analysis knows such runs by it
+EMBEDDED = "talking_heads"  # the dataset that a study is of unless it is told another
+# Of the embedded dataset: {manipulation: (the methods that show its traces, the runs that can see them)}. All of these
+# methods are left out, since one would give the other away.
+MANIPULATIONS = {
+    "face_swap": (("face_swap", "face_swap_voice_clone"), HELD_OUT),
+    "lip_reenactment": (("lip_reenactment",), HELD_OUT),
+    "voice_clone": (("voice_clone", "face_swap_voice_clone"), ("cross_attn",)),
+    "dubbing": (("dubbing", "dubbing_other_voice"), ("cross_attn",)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +42,8 @@ class Experiment:
 
     number: of its part of the plan. config, argument: the config file, and the argument that picks this run. model:
     the folder in Models/. minutes: of the tiny run on two cores, to foretell the time left. members: {name: run} of
-    what it fuses; it needs those first. compares: as a member, it compares streams.
+    what it fuses; it needs those first. compares: as a member, it compares streams. without: the manipulation that it
+    is trained without, and left_out: the methods whose fakes are absent for that.
     """
 
     name: str
@@ -36,6 +54,8 @@ class Experiment:
     argument: str = ""
     members: Mapping[str, str] = dataclasses.field(default_factory=dict)
     compares: bool = False
+    without: str = ""
+    left_out: tuple[str, ...] = ()
 
     @property
     def short(self) -> str:
@@ -108,13 +128,15 @@ EXPERIMENTS = tuple(
 class Settings:
     """What a study is told: (key, value) arguments and (key, value) overrides of its configs, and how many seeds.
 
-    An argument or override goes to each config that knows it.
+    An argument or override goes to each config that knows it. leave_out: the manipulations that some of its runs are
+    trained without.
     """
 
     arguments: tuple[tuple[str, str], ...] = ()
     overrides: tuple[tuple[str, str], ...] = ()
     seeds: int = 1
     allow: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -129,48 +151,89 @@ class Run:
     words: tuple[str, ...]
 
     @property
+    def part(self) -> str:
+        """The number of its part of the plan; "" for a run without a manipulation, which is of none."""
+        return "" if self.experiment.without else f"{self.experiment.number:02d}"
+
+    @property
+    def beside(self) -> str:
+        """The name of the run that one without a manipulation is compared with; its own name for any other."""
+        return self.name.replace(f"{WITHOUT}{self.experiment.without}", "") if self.experiment.without else self.name
+
+    @property
     def finished(self) -> bool:
-        """A run writes results.csv last."""
-        return (self.folder / "results.csv").is_file()
+        """Whether it is done; a fusion is not once its members were trained again. Raises as run_directory's."""
+        return run_directory.is_finished(self.folder)
 
 
 def runs(study: pathlib.Path, settings: Settings) -> list[Run]:
-    """All runs, seed by seed, in the plan's order.
+    """All runs, seed by seed, in the plan's order; those without a manipulation stand last.
 
     Raises:
-      ValueError: no config knows an argument or override, or it is one that the study sets itself.
+      ValueError: no config knows an argument or override, or it is one that the study sets itself; or a manipulation
+        is unknown.
       FileNotFoundError: a config file is not there; the command is to be started in the repository's root.
     """
+    experiments = [*EXPERIMENTS, *_held_out(settings)]
     configs = {one.name: _config(one, settings) for one in EXPERIMENTS}
+    configs |= {one.name: configs[one.name.partition(WITHOUT)[0]] for one in experiments}
     taken = {item for flag, _ in configs.values() for item in flag.partition(":")[2].split(",")}
     for key, value in settings.arguments:
         if f"{key}={value}" not in taken:
             raise ValueError(f"--data: no config of the study has an argument {key!r}")
     for key, _ in settings.overrides:
-        if key in TOP:
-            raise ValueError(f"--config.{key}: the study sets it itself; --seeds=N repeats each run with N seeds")
+        if key in OWN:
+            hints = "--seeds=N repeats each run with N seeds, --leave_out=NAME trains without a manipulation"
+            raise ValueError(f"--config.{key}: the study sets it itself; {hints}")
         if not any(_knows(config, key) for _, config in configs.values()):
             raise ValueError(f"--config.{key}: no config of the study has this setting")
     return [
-        _run(study, one, seed, *configs[one.name], settings) for seed in range(settings.seeds) for one in EXPERIMENTS
+        _run(study, one, seed, *configs[one.name], settings) for seed in range(settings.seeds) for one in experiments
     ]
 
 
-def chosen(all_runs: Sequence[Run], only: Iterable[str]) -> tuple[list[Run], list[Run]]:
-    """The runs that `only` names, by the part's number or their names, and what else they need; the plan's order.
+def _held_out(settings: Settings) -> Iterator[Experiment]:
+    """The runs without a manipulation. A name of the embedded dataset is one of MANIPULATIONS, of others a method."""
+    embedded = dict(settings.arguments).get("data", EMBEDDED) == EMBEDDED
+    for name in settings.leave_out:
+        if embedded and name not in MANIPULATIONS:
+            raise ValueError(f"--leave_out={name}: expected manipulations of {', '.join(MANIPULATIONS)}")
+        if not re.fullmatch(r"[\w.+]+(-[\w.+]+)*", name) or WITHOUT in name:
+            raise ValueError(f"--leave_out={name}: expected a method's name of letters, digits, _, ., + and -")
+        methods, able = MANIPULATIONS[name] if embedded else ((name,), HELD_OUT)
+        for one in EXPERIMENTS:
+            if one.name in able:
+                yield dataclasses.replace(one, name=f"{one.name}{WITHOUT}{name}", without=name, left_out=methods)
+
+
+def chosen(
+    all_runs: Sequence[Run], only: Sequence[str] = (), leave_out: Sequence[str] = ()
+) -> tuple[list[Run], list[Run]]:
+    """The runs that are asked for, and what else they need; in the plan's order.
+
+    only: numbers of parts, or names of runs. The analysis, which has no run, may be among them (see `analysed`).
+    leave_out: manipulations; each asks for the runs without it, which need those that they are compared with. Neither:
+    all runs but those without a manipulation.
 
     Raises:
       ValueError: a name that is neither.
     """
-    wanted: dict[str, Run] = {}
+    if not only and not leave_out:
+        return [run for run in all_runs if not run.experiment.without], []
+    wanted = {run.name: run for run in all_runs if run.experiment.without in leave_out}
     for word in only:
-        found = [run for run in all_runs if word in (run.name, run.experiment.name, f"{run.experiment.number:02d}")]
-        if not found and not (word.isdecimal() and int(word) == LAST):
-            names = ", ".join(f"{one.number:02d} {one.name}" for one in EXPERIMENTS)
+        found = [run for run in all_runs if word in (run.name, run.experiment.name, run.part)]
+        if not found and word not in ANALYSIS:
+            names = ", ".join([*(f"{one.number:02d} {one.name}" for one in EXPERIMENTS), " ".join(ANALYSIS)])
             raise ValueError(f"--only={word}: expected numbers or names of the plan: {names}")
         wanted |= {run.name: run for run in found}
-    needed = {name for run in wanted.values() for name in run.needs} - set(wanted)
+    needed = {name for run in wanted.values() for name in (*run.needs, run.beside)} - set(wanted)
     return list(wanted.values()), [run for run in all_runs if run.name in needed]
+
+
+def analysed(only: Sequence[str]) -> bool:
+    """Whether `only` asks for the analysis; no names at all ask for everything."""
+    return not only or any(word in ANALYSIS for word in only)
 
 
 def in_order(some: Iterable[Run]) -> list[Run]:
@@ -201,7 +264,7 @@ def _config(experiment: Experiment, settings: Settings) -> tuple[str, dict[str, 
             raise ValueError(f"{key}={value}: the plan sets it; --only=NAME picks runs")
         try:
             get_config(",".join((*known, f"{key}={value}")))
-        except UnknownArgument:
+        except UnknownArgumentError:
             continue
         known.append(f"{key}={value}")
     return ":".join(filter(None, (experiment.config, ",".join(known)))), get_config(",".join(known)).to_dict()
@@ -217,6 +280,8 @@ def _run(
         own["members"] = _literal(study, needs)
     if seed and "seed" in config:
         own["seed"] = str(seed)
+    if experiment.left_out:
+        own["data.leave_out"] = "(" + "".join(f"{json.dumps(method)}," for method in experiment.left_out) + ")"
     folder = study / "runs" / f"{experiment.name}{end}"
     words = [
         *("-m", "experiments.main", f"--config={flag}", f"--workdir={folder}"),
@@ -294,7 +359,8 @@ def recall(study: pathlib.Path) -> Settings | None:
             raise ValueError(f"schema {content['schema']}, expected {SCHEMA}")
         found = content["settings"]
         pairs = {key: tuple((str(a), str(b)) for a, b in found[key]) for key in ("arguments", "overrides")}
-        return Settings(**pairs, seeds=int(found["seeds"]), allow=tuple(found["allow"]))
+        left_out = tuple(found.get("leave_out", ()))  # no older study has it
+        return Settings(**pairs, seeds=int(found["seeds"]), allow=tuple(found["allow"]), leave_out=left_out)
     except FileNotFoundError:
         return None
     except (KeyError, TypeError, ValueError) as error:
@@ -302,7 +368,7 @@ def recall(study: pathlib.Path) -> Settings | None:
 
 
 def joined(before: Settings | None, now: Settings, study: pathlib.Path) -> Settings:
-    """The settings to go on with: those of now, with as many seeds as the study ever had.
+    """The settings to go on with: those of now, with all seeds and manipulations left out that the study ever had.
 
     Raises:
       ValueError: what decides about the outcome is not as it was.
@@ -312,9 +378,10 @@ def joined(before: Settings | None, now: Settings, study: pathlib.Path) -> Setti
     for what, kind in (("arguments", "--data: {}"), ("overrides", "--config.{}")):
         there, here = dict(getattr(before, what)), dict(getattr(now, what))
         for key in sorted({*there, *here}):
-            if there.get(key) != here.get(key) and key not in FREE:
+            if there.get(key) != here.get(key) and key not in run_directory.FREE:
                 raise ValueError(
                     f"{study}: this study was started with other settings ({kind.format(key)}={there.get(key)} there, "
                     f"{here.get(key)} now); choose another --workdir"
                 )
-    return dataclasses.replace(now, seeds=max(before.seeds, now.seeds))
+    left_out = tuple(dict.fromkeys((*before.leave_out, *now.leave_out)))
+    return dataclasses.replace(now, seeds=max(before.seeds, now.seeds), leave_out=left_out)

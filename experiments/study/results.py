@@ -1,18 +1,19 @@
 """Results/ of a study: one row for each run in tables by part, fusions compared, and all score tables."""
 
-import csv
+import dataclasses
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from experiments import embeddings, files, run_directory, score_table
+from experiments import embeddings, files, model_from_config, run_directory, score_table
 from experiments.evaluators import classification, late_fusion
 from experiments.producers import members
 from experiments.report import terminal
 from experiments.report.terminal import number, with_interval
 from experiments.score_table import Table
 from experiments.study.plan import Run
+from mmdf_jax.tasks.detection import judged_label
 
 QUALITY = (
     *("Accuracy", "Precision", "Recall", "F1", "AUC", "AUC low", "AUC high", "EER", "AP", "ECE"),
@@ -24,34 +25,15 @@ COLUMNS = ("Experiment", "Run", "Seed", "Model", "Modality", "Judged by", *QUALI
 SINGLE = {1: "image", 2: "audio", 3: "video"}  # parts of the plan that compare detectors of one stream
 # The parts that put several streams together. 08 compares them only, and 09 looks at the picture alone.
 FUSED = (4, 5, 6, 7, 10, 11)
+HELD_OUT = "held_out"  # the folder of detectors that were trained without a manipulation
 
 
-def results_of(workdir: pathlib.Path) -> dict[str, str]:
-    """The row of a finished run's results.csv, cells as they stand there.
-
-    Raises:
-      FileNotFoundError: the run is not finished.  ValueError: the table has not one row.
-    """
-    path = workdir / "results.csv"
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{workdir}: no results.csv: the run is not finished; start it again") from None
-    if len(rows) != 1:
-        raise ValueError(f"{path}: expected one row, found {len(rows)}")
-    return rows[0]
-
-
-def gather(study: pathlib.Path, finished: Sequence[Run], best: Mapping[str, Run]) -> list[dict[str, Any]]:
+def gather(
+    study: pathlib.Path, finished: Sequence[Run], best: Mapping[str, Run], allow: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """Writes the tables; returns the rows of complete_results.csv, one for each run."""
     folder = study / "Results"
-    for run in finished:
-        for table in [*sorted((run.folder / "scores").glob("*.csv")), *(run.folder / "scores").glob(embeddings.FILE)]:
-            with files.atomic(folder / "scores" / run.name / table.name) as temporary:
-                shutil.copyfile(table, temporary)
-    rows = [row_of(run) for run in finished]
-    score_table.write_csv(folder / "complete_results.csv", COLUMNS, rows)
+    rows = _tables(folder, finished, allow)
     for part, stream in SINGLE.items():
         if own := [row for row in rows if row["Experiment"] == f"{part:02d}"]:
             score_table.write_csv(folder / f"{stream}_baseline_results.csv", COLUMNS, own)
@@ -60,12 +42,39 @@ def gather(study: pathlib.Path, finished: Sequence[Run], best: Mapping[str, Run]
     return rows
 
 
-def row_of(run: Run) -> dict[str, Any]:
-    """The run's row of complete_results.csv: of detection, also where the run's own report is of something else."""
-    row, config = results_of(run.folder), run_directory.read_config(run.folder)
+def gather_held_out(study: pathlib.Path, finished: Sequence[Run], allow: Sequence[str] = ()) -> None:
+    """Writes the tables of the runs that were trained without a manipulation into Results/held_out.
+
+    They lie as those of the study do in Results, so that nothing takes the ones for the others.
+    """
+    _tables(study / "Results" / HELD_OUT, finished, allow)
+
+
+def _tables(folder: pathlib.Path, finished: Sequence[Run], allow: Sequence[str]) -> list[dict[str, Any]]:
+    """Copies what the runs have scored and writes complete_results.csv; returns its rows."""
+    for run in finished:
+        scores = run.folder / "scores"
+        for path in (*sorted(scores.glob("*.csv")), *scores.glob(embeddings.FILE)):
+            with files.atomic(folder / "scores" / run.name / path.name) as temporary:
+                shutil.copyfile(path, temporary)
+    rows = [row_of(run, allow) for run in finished]
+    score_table.write_csv(folder / "complete_results.csv", COLUMNS, rows)
+    return rows
+
+
+def row_of(run: Run, allow: Sequence[str] = ()) -> dict[str, Any]:
+    """The run's row of complete_results.csv: of detection by the label that the run answers for.
+
+    So it is also where the run's own report is of something else.
+    """
+    row, config = run_directory.read_results(run.folder), run_directory.read_config(run.folder)
     cells: dict[str, Any] = {name: _number(row.get(name, "")) for name in (*QUALITY, *COSTS, *COUNTS)}
+    label = model_from_config.judged_by(config, allow)
     if "Threshold" not in row:
-        val, test = (score_table.read(run.folder / "scores" / f"{split}.csv") for split in ("val", "test"))
+        val, test = (
+            [dataclasses.replace(one, label=judged_label(one, label)) for one in score_table.read(table)]
+            for table in (run.folder / "scores" / f"{split}.csv" for split in ("val", "test"))
+        )
         cells |= classification.summarise(val, test, samples=config["evaluate"]["bootstrap"])
     named = {
         "Experiment": f"{run.experiment.number:02d}",
@@ -73,15 +82,9 @@ def row_of(run: Run) -> dict[str, Any]:
         "Seed": run.seed,
         "Model": row["Model"],
         "Modality": row["Modality"],
-        "Judged by": judged_by(config),
+        "Judged by": label,
     }
     return named | {name: cells[name] for name in COLUMNS if name not in named}
-
-
-def judged_by(config: Mapping[str, Any]) -> str:
-    """The column of the label that a run of this config answers for."""
-    task = config.get("task", {})
-    return {**task.get("detection", {}), **task}.get("target", "label")  # a task may hold one of detection
 
 
 def fusions(best: Sequence[Run]) -> Table | None:

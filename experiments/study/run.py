@@ -18,6 +18,7 @@ from experiments.study.plan import Run
 
 POLL = 0.2  # s
 PATIENCE = 120.0  # s that a child has to save what it does when it is asked to end
+HEAD = "==== "  # before the line that tells the command and when it was started
 TRAINING = 0.9  # part of a run's time until its last step; the rest is evaluation
 
 
@@ -63,7 +64,7 @@ def appended(words: Sequence[str], output: pathlib.Path) -> Iterator[IO[str]]:
     """The file of a run's output, open at its end, where the command stands now."""
     output.parent.mkdir(parents=True, exist_ok=True)
     with open(output, "a", encoding="utf-8") as file:
-        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(words)}\n")
+        file.write(f"{HEAD}{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(words)}\n")
         file.flush()
         yield file
 
@@ -81,13 +82,14 @@ def start_child(run: Run) -> Job:
 def do(todo: Sequence[Run], start: Callable[[Run], Job], jobs: int = 1) -> dict[str, str]:
     """Does what is not finished of `todo`, at most `jobs` at once; returns {run: why it has no result}.
 
-    A run that fails stops only those that need it. One that another process is at is waited for. SIGTERM and SIGINT are
-    passed on; when all have ended, SystemExit with 128 + the signal's number follows.
+    A run that fails, or cannot be started (OSError), stops only those that need it. One that another process is at is
+    waited for. A finished fusion whose members have other tables by then is done again. SIGTERM and SIGINT are passed
+    on; when all have ended, SystemExit with 128 + the signal's number follows.
     """
     waiting, active, failed = list(todo), {}, {}
     with _signals() as came, contextlib.closing(_Progress(todo)) as shown:
         while waiting or active:
-            for run, job, began in list(active.values()):
+            for run, job, began, before in list(active.values()):
                 if (code := job.poll()) is None:
                     continue
                 del active[run.name]
@@ -96,24 +98,31 @@ def do(todo: Sequence[Run], start: Callable[[Run], Job], jobs: int = 1) -> dict[
                 elif isinstance(job, Elsewhere) or held(run.folder):
                     waiting.insert(0, run)
                 else:
-                    failed[run.name] = _reason(run, code)
+                    failed[run.name] = _reason(run, code, before)
                     shown.say("%s failed: %s", run.name, failed[run.name])
             for run in list(waiting):
-                before = {other.name for other in waiting} | set(active)
+                undone = {other.name for other in waiting} | set(active)
                 if lost := [name for name in run.needs if name in failed]:
                     failed[run.name] = f"not started: it needs {', '.join(lost)}"
+                elif came or undone & set(run.needs):
+                    continue  # also where it is finished: it will have to be done again if these change
                 elif not run.finished:
-                    if came or len(active) >= jobs or before & set(run.needs):
+                    if len(active) >= jobs:
                         continue
                     taken = held(run.folder)
                     shown.say("%s: %s", run.name, "another process is at it; waiting for it" if taken else "started")
-                    active[run.name] = (run, Elsewhere(run) if taken else start(run), time.monotonic())
+                    before = _output_size(run)
+                    try:
+                        active[run.name] = (run, Elsewhere(run) if taken else start(run), time.monotonic(), before)
+                    except OSError as error:
+                        failed[run.name] = f"not started: {error}"
+                        shown.say("%s: %s", run.name, failed[run.name])
                 waiting.remove(run)
             if came:
-                _end([job for _, job, _ in active.values()])
+                _end([job for _, job, _, _ in active.values()])
                 shown.say("terminated: what was saved stays; the same command goes on from there")
                 raise SystemExit(128 + came[0])
-            shown.update({run: began for run, _, began in active.values()}, failed)
+            shown.update({run: began for run, _, began, _ in active.values()}, failed)
             if active:
                 time.sleep(POLL)
     return failed
@@ -159,14 +168,18 @@ def _end(jobs: Sequence[Job]) -> None:
         time.sleep(POLL)
 
 
-def _reason(run: Run, code: int) -> str:
-    """Why a run has failed, in one line: what it said last, or what ended it."""
+def _output_size(run: Run) -> int:
+    """How many bytes of output all attempts at the run have left."""
+    return output_of(run).stat().st_size if output_of(run).is_file() else 0
+
+
+def _reason(run: Run, code: int, before: int) -> str:
+    """Why a run has failed, in one line: what it said last, or what ended it. before: bytes of earlier attempts."""
     if code < 0:
         return f"ended by {signal.Signals(-code).name}; see {output_of(run)}"
-    lines = (
-        output_of(run).read_text(encoding="utf-8", errors="replace").splitlines() if output_of(run).is_file() else []
-    )
-    said = [line for line in lines if line.strip()]
+    output = output_of(run).read_bytes()[before:] if output_of(run).is_file() else b""
+    lines = output.decode("utf-8", errors="replace").splitlines()
+    said = [line for line in lines if line.strip() and not line.startswith(HEAD)]
     errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
     return f"{(errors or said or ['no output'])[-1]} (exit code {code}; {output_of(run)})"
 
@@ -193,7 +206,7 @@ class _Progress:
         if time.monotonic() < self._shown + self._bar.mininterval:
             return
         self._shown = time.monotonic()
-        self._done |= {run.name for run in self._runs.values() if run.finished}
+        self._done = {run.name for run in self._runs.values() if run.finished}
         parts = {run.name: self._part(run, began) for run, began in active.items()}
         past = sum(self._weights[name] for name in {*self._done, *failed})
         self._bar.n = past + sum(self._weights[name] * part for name, part in parts.items())

@@ -46,13 +46,13 @@ class Submitted:
 
     def stop(self) -> None:
         """Cancels it: Slurm sends SIGTERM first."""
-        self._job.cancel()
+        self._job.cancel(check=False)  # one that cannot be cancelled must not keep the others from it
 
     kill = stop
 
 
 def launcher(folder: pathlib.Path, options: Mapping[str, Any]) -> Callable[[Run], Job]:
-    """What submits a run as a job, with submitit's own files in `folder`.
+    """What submits a run as a job, with submitit's own files in `folder`; OSError where a job cannot be submitted.
 
     options: submitit's parameters: timeout_min, gpus_per_node, cpus_per_task, slurm_partition, …; and `cluster`,
       "slurm" or, to try it on this machine, "local".
@@ -72,6 +72,9 @@ def launcher(folder: pathlib.Path, options: Mapping[str, Any]) -> Callable[[Run]
         raise ValueError(f"--slurm: {' '.join(str(error).split())}") from None
 
     def submit(run: Run) -> Job:
-        return Submitted(executor.submit(Command((sys.executable, *run.words), str(output_of(run)))))
+        try:
+            return Submitted(executor.submit(Command((sys.executable, *run.words), str(output_of(run)))))
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:  # RuntimeError: submitit's own
+            raise OSError(f"--slurm: its job could not be submitted: {' '.join(str(error).split())}") from None
 
     return submit

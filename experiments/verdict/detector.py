@@ -1,7 +1,6 @@
 """A system ready to judge files: its members' models, loaded and compiled, and the scales of their scores."""
 
 import dataclasses
-import functools
 import hashlib
 import json
 import pathlib
@@ -15,36 +14,55 @@ import numpy as np
 from data_pipelines import batch as batch_lib
 from data_pipelines import cache
 from data_pipelines.prepare import extract
-from data_pipelines.prepare.records import read_header
-from experiments import best_model, model_from_config, prepare, run_directory, system_file
+from experiments import best_model, model_from_config, prepare, run_directory, score_table, system_file
 from experiments.system_file import System
 from experiments.verdict import quality
 from experiments.verdict.distance import Reference
 from experiments.verdict.evidence import Scale, StreamScale, stream_scales
 
 BATCH = 8  # windows: the one shape that is compiled
-COMPILERS = 2  # models that are compiled at a time
+LOADERS = 2  # models that are loaded at a time
 STRETCH = 5.0  # s of a file that are judged as one clip, where the durations of the validation clips are not known
 MOVING = ("video", "mouth")  # streams that a single picture cannot fill
 
 
 @dataclasses.dataclass(frozen=True)
+class Model:
+    """A trained model, compiled over batches of BATCH windows.
+
+    predict: a batch to the task's outputs of each window, and `map [b n h w]` where the model shows a place: the
+    localisation (`places` is "localisation"), or attention ("attention"), "" for none. streams: how its columns that
+    answer for one stream are read as evidence.
+    """
+
+    task: Any
+    predict: Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]]
+    places: str
+    streams: tuple[StreamScale, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Scorer:
-    """One trained run: what it reads of a file, and its compiled model over batches of BATCH windows.
+    """One trained run: what it reads of a file, and its model.
 
     data: its config's data section, for windows that begin half a window apart at most. crops: of its records.
-    predict: a batch to the task's outputs of each window, and `map [b n h w]` where the model shows a place: the
-    localisation (`places` is "localisation"), or attention ("attention"), "" for none.
+    loading: gives the model; it is loaded and compiled while the first file is decoded.
     """
 
     name: str
     run: pathlib.Path
     data: Mapping[str, Any]
     crops: extract.Crops
-    task: Any
-    predict: Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]]
-    places: str
-    streams: tuple[StreamScale, ...]
+    loading: futures.Future
+
+    @property
+    def model(self) -> Model:
+        """The model, once it is there.
+
+        Raises:
+          FileNotFoundError, ValueError: nothing was trained in the run, or its weights are damaged; one line.
+        """
+        return self.loading.result()
 
     @property
     def window(self) -> float:
@@ -61,8 +79,8 @@ class Detector:
     """A system and all that it needs to judge a file.
 
     member_of: of each of the system's members, the index of its scorer. digest: SHA-256 of the system's description.
-    reference: measures of the validation clips; None where nobody has kept them. stretch: s that are judged as one
-    clip.
+    reference: measures of the validation clips; None where there are none, and `no_reference` says why. measured: the
+    crops that these were measured in, and that a file must be measured in too.
     """
 
     system: System
@@ -71,7 +89,13 @@ class Detector:
     member_of: tuple[int, ...]
     scale: Scale
     reference: Reference | None
-    stretch: float
+    no_reference: str
+    measured: extract.Crops
+
+    @property
+    def stretch(self) -> float:
+        """s of a file that are judged as one clip: as long as the validation clips are."""
+        return self.reference.seconds if self.reference else STRETCH
 
     @property
     def window(self) -> float:
@@ -87,7 +111,7 @@ def load(model: pathlib.Path, allow: Sequence[str] = ()) -> Detector:
     """
     system, folder = find(model, allow)
     _cache_compiled()
-    compilers, scorers = futures.ThreadPoolExecutor(COMPILERS), {}
+    loaders, scorers = futures.ThreadPoolExecutor(LOADERS), {}
     for member in system.members:
         if not member.run:
             raise ValueError(f"--model={model}: member {member.name} is a score table, which cannot judge a file")
@@ -95,10 +119,11 @@ def load(model: pathlib.Path, allow: Sequence[str] = ()) -> Detector:
         system_file.refuse_other_digest(member, system_file.digest_of(run), run)
         if member.run not in scorers:
             name = run.resolve().name if member.run == "." else member.name
-            scorers[member.run] = _scorer(name, run, allow, compilers)
+            scorers[member.run] = _scorer(name, run, allow, loaders)
     places = tuple(list(scorers).index(member.run) for member in system.members)
     seeing_first = sorted(scorers.values(), key=lambda scorer: not scorer.sees)
-    reference = next(filter(None, (_reference(scorer.run) for scorer in seeing_first)), None)
+    kept = next((scorer for scorer in seeing_first if (scorer.run / quality.TABLE).is_file()), seeing_first[0])
+    reference, no_reference = _reference(kept.run)
     return Detector(
         system=system,
         digest=hashlib.sha256(json.dumps(_described(system), sort_keys=True).encode()).hexdigest(),
@@ -106,7 +131,8 @@ def load(model: pathlib.Path, allow: Sequence[str] = ()) -> Detector:
         member_of=places,
         scale=Scale(system, folder),
         reference=reference,
-        stretch=reference.seconds if reference else STRETCH,
+        no_reference=no_reference,
+        measured=kept.crops,
     )
 
 
@@ -134,45 +160,37 @@ def _described(system: System) -> dict[str, Any]:
     return {"members": members, "rest": rest}
 
 
-def _scorer(name: str, run: pathlib.Path, allow: Sequence[str], compilers: futures.Executor) -> Scorer:
+def _scorer(name: str, run: pathlib.Path, allow: Sequence[str], loaders: futures.Executor) -> Scorer:
     config = run_directory.read_config(run)
-    best = best_model.load(run, config, allow)
     data = {**config["data"], "targets": {}, "augment": (), "degrade": (), "batch_size": BATCH}
     data["stride"] = config["evaluate"].get("stride", 0.0) or data["window"] / 2
-    zeros = batch_lib.zeros(data, BATCH)
-    apply = functools.partial(model_from_config.apply, best.model)
-    outputs = jax.eval_shape(functools.partial(apply, capture=("attention",)), best.variables, zeros)
-    attends = "image" in outputs.get("attention", {})
-    places = "localisation" if "map_logits" in outputs else "attention" if attends else ""
+    loading = loaders.submit(_load_model, run, config, data, allow)
+    return Scorer(name, run, data, prepare.crops_from(config["data"]["crops"]), loading)
+
+
+def _load_model(run: pathlib.Path, config: Mapping[str, Any], data: Mapping[str, Any], allow: Sequence[str]) -> Model:
+    best, zeros, places = best_model.load(run, config, allow), batch_lib.zeros(data, BATCH), ""
 
     @jax.jit
     def predict(variables: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        found = apply(variables, batch, capture=("attention",) if places == "attention" else ())
+        nonlocal places
+        found = model_from_config.apply(best.model, variables, batch, capture=("attention",))
         scores = {name: batch[name] for name in ("clip_index", "window_start", "mask")}
         scores |= best.task.outputs(found, batch)
-        if places:
-            scores["map"] = (
-                jax.nn.sigmoid(found["map_logits"]) if "map_logits" in found else found["attention"]["image"]
-            )
+        if "map_logits" in found:
+            places, scores["map"] = "localisation", jax.nn.sigmoid(found["map_logits"])
+        elif "image" in found.get("attention", {}):
+            places, scores["map"] = "attention", found["attention"]["image"]
         return scores
 
-    # In the background, while the first file is decoded.
-    compiled = compilers.submit(lambda: predict.lower(best.variables, zeros).compile())
+    traced = predict.trace(best.variables, zeros)
     columns = [
         name
-        for name, value in jax.eval_shape(predict, best.variables, zeros).items()
+        for name, value in traced.out_info.items()
         if value.ndim == 1 and name not in ("clip_index", "window_start", "mask")
     ]
-    return Scorer(
-        name,
-        run,
-        data,
-        prepare.crops_from(config["data"]["crops"]),
-        best.task,
-        lambda batch: jax.device_get(compiled.result()(best.variables, batch)),
-        places,
-        tuple(stream_scales(run, columns, list(data["streams"]))),
-    )
+    streams, compiled = tuple(stream_scales(run, columns, list(data["streams"]))), traced.lower().compile()
+    return Model(best.task, lambda batch: jax.device_get(compiled(best.variables, batch)), places, streams)
 
 
 def _cache_compiled() -> None:
@@ -182,16 +200,20 @@ def _cache_compiled() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def _reference(run: pathlib.Path) -> Reference | None:
-    """The measures of a run's validation clips: its table, made first where the records are still at hand."""
-    path = run / quality.TABLE
-    try:
-        if not path.is_file():
-            from experiments.experiment import open_splits
+def _reference(run: pathlib.Path) -> tuple[Reference | None, str]:
+    """The measures of a run's validation clips; or None, and why there are none.
 
-            config = run_directory.read_config(run)
-            folder = pathlib.Path((run / "records_folder.txt").read_text(encoding="utf-8").strip())
-            quality.write(path, open_splits(config, folder)["val"], read_header(folder)["crops"]["margin"])
-        return Reference(quality.read(path))
-    except (ValueError, OSError):  # too few clips, records that are gone, a folder that may not be written to
-        return None
+    Raises:
+      ValueError: the table of measures is damaged, or of other clips than the run's validation; one line.
+    """
+    path, scores = run / quality.TABLE, run / "scores" / "val.csv"
+    if not path.is_file():
+        return None, f"the run has no {quality.TABLE}, the measures of its validation clips"
+    measures = quality.read(path)
+    groups = {row.clip_id: row.group for row in score_table.read(scores)}
+    if unknown := [clip_id for clip_id in measures["clip_id"] if clip_id not in groups]:
+        raise ValueError(f"{path}: clip {unknown[0]!r} is not in {scores}; train the run again")
+    try:
+        return Reference(measures, [groups[clip_id] for clip_id in measures["clip_id"]]), ""
+    except ValueError as error:
+        return None, str(error)

@@ -3,20 +3,23 @@
 The distance is that of Mahalanobis with a diagonal covariance, robust: the root mean square, over the measures that the
 file has, of (value - median) / scale, where median and scale (interquartile range / 1.349) are those of the validation
 clips. It knows nothing of content, only of size, light, sharpness, colour, movement and sound. A file is called out of
-distribution where it lies further out than LIMIT of the validation clips do.
+distribution where it lies further out than LIMIT of the validation clips do. Each of these is measured with medians and
+scales of the other people, as a new file is: a clip lies nearer to a median that it had a part in.
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
 from experiments.verdict.quality import MEASURES
+from mmdf_jax.stats.groups import folds
 
 DEFINITION = (
     "root mean square over the measures of (value - median) / scale, median and interquartile range / 1.349 of the "
-    "validation clips; logarithms of sizes, contrast, sharpness, colour, movement and bandwidth"
+    "validation clips; logarithms of sizes, contrast, sharpness, colour, movement and bandwidth. Limit: a quantile of "
+    "the validation clips' own distances, each by medians and scales of other people"
 )
 LIMIT = 0.99  # quantile among validation clips
 FEWEST = 10  # clips
@@ -43,17 +46,21 @@ class Distance:
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """Measures of validation clips {name: [n]}, with `duration` in s.
+    """Measures of validation clips {name: [n]}, with `duration` in s; people [n]: who is in each clip.
 
     Raises:
-      ValueError: fewer than FEWEST clips.
+      ValueError: fewer than FEWEST clips, or than two people.
     """
 
     measures: Mapping[str, np.ndarray]
+    people: Sequence[Hashable]
 
     def __post_init__(self) -> None:
-        if self.clips < FEWEST:
-            raise ValueError(f"expected the measures of {FEWEST} validation clips or more, found {self.clips}")
+        if self.clips < FEWEST or len(set(self.people)) < 2:
+            raise ValueError(
+                f"expected the measures of {FEWEST} validation clips of two people or more, found {self.clips} of "
+                f"{len(set(self.people))}"
+            )
 
     @property
     def clips(self) -> int:
@@ -66,17 +73,19 @@ class Reference:
 
     def distance(self, measured: Mapping[str, float]) -> Distance | None:
         """Of a file's measures; None where it has none that the validation clips have."""
-        z, of_clips = {}, []
+        codes = np.unique([repr(person) for person in self.people], return_inverse=True)[1]
+        held_out, z, of_clips = folds(codes), {}, []
         for name in MEASURES:
             values, measure = self.measures[name], measured[name]
             if name in LOGARITHMIC:
                 values, measure = np.log(np.maximum(values, TINY)), math.log(max(measure, TINY))
-            known = values[~np.isnan(values)]
-            if len(known) < FEWEST or math.isnan(measure) or name in LEFT_OUT:
+            if (~np.isnan(values)).sum() < FEWEST or math.isnan(measure) or name in LEFT_OUT:
                 continue
-            middle, scale = float(np.median(known)), _scale(known)
-            z[name] = (measure - middle) / scale
-            of_clips.append((values - middle) / scale)
+            z[name] = float(_in_scales(measure, values))
+            own = np.full(len(values), np.nan)
+            for fold in held_out:
+                own[fold] = _in_scales(values[fold], values[~fold])
+            of_clips.append(own)
         if not z:
             return None
         squares = np.stack(of_clips) ** 2
@@ -86,6 +95,10 @@ class Reference:
         return Distance(value, float(np.mean(own < value)), float(np.quantile(own, LIMIT)), len(own), z)
 
 
-def _scale(known: np.ndarray) -> float:
+def _in_scales(value: np.ndarray | float, values: np.ndarray) -> np.ndarray | float:
+    """(value - median) / scale of values [n]; nan where the values are not known."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return value * math.nan
     low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
-    return float(max((high - low) / 1.349, FLOOR * abs(middle), 1e-6))
+    return (value - middle) / max((high - low) / 1.349, FLOOR * abs(middle), 1e-6)

@@ -1,5 +1,6 @@
 """From scores to evidence: likelihood ratios of a file's stretches, their interval, and the words of the scale."""
 
+import contextlib
 import dataclasses
 import math
 import pathlib
@@ -7,11 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments import score_table, system_file
+from experiments import operating_points, score_table
 from experiments.score_table import ScoreRow
-from experiments.system_file import Member, System
+from experiments.system_file import System
 from mmdf_jax.metrics import calibrators, likelihood
 from mmdf_jax.metrics.calibrators import Calibrator, Scaling
+from mmdf_jax.stats.groups import folds
 from mmdf_jax.tasks.detection import own_label, stream_label
 
 SAMPLES = 200  # resamples of the calibration's people
@@ -51,12 +53,19 @@ class Evidence:
 class Scale:
     """A system's scale of evidence, with the scales that other samples of its calibration's people would have given.
 
-    folder: where the system's members are found by their `run`.
+    folder: of the system, or of the run that it is made of, with the validation scores of its calibration.
     """
 
     def __init__(self, system: System, folder: pathlib.Path) -> None:
         self.system = system
-        self._others, self.interval_of = _resampled(system, folder)
+        try:
+            self._others, people = _resampled(system, folder)
+            self.interval_of = (
+                f"{LEVEL:.0%} bootstrap over the {people} people of the calibration: its last fit and its bounds are "
+                "made anew, members and weights are kept"
+            )
+        except (ValueError, OSError) as error:
+            self._others, self.interval_of = [], f"no interval: {error}"
 
     def llr(self, scores: np.ndarray) -> np.ndarray:
         """log(LR) [n] of the members' scores [n m]; nan where no member has any."""
@@ -66,7 +75,8 @@ class Scale:
         """The evidence that a file is fake in one of its stretches, of which nobody knows which.
 
         scores [n m]. Each stretch is one clip to the calibration. The ratio is the mean of the stretches' ratios: the
-        hypothesis `fake` puts an equal share on each. For one stretch it is that one's. None where nothing is known.
+        hypothesis `fake` puts an equal share on each. For one stretch it is that one's. Its interval is that of the
+        same mean, each time by the calibration of other people. None where nothing is known.
         """
         if np.isnan(self.llr(scores)).all():
             return None
@@ -74,7 +84,7 @@ class Scale:
         if not self._others:
             return Evidence(llr, math.nan, math.nan, bounds, self.interval_of)
         whole = [mean_llr(other.llr(scores)) for other in self._others]
-        low, high = np.quantile(whole, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        low, high = np.clip(np.quantile(whole, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]), *bounds)
         return Evidence(llr, min(float(low), llr), max(float(high), llr), bounds, self.interval_of)
 
     def probability(self, scores: np.ndarray) -> float:
@@ -89,66 +99,81 @@ def mean_llr(llr: np.ndarray) -> float:
     return float(np.logaddexp.reduce(known) - math.log(len(known))) if len(known) else math.nan
 
 
-def _resampled(system: System, folder: pathlib.Path) -> tuple[list[System], str]:
-    """The system as other people in its calibration set would have made it, weights kept; and what that is, in words.
+def _resampled(system: System, folder: pathlib.Path) -> tuple[list[System], int]:
+    """The system with the calibrations that other people in validation would have given it; and how many there are.
 
-    Identities are drawn with replacement, and every calibration that was fitted is fitted again.
+    The last calibration is drawn anew: of a system, that of its fused score; of a run, that of its own. It is fitted
+    again to the scores that it was fitted to, which are held out of all that was fitted before it. Identities are drawn
+    with replacement.
+
+    Raises:
+      ValueError, OSError: these scores are not there, or are others, or of too few people; the reason.
     """
-    tables = []
-    for member in system.members:
-        path = folder / member.run / "scores" / "val.csv"
-        if not member.run or not path.is_file():
-            return [], f"no interval: the validation scores of {member.name} are not beside the system"
-        tables.append({row.clip_id: row for row in score_table.read(path)})
-    rows = [[table.get(clip) for table in tables] for clip in dict.fromkeys(clip for table in tables for clip in table)]
-    rows = [row for row in rows if any(one is not None and not math.isnan(_column(one, "label")) for one in row)]
-    scores, labels = (np.full((len(rows), len(tables)), np.nan) for _ in range(2))
-    for i, row in enumerate(rows):
-        for j, (one, member) in enumerate(zip(row, system.members, strict=True)):
-            if one is not None:
-                scores[i, j], labels[i, j] = _column(one, member.column), _label(one, member)
-    first = [next(one for one in row if one is not None) for row in rows]
-    joint = np.array([one.label for one in first])
-    people = np.unique([repr(one.group) for one in first], return_inverse=True)[1]
-    of_person = [np.flatnonzero(people == person) for person in range(people.max(initial=-1) + 1)]
+    (member, *_), path = system.members, folder / "scores" / "val.csv"
+    of_run = member.run == "."
+    if not path.is_file():
+        raise ValueError("the validation scores of the calibration are not beside the system")
+    rows = score_table.read(path)
+    scores = np.array([_column(row, member.column if of_run else "uncalibrated") for row in rows])
+    labels = np.array([own_label(row, member.label, member.compares) if of_run else row.label for row in rows])
+    known = ~np.isnan(scores) & (labels >= 0)
+    scores, labels, calibrator = scores[known], labels[known], member.calibration if of_run else system.calibration
+    people = np.unique([repr(row.group) for row, has in zip(rows, known, strict=True) if has], return_inverse=True)[1]
+    if not len(scores) or not _alike(_refitted(calibrator, labels, scores), calibrator):
+        raise ValueError(f"{path} does not hold the scores that the system was calibrated on")
+    of_person = [np.flatnonzero(people == person) for person in range(people.max() + 1)]
     rng, found = np.random.default_rng(SEED), []
     for _ in range(SAMPLES):
-        drawn = np.concatenate([of_person[i] for i in rng.integers(len(of_person), size=len(of_person))])
-        try:
-            found.append(_again(system, scores[drawn], labels[drawn], joint[drawn]))
-        except ValueError:  # one class only
-            continue
+        drawn = [of_person[i] for i in rng.integers(len(of_person), size=len(of_person))]
+        copies = np.repeat(np.arange(len(drawn)), list(map(len, drawn)))  # somebody drawn twice counts as two
+        rows_drawn = np.concatenate(drawn)
+        with contextlib.suppress(ValueError):  # one class only, or one person, perhaps without a fold
+            found.append(_again(system, calibrator, labels[rows_drawn], scores[rows_drawn], people[rows_drawn], copies))
     if len(found) < SAMPLES / 2:
-        return [], "no interval: too few people in the calibration set"
-    return found, f"{LEVEL:.0%} bootstrap over the {len(of_person)} people of the calibration, weights kept"
+        raise ValueError(f"too few people in the calibration set, {len(of_person)}")
+    return found, len(of_person)
 
 
-def _again(system: System, scores: np.ndarray, labels: np.ndarray, joint: np.ndarray) -> System:
-    members = []
-    for j, member in enumerate(system.members):
-        known = ~np.isnan(scores[:, j]) & (labels[:, j] >= 0)
-        fitted = _refitted(member.calibration, labels[known, j], scores[known, j])
-        members.append(dataclasses.replace(member, calibration=fitted))
-    other = dataclasses.replace(system, members=tuple(members), prior=float(joint.mean()))
-    fused = other.fused(scores)
-    known = ~np.isnan(fused)
-    return dataclasses.replace(other, calibration=_refitted(system.calibration, joint[known], fused[known]))
+def _again(
+    system: System,
+    calibrator: Calibrator,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    people: np.ndarray,
+    copies: np.ndarray,
+) -> System:
+    """The system as these clips calibrate it.
+
+    people [n]: identities, which cross-fitting holds out; copies [n]: what counts as one of them.
+
+    Raises:
+      ValueError: one class only, or fewer than two identities.
+    """
+    fitted, held_out, prior = _refitted(calibrator, labels, scores), np.zeros(len(scores)), float(labels.mean())
+    for fold in folds(people):
+        held_out[fold] = _refitted(calibrator, labels[~fold], scores[~fold])(scores[fold])
+    bounds = likelihood.bounds(labels, likelihood.log_lr(held_out, prior), copies.tolist())
+    if system.members[0].run == ".":
+        members = (dataclasses.replace(system.members[0], calibration=fitted),)
+        return dataclasses.replace(system, prior=prior, llr_bounds=bounds, members=members)
+    return dataclasses.replace(system, prior=prior, llr_bounds=bounds, calibration=fitted)
 
 
 def _refitted(calibrator: Calibrator, labels: np.ndarray, scores: np.ndarray) -> Calibrator:
-    if calibrator == Scaling():  # the identity: nothing was fitted
-        return calibrator
+    """A calibrator of the same kind, fitted to these clips."""
     method = "platt" if isinstance(calibrator, Scaling) and calibrator.bias else "temperature"
     return calibrators.fit(method if isinstance(calibrator, Scaling) else "isotonic", labels, scores)
+
+
+def _alike(a: Calibrator, b: Calibrator) -> bool:
+    """Whether two calibrators are the same, but for the last digits of a fit."""
+    scores = np.linspace(0.01, 0.99, 25)
+    return np.allclose(a(scores), b(scores), atol=1e-6)
 
 
 def _column(row: ScoreRow, name: str) -> float:
     value = getattr(row, name) if name in ("score", "label") else row.extra.get(name, math.nan)
     return float(value) if isinstance(value, int | float) else math.nan
-
-
-def _label(row: ScoreRow, member: Member) -> int:
-    return own_label(row, member.label, member.compares)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,9 +211,10 @@ def stream_scales(run: pathlib.Path, columns: Sequence[str], streams: Sequence[s
     for column, stream in wanted.items():
         judged = [(stream_label(stream, vars(row)), _column(row, column), row.group) for row in rows]
         judged = [one for one in judged if one[0] in (0, 1) and not math.isnan(one[1])]
+        labels, scores, groups = zip(*judged, strict=True) if judged else ((), (), ())
         try:
-            fit = system_file.calibrate(*(np.array(part) for part in zip(*judged, strict=True)))
-        except (ValueError, TypeError):
+            fit, limits = operating_points.calibrate(np.array(labels), np.array(scores), groups)
+        except ValueError:
             continue
-        found.append(StreamScale(stream, column, fit.calibrator, fit.prior, fit.llr_bounds))
+        found.append(StreamScale(stream, column, fit.calibrator, limits.prior, limits.llr_bounds))
     return found

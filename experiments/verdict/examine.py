@@ -1,7 +1,8 @@
 """A file from its bytes to what the detectors say of it: decoded piece by piece, scored window by window.
 
 A long file is cut into pieces of PIECE seconds, so that memory does not grow with it. In each piece the people are told
-apart, their windows are scored, and only what follows from the windows is kept.
+apart, their windows are scored, and only what follows from the windows is kept. Who speaks is judged with the sound,
+everybody else by the picture alone. Sound without a face is judged as a person of its own.
 """
 
 import collections
@@ -17,118 +18,55 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.clip import Clip
-from data_pipelines.loading.windows import SEEN
-from data_pipelines.prepare import child_processes, extract, media, tracking
+from data_pipelines.loading.windows import shows_face
+from data_pipelines.prepare import child_processes, extract, media
 from data_pipelines.prepare.in_memory import InMemory
 from experiments import own_files, progress
-from experiments.evaluators import windows_to_clips
-from experiments.verdict import quality
+from experiments.verdict import people, quality
 from experiments.verdict.detector import MOVING, Detector, Scorer
+from experiments.verdict.examined import Box, Examined, Face, Gap, Mapped, Person, Shown
 
 PIECE = 60.0  # s
-LONGEST = 24 * 3600.0  # s: what declares more is damaged
+LONGEST = 24 * 3600.0  # s: what lasts longer is not judged
 PEOPLE = 4  # in a piece, at most so many are judged
-SHOWN = 8  # whole pictures of a piece that are kept
-KEPT = 12  # whole pictures, and windows with a map, of a file
-SAME = 0.15  # intersection over union of the boxes on both sides of a border from which it is one person
+ALBUM = 24  # whole pictures that are kept of a piece at most,
+PICTURES = 120  # and of a file about so many, one of each piece at least
+KEPT = 12  # windows with a map, of a file
+MISSED = 1.0  # s: a piece that lacks less at its end is whole
 SPECTRA = 1600  # columns of a file's spectrogram
 BINS = 100  # rows: 80 Hz each
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # of pictures that are read
 
-
-@dataclasses.dataclass(frozen=True)
-class Mapped:
-    """One window's pictures [n h w 3] with what the model points at [n gh gw], from 0 to 1."""
-
-    start: float
-    score: float
-    pictures: np.ndarray
-    maps: np.ndarray
-    kind: str  # localisation or attention
-    window: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Face:
-    """Where a person is in a picture: number of the person, box (x0, y0, x1, y1) in pixels of the picture."""
-
-    person: int
-    box: tuple[float, float, float, float]
-
-
-@dataclasses.dataclass(frozen=True)
-class Shown:
-    """A whole picture at `time` s, as a JPEG, with the faces that are judged."""
-
-    time: float
-    jpeg: bytes
-    faces: tuple[Face, ...]
-
-
-@dataclasses.dataclass
-class Person:
-    """What is known of one person, or of the sound of a file where nobody is seen.
-
-    windows: of each scorer, its outputs [n …] of the windows that count, times in s of the file. seen: s in which the
-    face is seen. measures: of each piece.
-    """
-
-    windows: dict[str, list[dict[str, np.ndarray]]] = dataclasses.field(
-        default_factory=lambda: collections.defaultdict(list)
-    )
-    measures: list[dict[str, float]] = dataclasses.field(default_factory=list)
-    frames: int = 0
-    seen: int = 0
-    last_box: tuple[int, tuple[float, ...]] | None = None  # piece, and the box at its end
-    speaker: str = ""
-
-    @property
-    def sounds(self) -> bool:
-        """Whether any of the pieces has a sound that is not silent."""
-        return any(measured["loudness"] >= quality.SILENT for measured in self.measures)
-
-    def outputs(self, scorer: str) -> dict[str, np.ndarray]:
-        """All windows' outputs of a scorer, by their starts; {} without any."""
-        parts = self.windows.get(scorer)
-        if not parts:
-            return {}
-        merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        order = np.argsort(merged["window_start"], kind="stable")
-        return {name: values[order] for name, values in merged.items()}
-
-
-@dataclasses.dataclass
-class Examined:
-    """All that was found of a file. problem: why nothing could be judged, one line, or ""."""
-
-    path: str
-    problem: str = ""
-    status: str = ""
-    reason: str = ""
-    sha256: str = ""
-    bytes: int = 0
-    facts: media.Facts = dataclasses.field(default_factory=media.Facts)
-    still: bool = False
-    seconds: float = 0.0
-    faces: int = 0
-    frames: int = 0
-    sound_seconds: float = 0.0
-    size: tuple[int, int] = (0, 0)
-    people: list[Person] = dataclasses.field(default_factory=list)
-    now: list[int] = dataclasses.field(default_factory=list)  # those of the piece at hand, in its order
-    shown: list[Shown] = dataclasses.field(default_factory=list)
-    mapped: list[Mapped] = dataclasses.field(default_factory=list)
-    spectra: list[tuple[float, float, np.ndarray]] = dataclasses.field(default_factory=list)  # start, step s, [t BINS]
+Group = tuple[extract.Crops, Sequence[Scorer]]  # what is cut out of the pictures, and who reads it
+Record = tuple[extract.Outcome, InMemory]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-    """One job: a piece of a file for the scorers that read the same crops."""
+    """One job: a piece of a file, from start to end in s, for the scorers that read the same crops."""
 
     file: int
     piece: int
     start: float
+    end: float
     group: int
+
+
+@dataclasses.dataclass
+class _File:
+    """A file at work, with what is known of the piece at hand.
+
+    left: parts to come. statuses: of each piece. read: s up to which something could be read. now: the people of the
+    piece in the order of its first group, with the middle of their boxes; counted: those whose frames are counted.
+    """
+
+    one: Examined
+    clip: Clip
+    left: int = 0
+    statuses: list[str] = dataclasses.field(default_factory=list)
+    read: float = 0.0
+    now: list[tuple[int, Box | None]] = dataclasses.field(default_factory=list)
+    counted: set[int] = dataclasses.field(default_factory=set)
 
 
 def examine(paths: Sequence[str], detector: Detector, *, shown: bool = True) -> Iterator[Examined]:
@@ -140,40 +78,39 @@ def examine(paths: Sequence[str], detector: Detector, *, shown: bool = True) -> 
     groups = _groups(detector)
     stills = any(one.still for one in found)
     with tempfile.TemporaryDirectory() if stills else contextlib.nullcontext("") as folder:
-        clips = [_clip(one, pathlib.Path(folder)) for one in found]
-        there = [i for i, one in enumerate(found) if not one.problem]
-        for i, facts in child_processes.run(media.facts, [clips[i].path for i in there], workers=1):
+        files = [_File(one, _clip(one, pathlib.Path(folder))) for one in found]
+        there = [file for file in files if not file.one.problem]
+        for i, facts in child_processes.run(media.facts, [file.clip.path for file in there], workers=1):
             if isinstance(facts, media.Facts):
-                found[there[i]].facts = facts
-                if facts.seconds > LONGEST:
-                    found[there[i]].problem = f"it declares {facts.seconds:.0f} s; up to {LONGEST:.0f} s are judged"
-        parts, jobs = _plan(found, clips, groups)
-        left = collections.Counter(part.file for part in parts)
-        for i, one in enumerate(found):
-            if not left[i]:
-                yield one
-        total = round(sum(_seconds(found[part.file], part) for part in parts))
-        with progress.bar(total, "judging", unit="s", shown=shown and bool(jobs)) as bar:
+                there[i].one.facts = facts
+                there[i].one.problem = _too_long(there[i].clip.path, facts.seconds)
+        parts, jobs = _plan(files, groups)
+        for file in files:
+            if not file.left:
+                yield file.one
+        with progress.bar(round(sum(map(_seconds, parts))), "judging", unit="s", shown=shown and bool(jobs)) as bar:
             for number, seen in _in_order(own_files.decode(jobs), parts):
-                part, one = parts[number], found[parts[number].file]
-                _take(one, part, seen, clips[part.file], groups[part.group], detector)
-                bar.update(round(_seconds(one, part)))
-                left[part.file] -= 1
-                if not left[part.file]:
-                    _finish(one)
-                    yield one
+                part, file = parts[number], files[parts[number].file]
+                _take(file, part, seen, groups[part.group])
+                bar.update(round(_seconds(part)))
+                file.left -= 1
+                if not file.left:
+                    _finish(file)
+                    yield file.one
 
 
 def _in_order(results: Iterator[tuple[int, Any]], parts: Sequence[_Part]) -> Iterator[tuple[int, Any]]:
-    """Pieces of one file in their order: who is who is told from the piece before."""
+    """Parts of one file in their order: who is who is told from the piece before."""
     waiting: dict[int, Any] = {}
-    coming = {i: part.file for i, part in enumerate(parts)}
+    coming: dict[int, collections.deque[int]] = collections.defaultdict(collections.deque)
+    for i, part in enumerate(parts):
+        coming[part.file].append(i)
     for number, result in results:
         waiting[number] = result
-        while ready := [i for i in waiting if i == min(j for j, file in coming.items() if file == coming[i])]:
-            first = ready[0]
+        of_file = coming[parts[number].file]
+        while of_file and of_file[0] in waiting:
+            first = of_file.popleft()
             yield first, waiting.pop(first)
-            del coming[first]
 
 
 def _look(path: str) -> Examined:
@@ -215,151 +152,167 @@ def _clip(one: Examined, folder: pathlib.Path) -> Clip:
     return Clip(one.path, path, 0, dataset="files", split="test")
 
 
-def _groups(detector: Detector) -> list[tuple[extract.Crops, list[Scorer]]]:
-    """Scorers by the crops that they read; mouth crops cost little more and are cut for all."""
-    groups: dict[extract.Crops, list[Scorer]] = {}
+def _too_long(path: str, seconds: float) -> str:
+    """Why a file that declares so many seconds is not judged; "" where it is."""
+    if os.path.isdir(path) and seconds > media.LIMITS.seconds:
+        return (
+            f"its pictures last {seconds:.0f} s at {media.FPS} a second; up to {media.LIMITS.seconds:.0f} s are judged"
+        )
+    return f"it declares {seconds:.0f} s; up to {LONGEST:.0f} s are judged" if seconds > LONGEST else ""
+
+
+def _groups(detector: Detector) -> list[Group]:
+    """Scorers by the crops that they read, first those that the quality is measured in.
+
+    What only hears reads any of them. Mouth crops cost little more and are cut for all. How long a training clip may
+    be (`max_seconds`) says nothing of a piece.
+    """
+
+    def read(crops: extract.Crops) -> extract.Crops:
+        return dataclasses.replace(crops, mouth=True, max_seconds=media.LIMITS.seconds)
+
+    groups: dict[extract.Crops, list[Scorer]] = {read(detector.measured): []}
     for scorer in detector.scorers:
-        groups.setdefault(dataclasses.replace(scorer.crops, mouth=True), []).append(scorer)
+        groups.setdefault(read(scorer.crops if scorer.sees else detector.measured), []).append(scorer)
     return [
         (dataclasses.replace(crops, mouth=any(scorer.crops.mouth for scorer in scorers)), scorers)
         for crops, scorers in groups.items()
     ]
 
 
-def _plan(
-    found: Sequence[Examined], clips: Sequence[Clip], groups: Sequence[tuple[extract.Crops, Sequence[Scorer]]]
-) -> tuple[list[_Part], list[extract.Job]]:
+def _plan(files: Sequence[_File], groups: Sequence[Group]) -> tuple[list[_Part], list[extract.Job]]:
     parts, jobs = [], []
-    for i, (one, clip) in enumerate(zip(found, clips, strict=True)):
+    for i, file in enumerate(files):
+        one = file.one
         if one.problem:
             continue
         one.seconds = one.facts.seconds
-        whole = os.path.isdir(clip.path) or one.seconds <= 1.25 * PIECE
+        whole = os.path.isdir(file.clip.path) or one.seconds <= 1.25 * PIECE
         count = 1 if whole else math.ceil(one.seconds / PIECE - 0.25)
+        album = max(1, min(ALBUM, PICTURES // count))
         for piece in range(count):
-            end = PIECE * (piece + 1) if piece < count - 1 else one.seconds + PIECE
+            start, last = PIECE * piece, piece == count - 1
             for group, (crops, _) in enumerate(groups):
-                parts.append(_Part(i, piece, PIECE * piece, group))
-                span = None if whole else (PIECE * piece, end)
-                jobs.append(extract.Job(clip, crops, span, PEOPLE, 0 if group else SHOWN))
+                parts.append(_Part(i, piece, start, one.seconds if last else start + PIECE, group))
+                span = None if whole else (start, one.seconds + PIECE if last else start + PIECE)
+                jobs.append(extract.Job(file.clip, crops, span, PEOPLE, 0 if group else album))
+                file.left += 1
     return parts, jobs
 
 
-def _seconds(one: Examined, part: _Part) -> float:
-    return max(1.0, min(PIECE, one.seconds - part.start))
+def _seconds(part: _Part) -> float:
+    return max(1.0, part.end - part.start)
 
 
-def _take(
-    one: Examined,
-    part: _Part,
-    seen: extract.Seen,
-    clip: Clip,
-    group: tuple[extract.Crops, Sequence[Scorer]],
-    detector: Detector,
-) -> None:
-    """Adds what one piece shows to what is known of its file."""
-    first = seen.outcomes[0]
-    if not part.piece and not part.group:
-        one.status, one.reason = first.status, first.reason
-        one.size = seen.source.width, seen.source.height
-    if not part.group:
-        one.faces = max(one.faces, seen.faces)
-        one.frames += seen.source.frames or first.frames
-        one.sound_seconds += first.audio_samples / media.SAMPLE_RATE
-    elif part.group and first.status not in ("ok", one.status) and first.record is None:
-        one.reason = one.reason or first.reason
-    people = [(outcome, InMemory(clip, outcome)) for outcome in seen.outcomes if outcome.record is not None]
-    if not part.group:
-        one.now = []
-    if not people:
+def _take(file: _File, part: _Part, seen: extract.Seen, group: Group) -> None:
+    """Adds what one part shows to what is known of its file."""
+    one, (crops, scorers) = file.one, group
+    _note(file, part, seen, scorers)
+    records = [(outcome, InMemory(file.clip, outcome)) for outcome in seen.outcomes if outcome.record is not None]
+    if not records:
         return
-    whose = _who(one, part, people)
+    whose = _who(file, part, crops, [source[0] for _, source in records])
     if not part.group:
-        _pictures(one, part, seen, people, whose)
-        _spectrum(one, part, people[0][1][0]["audio"][:])
-    for place, (person, (outcome, source)) in enumerate(zip(whose, people, strict=True)):
+        _pictures(one, part, seen, records, whose)
+        _spectrum(one, part, records[0][1][0]["audio"][:])
+    for place, (person, (outcome, source)) in enumerate(zip(whose, records, strict=True)):
         known, record = one.people[person], source[0]
+        measured = quality.measure(record, crops.margin)
         if not part.group:
-            known.measures.append(quality.measure(record, group[0].margin))
+            known.measures.append(measured)
+        if person not in file.counted:
+            file.counted.add(person)
             known.frames += outcome.frames
             known.seen += outcome.found
             known.speaker = known.speaker or outcome.speaker
-        silent = known.measures and known.measures[-1]["loudness"] < quality.SILENT
-        for scorer in group[1]:
-            if place and not scorer.sees:
-                continue  # the sound is the same for everybody
-            out = _score(scorer, source, still=one.still, silent=bool(silent))
+        deaf = place > 0 or not outcome.audio_samples or measured["loudness"] < quality.SILENT
+        known.heard |= not deaf
+        for scorer in scorers:
+            out = _score(scorer, source, still=one.still, deaf=deaf)
             if len(out.get("window_start", ())):
                 out["window_start"] = out["window_start"] + np.float32(part.start)
                 _keep_maps(one, scorer, out)
                 known.windows[scorer.name].append(out)
 
 
-def _who(one: Examined, part: _Part, people: Sequence[tuple[extract.Outcome, InMemory]]) -> list[int]:
-    """The numbers in `one.people` of those who are seen in a piece; new ones are added."""
-    borders = []
-    for outcome, source in people:
-        boxes = source[0]["boxes"] if outcome.frames else np.zeros((0, 4))
-        borders.append((tuple(map(float, boxes[0])), tuple(map(float, boxes[-1]))) if len(boxes) else None)
-    if part.group and one.now:  # the same people in the same order, but for a whole picture, which is everybody's
-        return [one.now[min(i, len(one.now) - 1)] for i in range(len(people))]
-    whose = []
-    for place, border in enumerate(borders):
-        before = [
-            i
-            for i, known in enumerate(one.people)
-            if i not in whose
-            and known.last_box
-            and known.last_box[0] == part.piece - 1
-            and (
-                (border is None and not known.last_box[1])
-                or (border and known.last_box[1] and tracking.overlap(known.last_box[1], border[0]) > SAME)
-            )
-        ]
-        if border is None and not before:  # only heard: the first person's sound goes on
-            before = [i for i in range(len(one.people)) if i == 0 and i not in whose]
-        whose.append(before[0] if before else _new(one))
-        one.people[whose[-1]].last_box = part.piece, borders[place][1] if borders[place] else ()
-    one.now = whose
+def _note(file: _File, part: _Part, seen: extract.Seen, scorers: Sequence[Scorer]) -> None:
+    """What a part could be read of, and what not."""
+    one, first = file.one, seen.outcomes[0]
+    pictures = (seen.source.frames or first.frames) / media.FPS
+    sound = first.audio_samples / media.SAMPLE_RATE
+    if not part.group:
+        file.now, file.counted = [], set()
+        file.statuses.append(first.status)
+        one.reason = one.reason or first.reason
+        one.size = max(one.size, (seen.source.width, seen.source.height))
+        one.faces = max(one.faces, seen.faces)
+        one.frames += round(pictures * media.FPS)
+        one.sound_seconds += sound
+        file.read = part.start + max(pictures, sound) if pictures or sound else file.read
+    if first.status not in extract.BAD or any(gap.end == part.end for gap in one.gaps):
+        return
+    # Up to where there is all that the file has; a container that is cut off further on says so in every piece.
+    has = [length for length, ever in ((pictures, one.frames), (sound, one.sound_seconds)) if ever]
+    until = part.start + min(has, default=0.0) if first.status == "truncated" else part.start
+    if part.end - until > MISSED:
+        whose = f"for {', '.join(scorer.name for scorer in scorers)}: " if part.group else ""
+        one.gaps.append(Gap(until, part.end, first.status, whose + first.reason))
+
+
+def _who(file: _File, part: _Part, crops: extract.Crops, records: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The numbers in `Examined.people` of those who are seen or heard in a part; new ones are added."""
+    one = file.one
+    if part.group and file.now:
+        if crops.face == "whole":  # it shows everybody, and who speaks answers for it
+            return [file.now[0][0]] * len(records)
+        whose, nobody = people.matched(file.now, list(map(people.middle, records))), file.now[0][0]
+    else:
+        before = [(i, known.last[1]) for i, known in enumerate(one.people) if known.last[0] == part.piece - 1]
+        whose = people.matched(before, [people.near(record, 0) for record in records])
+        nobody = next((i for i, known in enumerate(one.people) if not known.frames), None)
+    for place, record in enumerate(records):
+        if whose[place] is None and not len(record["frames"]):
+            whose[place] = nobody
+        if whose[place] is None:
+            one.people.append(Person())
+            whose[place] = len(one.people) - 1
+    if not part.group:
+        file.now = [(person, people.middle(record)) for person, record in zip(whose, records, strict=True)]
+        for person, record in zip(whose, records, strict=True):
+            one.people[person].last = part.piece, people.near(record, len(record["frames"]) - 1)
     return whose
 
 
-def _new(one: Examined) -> int:
-    one.people.append(Person())
-    return len(one.people) - 1
+def _score(scorer: Scorer, source: InMemory, *, still: bool, deaf: bool) -> dict[str, np.ndarray]:
+    """What a scorer says of the windows of one record of which it has any stream.
 
-
-def _score(scorer: Scorer, source: InMemory, *, still: bool, silent: bool) -> dict[str, np.ndarray]:
-    """What a scorer says of the windows of one record that count: those in which the face is seen in half of the
-    frames, where there are pictures. A silent sound counts as none, and so does the movement of a single picture."""
+    Pictures count where the face is seen in half of a window's frames; a still picture has no movement. deaf: whether
+    the sound does not count, for it is silent or somebody else's.
+    """
     streams, record, row = set(scorer.data["streams"]), source[0], source.index[0]
-    if still and "image" not in streams:
+    looks = streams - {"audio"}
+    hidden = {*(MOVING if still else ()), *(("audio",) if deaf else ()), *(() if row.frames else looks)} & streams
+    if hidden == streams:
         return {}
-    hidden = [f"{stream}_mask" for stream in streams if (still and stream in MOVING) or (silent and stream == "audio")]
     pictures: list[np.ndarray] = []
 
     def predict(batch: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
         for name in hidden:
-            batch[name][...] = False
-        batch["mask"] &= np.any([batch[f"{stream}_mask"] for stream in streams], 0)
-        if scorer.places:
+            batch[f"{name}_mask"][...] = False
+        if row.frames and looks:
+            starts = (batch["window_start"] * media.FPS + 1e-3).astype(int)
+            unseen = ~shows_face(record["found"], starts, scorer.window)
+            for name in looks:
+                batch[f"{name}_mask"][unseen] = False
+        batch["mask"] &= np.any([batch[f"{name}_mask"] for name in streams], 0)
+        out = dict(scorer.model.predict(batch))
+        if scorer.model.places:
             pictures.append(batch["image"][batch["mask"]])
-        return scorer.predict(batch)
+            out["map"] = np.where(batch["image_mask"].reshape(-1, *[1] * (out["map"].ndim - 1)), out["map"], np.nan)
+        return out
 
-    if not row.frames and streams <= {"image", "video", "mouth"}:
-        return {}
     out = own_files.outputs(predict, source, scorer.data, windows=1)
-    if scorer.places and row.frames:
-        out["pictures"] = np.concatenate(pictures)
-    else:
-        out.pop("map", None)  # of no picture
-    if row.frames and scorer.sees:
-        frames = (out["window_start"] * media.FPS + 1e-3).astype(int)
-        seen = np.concatenate([[0], np.cumsum(record["found"] > 0)])
-        ends = np.minimum(frames + round(scorer.window * media.FPS), len(seen) - 1)
-        counts = seen[ends] - seen[np.minimum(frames, len(seen) - 1)] >= SEEN * np.maximum(ends - frames, 1)
-        out = {name: values[counts] for name, values in out.items()}
-    return out
+    return out | {"pictures": np.concatenate(pictures)} if scorer.model.places else out
 
 
 def _keep_maps(one: Examined, scorer: Scorer, out: dict[str, np.ndarray]) -> None:
@@ -367,33 +320,24 @@ def _keep_maps(one: Examined, scorer: Scorer, out: dict[str, np.ndarray]) -> Non
     if "map" not in out:
         return
     maps, pictures = out.pop("map"), out.pop("pictures")
-    if not pictures.size or not np.isfinite(maps).all():
-        return
-    for i in np.argsort(-np.nan_to_num(out["score"]))[:3]:
+    there = np.flatnonzero(np.isfinite(maps.reshape(len(maps), -1)).all(1))
+    for i in there[np.argsort(-np.nan_to_num(out["score"][there]), kind="stable")][:3]:
         start, score = float(out["window_start"][i]), float(out["score"][i])
-        one.mapped.append(Mapped(start, score, pictures[i], maps[i], scorer.places, scorer.window))
+        one.mapped.append(Mapped(start, score, pictures[i], maps[i], scorer.model.places, scorer.window))
     # Localisation tells more than attention does.
     one.mapped.sort(key=lambda mapped: (mapped.kind != "localisation", -mapped.score))
     del one.mapped[KEPT:]
 
 
-def _pictures(
-    one: Examined,
-    part: _Part,
-    seen: extract.Seen,
-    people: Sequence[tuple[extract.Outcome, InMemory]],
-    whose: Sequence[int],
-) -> None:
+def _pictures(one: Examined, part: _Part, seen: extract.Seen, records: Sequence[Record], whose: Sequence[int]) -> None:
     for picture in seen.pictures:
         faces = []
-        for (outcome, source), person in zip(people, whose, strict=True):
+        for (outcome, source), person in zip(records, whose, strict=True):
             record = source[0]
             if picture.frame < outcome.frames and record["found"][picture.frame]:
                 box = record["boxes"][picture.frame] * picture.scale
                 faces.append(Face(person, tuple(map(float, box))))
         one.shown.append(Shown(part.start + picture.frame / media.FPS, picture.jpeg, tuple(faces)))
-    if len(one.shown) > 2 * KEPT:
-        one.shown = one.shown[::2]
 
 
 def _spectrum(one: Examined, part: _Part, audio: np.ndarray) -> None:
@@ -409,12 +353,17 @@ def _spectrum(one: Examined, part: _Part, audio: np.ndarray) -> None:
     one.spectra.append((part.start, hop / media.SAMPLE_RATE, spectra))
 
 
-def _finish(one: Examined) -> None:
-    if one.frames or one.sound_seconds:
-        one.seconds = 0.0 if one.still else max(one.frames / media.FPS, one.sound_seconds)
-    if len(one.shown) > KEPT:
-        places = np.linspace(0, len(one.shown) - 1, KEPT).round().astype(int)
-        one.shown = [one.shown[i] for i in places]
+def _finish(file: _File) -> None:
+    """What is known of a file once all of its parts are."""
+    one = file.one
+    if file.read:
+        one.seconds = 0.0 if one.still else file.read
+    one.status = _status(file.statuses)
+    if len(file.statuses) > 1 and one.gaps:
+        gap, more = one.gaps[0], len(one.gaps) - 1
+        one.reason = f"{gap.start:.0f} to {gap.end:.0f} s: {gap.status}, {gap.reason}" + f", and {more} more" * (
+            more > 0
+        )
     if not one.people:
         words = {"no_face": "no face", "no_audio": "no sound", "no_video": "no pictures", "missing": "cannot be read"}
         word = words.get(one.status, one.status)
@@ -422,25 +371,10 @@ def _finish(one: Examined) -> None:
         one.problem = ": ".join(filter(None, parts)) or "nothing in it"
 
 
-def stretches(scorer: Scorer, out: Mapping[str, np.ndarray], edges: np.ndarray) -> list[dict[str, Any]]:
-    """The task's columns of each stretch of a file, {} where nothing is known.
-
-    edges [n + 1]: s; a window belongs to the stretch in which it begins.
-    """
-    index = np.clip(np.searchsorted(edges, out["window_start"], side="right") - 1, 0, len(edges) - 2)
-    starts = np.maximum(out["window_start"] - edges[index], 0.0)
-    names = [name for name in out if name not in ("window_start", "clip_index")]
-    of_clips = {
-        name: windows_to_clips.reduce(
-            scorer.task.reduction(name), out[name], index, len(edges) - 1, starts=starts, seconds=scorer.window
-        )
-        for name in names
-    }
-    found = []
-    for i in range(len(edges) - 1):
-        values = {name: column[i] for name, column in of_clips.items()}
-        if all(np.isnan(value).all() for value in values.values()):
-            found.append({})
-            continue
-        found.append(scorer.task.finish(values) if hasattr(scorer.task, "finish") else values)
-    return found
+def _status(pieces: Sequence[str]) -> str:
+    """The status of a file of these pieces: `truncated` where some could not be read, else that of the best."""
+    if len(set(pieces)) == 1:
+        return pieces[0]
+    if set(pieces) & (set(extract.BAD) - {"no_face"}):
+        return "truncated"
+    return next(status for status in ("ok", "no_audio", "no_video", "no_face") if status in pieces)

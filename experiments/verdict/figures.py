@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from experiments.figures import style
-from experiments.verdict.examine import Mapped, Shown
+from experiments.verdict.examined import Mapped, Shown
 from experiments.verdict.verdict import Verdict
 
 COLOURS = (style.REAL, style.FAKE, style.ACCENT, style.SECOND, style.THIRD, style.INK)
@@ -46,15 +46,24 @@ def over_time(verdict: Verdict) -> Figure | None:
 
 
 def _evidence(axes: Axes, verdict: Verdict) -> None:
-    for stretch in verdict.content["stretches"]:
-        if (value := stretch["log10_lr"]) is not None:
+    found, highest, named = verdict.content, verdict.content["highest"], set()
+    for stretch in found["stretches"]:
+        value, who = stretch["log10_lr"], stretch["person"]
+        if who == highest:
             colour = style.FAKE if value > 0 else style.REAL
             width = stretch["end"] - stretch["start"]
             axes.bar(stretch["start"], value, width, align="edge", color=colour, alpha=0.8, edgecolor="white")
+        else:
+            i = [person["name"] for person in found["people"]].index(who)
+            line = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]}
+            axes.hlines(value, stretch["start"], stretch["end"], **line, label=None if who in named else who)
+            named.add(who)
+    if named:
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=4, fontsize=7, borderaxespad=0)
     bounds = [abs(np.log10(bound)) for bound in verdict.content["evidence"]["bounds"] if bound]
     reach = max([0.5, *bounds]) * 1.1
     axes.axhline(0, color=style.MUTED, linewidth=0.8)
-    axes.set(ylim=(-reach, reach), ylabel="log10 LR")
+    axes.set(ylim=(-reach, reach), ylabel=f"log10 LR\n(bars: {highest})" if named else "log10 LR")
 
 
 def _scores(axes: Axes, verdict: Verdict) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.report import html
 from experiments.verdict import figures
-from experiments.verdict.verdict import FAVOURED, Verdict, ratio
+from experiments.verdict.verdict import FAVOURED, WHY, Verdict, ratio
 
 
 def page(verdict: Verdict) -> str:
@@ -19,7 +19,10 @@ def page(verdict: Verdict) -> str:
         _head(found),
         html.section("Evidence by stream, and by person", _tables_of_evidence(found)),
         html.section("Over time", html.picture(figures.over_time(verdict), "scores over time") + _segments(found)),
-        html.section("Faces that were judged", html.picture(figures.faces(verdict.examined.shown, names), "faces")),
+        html.section(
+            "Faces that were judged, the most suspicious first",
+            html.picture(figures.faces(verdict.pictures, names), "faces"),
+        ),
         html.section(
             _title_of_places(verdict), html.picture(figures.places(verdict.examined.mapped), "where the model points")
         ),
@@ -27,7 +30,7 @@ def page(verdict: Verdict) -> str:
         html.section("Type", _type(found["type"])),
         html.section("Quality", _quality(found["quality"])),
         html.section("Distance from the data that the system knows", _distance(found["distance"])),
-        html.section("Coverage", _pairs(found["coverage"])),
+        html.section("Coverage", _coverage(found["coverage"])),
         html.section("Error rates of the operating points", _operating_points(found)),
         html.section("File", _pairs(found["file"])),
         html.section("System", _system(found["system"])),
@@ -46,13 +49,13 @@ def index(rows: Sequence[tuple[Verdict, str]]) -> str:
         cells.append(
             [
                 f'<a href="{html.text(address)}">{html.text(found["file"]["path"])}</a>',
+                html.text(f"{WHY[abstention['why']]}: {abstention['words']}") if abstention else "",
                 ratio(evidence["lr"]) if evidence else "–",
-                html.text(evidence["words"]) if evidence else "–",
-                html.text(f"{abstention['why'].replace('_', ' ')}: {abstention['words']}") if abstention else "",
+                html.text(evidence["words"]) if evidence and not abstention else "–",
             ]
         )
     statement = html.paragraph(rows[0][0].content["statement"], "statement") if rows else ""
-    table = html.table(["File", "Likelihood ratio", "In words", "Abstained"], cells, escaped=True)
+    table = html.table(["File", "Nothing should be concluded", "Likelihood ratio", "In words"], cells, escaped=True)
     return html.document("Reports", [statement, f"<h1>{len(rows)} files</h1>", table])
 
 
@@ -60,19 +63,24 @@ def _head(found: Mapping[str, Any]) -> str:
     abstention, evidence = found["abstention"], found["evidence"]
     parts = []
     if abstention:
-        words = f"Nothing should be concluded ({abstention['why'].replace('_', ' ')}): {abstention['words']}."
-        parts.append(html.paragraph(words, "abstain"))
+        words = f"Nothing should be concluded: {WHY[abstention['why']]}: {abstention['words']}."
+        also = [f"Besides, {WHY[one['why']]}: {one['words']}." for one in abstention["also"]]
+        parts.append(html.paragraph(" ".join([words, *also]), "abstain"))
     if evidence:
         sentence = evidence["sentence"]
-        parts.append(html.paragraph(f"{sentence[0].upper()}{sentence[1:]}.", "big"))
+        heading = f"{sentence[0].upper()}{sentence[1:]}."
+        if abstention:
+            heading = "For the record, without weight: what the system computed."
+        parts.append(html.paragraph(heading, "small" if abstention else "big"))
         parts.append(_scale(evidence))
         interval, chance = evidence["interval"], evidence["probability_interval"]
         bounds = " to ".join(ratio(bound) if bound else "unbounded" for bound in evidence["bounds"])
         rows = [
             ("Likelihood ratio", ratio(evidence["lr"])),
+            ("Computed as", evidence["estimator"]),
             ("Interval", f"{ratio(interval[0])} to {ratio(interval[1])}" if interval else "none"),
             ("Of the interval", evidence["interval_of"]),
-            ("In words", evidence["words"]),
+            *([] if abstention else [("In words", evidence["words"])]),
             (
                 "Supported by the calibration set",
                 bounds + (" (the ratio lies on a bound)" if evidence["capped"] else ""),
@@ -117,7 +125,7 @@ def _superscript(power: int) -> str:
 
 def _tables_of_evidence(found: Mapping[str, Any]) -> str:
     streams = [
-        (one["stream"], one["member"], ratio(one["lr"]), _support(one["words"], one["favours"]))
+        (one["stream"], one["member"], ratio(one["lr"]), "–" if found["abstention"] else _support(one))
         for one in found["streams"]
     ]
     people = [
@@ -126,24 +134,25 @@ def _tables_of_evidence(found: Mapping[str, Any]) -> str:
             ratio(one["lr"]),
             f"{one['seconds_seen']:.1f} s",
             f"{one['seconds_judged']:.1f} s",
+            " and ".join(one["judged_by"]),
             ", ".join(one["members"]),
         )
         for one in found["people"]
     ]
     out = html.table(["Stream", "Member", "Likelihood ratio", "Support"], streams) if streams else ""
-    return out + (html.table(["Who", "Likelihood ratio", "Seen", "Judged", "Members"], people) if people else "")
+    return out + (html.table(["Who", "Likelihood ratio", "Seen", "Judged", "By", "Members"], people) if people else "")
 
 
-def _support(words: str, favours: str) -> str:
-    return f"{words}, for {FAVOURED[favours]}"
+def _support(one: Mapping[str, Any]) -> str:
+    return f"{one['words']}, for {FAVOURED[one['favours']]}"
 
 
 def _segments(found: Mapping[str, Any]) -> str:
     rows = [
-        (f"{one['start']:.2f} – {one['end']:.2f} s", f"{one['score']:.2f}", one["member"])
+        (f"{one['start']:.2f} – {one['end']:.2f} s", one["person"], f"{one['score']:.2f}", one["member"])
         for one in found["segments"][:12]
     ]
-    return html.table(["Suspicious segment", "Score", "Member"], rows) if rows else ""
+    return html.table(["Suspicious segment", "Who", "Score", "Member"], rows) if rows else ""
 
 
 def _title_of_places(verdict: Verdict) -> str:
@@ -158,7 +167,8 @@ def _sync(found: Mapping[str, Any] | None) -> str:
         return ""
     claim = "" if found["sure"] else "; too unsure to be claimed"
     return html.paragraph(
-        f"Offset {found['offset_frames']:+.0f} frames ({found['offset_seconds']:+.2f} s; positive: the sound is late), "
+        f"Of {found['person']}: offset {found['offset_frames']:+.0f} frames "
+        f"({found['offset_seconds']:+.2f} s; positive: the sound is late), "
         f"confidence {found['confidence']:.3f}, needed {found['least_confidence']:.3f}{claim}."
     )
 
@@ -197,6 +207,12 @@ def _distance(found: Mapping[str, Any]) -> str:
     )
     rows = [(name, f"{value:+.2f}") for name, value in sorted(found["z"].items(), key=lambda pair: -abs(pair[1]))]
     return html.paragraph(words) + html.table(["Measure", "Distance in scales"], rows) + note
+
+
+def _coverage(found: Mapping[str, Any]) -> str:
+    gaps = [(one["words"],) for one in found["gaps"]]
+    rest = {key: value for key, value in found.items() if key != "gaps"}
+    return (html.table(["Not all of this could be judged"], gaps) if gaps else "") + _pairs(rest)
 
 
 def _operating_points(found: Mapping[str, Any]) -> str:

@@ -124,7 +124,7 @@ _LIMITS = (
 def flags(
     measures: Mapping[str, float],
     *,
-    crop: int,
+    face_side: float,
     people: int,
     seconds: float,
     window: float,
@@ -133,9 +133,9 @@ def flags(
 ) -> list[Flag]:
     """What is beyond its limit.
 
-    crop: side of the face crops that the detectors read, pixels. people: how many are told apart. seconds: what there
-    is of the file; window: what a detector reads at a time. still: the file is one picture. pictures: whether it has
-    any.
+    face_side: of the face itself in the crops that the detectors read, pixels (Crops.face_side). people: how many are
+    told apart. seconds: what there is of the file; window: what a detector reads at a time. still: the file is one
+    picture. pictures: whether it has any.
     """
     found = []
     no_face, no_sound = math.isnan(measures["brightness"]), math.isnan(measures["loudness"])
@@ -144,7 +144,7 @@ def flags(
     if no_sound and not still:
         found.append(Flag("no_sound", 0.0, BLOCK / SAMPLE_RATE, "s", "there is no sound"))
     for name, limit, flag, words, above, serious in _LIMITS:
-        limit = crop / (2 * 1.3) if limit is None else limit
+        limit = face_side / 2 if limit is None else limit
         value = measures[name]
         if not math.isnan(value) and ((value > limit) if above else (value < limit)):
             found.append(Flag(flag, value, limit, MEASURES[name][1], words, serious))
@@ -171,17 +171,27 @@ def write(path: pathlib.Path, records: Source, margin: float) -> None:
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """{measure: [n]} of a table of `write`, and `duration`; nan where unknown.
+    """{measure: [n]} of a table of `write`, with `clip_id` and `duration`; nan where unknown.
 
     Raises:
-      ValueError: it is no such table.
+      ValueError: it is no such table, or a damaged one.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    try:
-        return {
-            name: np.array([float(row[name]) if row[name] else math.nan for row in rows])
-            for name in ("duration", *MEASURES)
-        }
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path}: expected a table of quality measures, with {', '.join(MEASURES)}") from None
+    columns = ("clip_id", "duration", *MEASURES)
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
+        table = csv.DictReader(file)
+        rows = list(table)
+    if missing := [name for name in columns if name not in (table.fieldnames or ())]:
+        raise ValueError(f"{path}: expected a table of quality measures, found none: column {missing[0]!r} is missing")
+    found = {"clip_id": np.array([row["clip_id"] for row in rows], object)}
+    for name in columns[1:]:
+        found[name] = np.full(len(rows), math.nan)
+        for i, row in enumerate(rows):
+            if row[name] is None:
+                raise ValueError(f"{path}, line {i + 2}: the row ends before column {name}; the table is damaged")
+            try:
+                found[name][i] = float(row[name] or "nan")
+            except ValueError:
+                raise ValueError(
+                    f"{path}, line {i + 2}, column {name}: expected a number, found {row[name]!r:.40}"
+                ) from None
+    return found

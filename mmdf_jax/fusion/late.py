@@ -1,11 +1,11 @@
 """Late fusion: the scores of several detectors to one, in numpy, fitted on validation and applied to anything.
 
-A clip is fake if any of its streams is. So "fake" is an *or* of what the detectors answer for, and a majority of them
-cannot find a clip of which one stream is fake; `noisy_or` can.
+A clip is fake if any of its streams is fake: "fake" is an *or* of what the detectors answer for. A majority of the
+detectors cannot find a clip with one fake stream; `noisy_or` can.
 
-A score is P(fake) in [0, 1]; nan where that detector abstained from the clip. It then has no vote and no weight there:
-means are over the detectors that remain, and a product leaves its factor out. A clip that no detector has scored has no
-fused score.
+A score is P(fake) in [0, 1], or nan where that detector abstained from the clip. The detector then has no vote and no
+weight in that clip: a mean is over the other detectors, and a product leaves the factor out. The fused score is nan
+where no detector has scored the clip.
 """
 
 import dataclasses
@@ -18,22 +18,23 @@ from mmdf_jax.metrics.calibrators import Scaling, constant, logit, sigmoid
 from mmdf_jax.metrics.classification import threshold_for
 from mmdf_jax.stats.groups import folds
 
-PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of squared weights, beside the mean cross-entropy in nats
-MAX_PARAMETERS = 5  # of the meta-classifier: a validation split is a few people
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # weight of the squared weights, added to the mean cross-entropy in nats
+MAX_PARAMETERS = 5  # of `logistic`; more could not be fitted to a validation split of a few people
 EPSILON = 1e-6
 VOTES = ("majority", "any_of")  # their scores are verdicts, 0 or 1
-ENSEMBLES = ("log_pool", "weighted", "noisy_or", "stacking")  # of any number of detectors: what a system is made of
-WITH_COMPARISONS = "_sync"  # ends the name of a fusion that also takes the detectors which compare streams
+ENSEMBLES = ("log_pool", "weighted", "noisy_or", "stacking")  # take any number of detectors; a system is one of these
+WITH_COMPARISONS = "_sync"  # the end of a fusion's name that says: it also takes the detectors that compare streams
+OFFSET, MISSING = "offset", "missing"  # weights that belong to no detector
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
     """What n clips are and what m detectors say of them.
 
-    names: of the detectors. scores [n m] in [0, 1], nan where missing. own [n m]: the label that each detector answers
-    for, 0 or 1, or -1 where the clip says nothing about it. labels [n]: the clip's, 0 or 1. groups [n]: identities,
-    which cross-fitting holds out whole. compares: of each detector, whether it compares streams (lip-sync) and is thus
-    no detector of a single one.
+    names [m]: of the detectors. scores [n m]: in [0, 1], nan where missing. own [n m]: the label that each detector
+    answers for, 0 or 1, or -1 where it is unknown. labels [n]: of the clips, 0 or 1. groups [n]: identities;
+    cross-fitting holds all clips of an identity out together. compares [m]: whether the detector compares streams, as
+    lip-sync does, instead of judging a single one.
     """
 
     names: tuple[str, ...]
@@ -51,7 +52,7 @@ class Data:
         )
 
     def only(self, columns: Sequence[int]) -> "Data":
-        """These detectors."""
+        """The detectors at these positions; one may stand there several times."""
         return dataclasses.replace(
             self,
             scores=self.scores[:, columns],
@@ -63,7 +64,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Fusion:
-    """A fitted fusion: `apply` turns scores [n m] into [n]; `weights` are what it fitted, by name."""
+    """A fitted fusion. apply: scores [n m] to fused scores [n]. weights: what was fitted, by name."""
 
     apply: Callable[[np.ndarray], np.ndarray]
     weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -73,7 +74,7 @@ class Fusion:
 
 
 def mean(scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """The mean of the scores that are there, weighted by `weights [m]`."""
+    """The mean of the scores that are not nan, weighted by `weights` [m]; equal weights if none are given."""
     weights = np.ones(scores.shape[1]) if weights is None else weights
     present = ~np.isnan(scores) * weights
     with np.errstate(invalid="ignore"):
@@ -81,44 +82,55 @@ def mean(scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
 
 
 def maximum(scores: np.ndarray) -> np.ndarray:
-    """The highest of the scores that are there."""
-    return _where_any(scores, np.nan_to_num(scores).max(1))
+    """The highest of the scores that are not nan."""
+    return _known(scores, np.nan_to_num(scores).max(1))
 
 
 def noisy_or(scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """1 - Π(1 - wᵢ pᵢ): P(any is fake) of independent causes, the i-th of which shows with probability wᵢ (Pearl 1988).
+    """1 - Π(1 - wᵢ pᵢ): P(any stream is fake), if fake i makes the clip fake with probability wᵢ (Pearl 1988).
 
     weights [m] in [0, 1]; 1 if none are given.
     """
     weights = np.ones(scores.shape[1]) if weights is None else weights
-    return _where_any(scores, 1 - np.prod(1 - weights * np.nan_to_num(scores), axis=1))
+    return _known(scores, 1 - np.prod(1 - weights * np.nan_to_num(scores), axis=1))
 
 
-def log_pool(scores: np.ndarray) -> np.ndarray:
-    """The probability whose logit is the mean logit of the scores that are there (logarithmic opinion pool)."""
-    return sigmoid(mean(logit(scores)))
+def log_pool(scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """The logarithmic opinion pool: the mean of the logits, as a probability; nan and `weights` as in `mean`."""
+    return sigmoid(mean(logit(scores), weights))
 
 
 def stacked(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The probability whose logit is Σ wᵢ logit(pᵢ) + w₀; weights [m + 1], the last one w₀.
+    """sigmoid(Σ wᵢ logit(pᵢ) + w₀); weights [m + 1], w₀ last.
 
-    For a missing score stands the mean logit of the others. With all weights 1 / m this is `log_pool`.
+    A missing logit is replaced by the mean of the clip's other logits. With w₀ = 0 and all other weights 1 / m this is
+    `log_pool`.
     """
-    logits = logit(scores)
-    return sigmoid(np.where(np.isnan(logits), mean(logits)[:, None], logits) @ weights[:-1] + weights[-1])
+    return sigmoid(_completed_logits(scores) @ weights[:-1] + weights[-1])
 
 
 def logistic(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """As `stacked`, but 0 stands for a missing logit; a last weight of m + 2 is added where any score is missing."""
-    return _where_any(scores, sigmoid(_design(scores, flag=len(weights) == scores.shape[1] + 2) @ weights))
+    """sigmoid(Σ wᵢ logit(pᵢ) + w₀), where a missing logit counts as 0; weights [m + 1] or [m + 2].
+
+    A last weight, if there are m + 2, is added to the logit of clips that miss any score.
+    """
+    return _known(scores, sigmoid(_features(scores, flag=len(weights) == scores.shape[1] + 2) @ weights))
 
 
-def _design(scores: np.ndarray, flag: bool) -> np.ndarray:
+def _completed_logits(scores: np.ndarray) -> np.ndarray:
+    """Logits [n m], a missing one replaced by the mean of the clip's others; nan where there are none."""
+    logits = logit(scores)
+    return np.where(np.isnan(logits), mean(logits)[:, None], logits)
+
+
+def _features(scores: np.ndarray, flag: bool) -> np.ndarray:
+    """What `logistic` weighs: the logits, 1, and with `flag` whether any score is missing; [n m + 1] or [n m + 2]."""
     columns = [np.nan_to_num(logit(scores)), np.ones((len(scores), 1))]
     return np.concatenate([*columns, np.isnan(scores).any(1, keepdims=True)] if flag else columns, axis=1)
 
 
-def _where_any(scores: np.ndarray, fused: np.ndarray) -> np.ndarray:
+def _known(scores: np.ndarray, fused: np.ndarray) -> np.ndarray:
+    """`fused` [n], nan where no detector has scored the clip."""
     return np.where(np.isnan(scores).all(1), np.nan, fused)
 
 
@@ -126,10 +138,10 @@ def _where_any(scores: np.ndarray, fused: np.ndarray) -> np.ndarray:
 
 
 def available(data: Data) -> tuple[str, ...]:
-    """The fusions that these detectors allow.
+    """The names of the fusions that these detectors allow.
 
-    Most take the detectors of single streams. Those that end in `_sync` also take the detectors that compare streams.
-    A meta-classifier with more than MAX_PARAMETERS is left out.
+    Most take the detectors of single streams only. Those whose name ends in `_sync` also take the detectors that
+    compare streams. `logistic` is left out where it would have more than MAX_PARAMETERS.
     """
     single = len(data.names) - sum(data.compares)
     names = ["majority", "any_of", "soft", "weighted", "maximum", "noisy_or"] if single else []
@@ -143,45 +155,56 @@ def available(data: Data) -> tuple[str, ...]:
 
 
 def fit(name: str, data: Data, penalty: float | None = None) -> Fusion:
-    """Fits the fusion `name` of `available(data)` or ENSEMBLES; it takes scores [n m] of all of `data`'s detectors.
+    """Fits the fusion `name`, one of `available(data)` or of ENSEMBLES.
 
-    penalty: the L2 penalty of its weights. None: that of PENALTIES with the least cross-entropy on people who were
-      left out of the fit, one after the other.
+    Args:
+      name: of the fusion. data: its clips and detectors; the result applies to scores [n m] of all these detectors.
+      penalty: the L2 penalty of the weights. None chooses the one of PENALTIES that has the least cross-entropy on
+        people who are held out of the fit.
 
     Raises:
       ValueError: an unknown name, or clips of one class only.
     """
-    base, columns, chosen = _chosen(name, data)
-    if base in VOTES:
-        thresholds = _thresholds(chosen)
-        return Fusion(lambda scores: _voted(base, scores[:, columns], thresholds), _named(chosen.names, thresholds))
-    scalings = calibrations(chosen)
-    penalty = _penalty(base, chosen) if penalty is None else penalty
-    weights = fit_weights(base, calibrated(chosen, scalings), penalty)
-    return Fusion(
-        lambda scores: combine(base, apply_calibrations(scalings, scores[:, columns]), weights),
-        _named([*chosen.names, "offset", "missing"], weights),
-    )
+    rule, columns, taken = _taken(name, data)
+    if rule in VOTES:
+        thresholds = _thresholds(taken)
+        return Fusion(
+            lambda scores: _voted(rule, scores[:, columns], thresholds),
+            dict(zip(taken.names, thresholds.tolist(), strict=True)),
+        )
+    scalings = calibrations(taken)
+    penalty = _penalty(rule, taken) if penalty is None else penalty
+    weights = fit_weights(rule, calibrated(taken, scalings), penalty)
+    named = {} if weights is None else zip((*taken.names, OFFSET, MISSING), weights.tolist(), strict=False)
+    return Fusion(lambda scores: combine(rule, apply_calibrations(scalings, scores[:, columns]), weights), dict(named))
 
 
-def combine(name: str, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The fused scores [n] of calibrated scores [n m], by a fusion that is no vote; weights: as fitted, in order."""
+def combine(name: str, scores: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """The fused scores [n] of calibrated scores [n m] by one of RULES; weights: as `fit_weights` gives them."""
     return RULES[name](scores, weights)
 
 
-def fit_weights(name: str, data: Data, penalty: float) -> np.ndarray:
-    """What a fusion that is no vote fits to calibrated scores, [m] or a few more; empty for one without parameters."""
-    return WEIGHTS[name](data, penalty) if name in WEIGHTS else np.zeros(0)
+def fit_weights(name: str, data: Data, penalty: float) -> np.ndarray | None:
+    """The weights that one of RULES fits to calibrated scores, in the order of `weight_names`; None if it fits none."""
+    return WEIGHTS[name](data, penalty) if name in WEIGHTS else None
+
+
+def weight_names(ensemble: str, detectors: Sequence[str]) -> tuple[str, ...]:
+    """The names of the weights of one of ENSEMBLES, in order: one for each detector, and of a stacking the offset.
+
+    The weights of a `log_pool` are not fitted. They say how often each detector counts.
+    """
+    return (*detectors, OFFSET) if ensemble == "stacking" else tuple(detectors)
 
 
 def chosen_penalty(name: str, data: Data) -> float:
     """The penalty that `fit` chooses for the fusion `name`."""
-    base, _, chosen = _chosen(name, data)
-    return _penalty(base, chosen)
+    rule, _, taken = _taken(name, data)
+    return _penalty(rule, taken)
 
 
-def _chosen(name: str, data: Data) -> tuple[str, list[int], Data]:
-    """The rule of a fusion, the detectors that it takes, and the clips that any of them has scored."""
+def _taken(name: str, data: Data) -> tuple[str, list[int], Data]:
+    """A fusion's rule, the positions of the detectors that it takes, and the clips that any of these has scored."""
     if name not in (known := tuple(dict.fromkeys((*available(data), *ENSEMBLES)))):
         raise ValueError(f"fusion {name!r} is not one of {', '.join(known)}")
     if len(set(data.labels.tolist())) < 2:
@@ -189,14 +212,14 @@ def _chosen(name: str, data: Data) -> tuple[str, list[int], Data]:
     columns = [i for i, other in enumerate(data.compares) if name.endswith(WITH_COMPARISONS) or not other]
     if not columns:
         raise ValueError(f"fusion {name!r} needs a detector of a single stream, found none")
-    chosen = data.only(columns)
-    return name.removesuffix(WITH_COMPARISONS), columns, chosen.take(~np.isnan(chosen.scores).all(1))
+    taken = data.only(columns)
+    return name.removesuffix(WITH_COMPARISONS), columns, taken.take(~np.isnan(taken.scores).all(1))
 
 
 def cross_fitted(name: str, data: Data, penalty: float | None = None) -> np.ndarray:
-    """The fused score of each clip [n] by a fusion whose calibration, weights and penalty never saw that identity.
+    """The fused score of each clip [n], from a fit (calibration, weights, penalty) without the clip's identity.
 
-    penalty: as in `fit`; one that is given is the same for all.
+    penalty: as in `fit`. One that is given is used in every fit.
 
     Raises:
       ValueError: fewer than two identities, or as `fit`.
@@ -208,6 +231,7 @@ def cross_fitted(name: str, data: Data, penalty: float | None = None) -> np.ndar
 
 
 def _penalty(name: str, data: Data) -> float:
+    """The penalty with the least cross-entropy on identities that are held out of the fit."""
     if name not in WEIGHTS:
         return 0.0  # nothing to penalise
     if len(np.unique(data.groups)) < 2:
@@ -224,9 +248,10 @@ def _penalty(name: str, data: Data) -> float:
 
 
 def calibrations(data: Data) -> list[Scaling]:
-    """Temperature and offset of each detector, for the label that it answers for.
+    """The calibration of each detector, by Platt's scaling, for the label that it answers for.
 
-    A detector that ranks no fake above the reals, or has met one class only, then says the share of fakes and no more.
+    A detector that ranks its fakes below its reals, or has one class only, is calibrated to the share of its fakes,
+    whatever its score.
     """
     scalings = []
     for scores, own in zip(data.scores.T, data.own.T, strict=True):
@@ -237,7 +262,7 @@ def calibrations(data: Data) -> list[Scaling]:
 
 
 def apply_calibrations(scalings: Sequence[Scaling], scores: np.ndarray) -> np.ndarray:
-    """Calibrated scores [n m]; nan stays."""
+    """Calibrated scores [n m]; nan stays nan."""
     return np.stack([scaling(column) for scaling, column in zip(scalings, scores.T, strict=True)], axis=1)
 
 
@@ -250,7 +275,7 @@ def calibrated(data: Data, scalings: Sequence[Scaling]) -> Data:
 
 
 def _thresholds(data: Data) -> np.ndarray:
-    """[m], of scores that are not calibrated; inf where a detector knows one class only: it never calls a clip fake."""
+    """The threshold of each detector [m] for its scores as they are; inf (never fake) where it has one class only."""
     thresholds = np.full(len(data.names), np.inf)
     for i, (scores, own) in enumerate(zip(data.scores.T, data.own.T, strict=True)):
         known = ~np.isnan(scores) & (own >= 0)
@@ -261,14 +286,14 @@ def _thresholds(data: Data) -> np.ndarray:
 def _voted(name: str, scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """majority: more than half of the detectors that scored the clip call it fake. any_of: at least one does."""
     share = np.nan_to_num(mean(np.where(np.isnan(scores), np.nan, scores >= thresholds)))
-    return _where_any(scores, (share > (0.5 if name == "majority" else 0)).astype(float))
+    return _known(scores, (share > (0.5 if name == "majority" else 0)).astype(float))
 
 
 # Weights, of calibrated scores
 
 
 def _weighted(data: Data, penalty: float) -> np.ndarray:
-    """Weights on the simplex; the penalty draws them to equal ones."""
+    """Weights of a mean: positive, with sum 1; the penalty draws them to equal ones."""
     m = len(data.names)
     present, scores = ~np.isnan(data.scores), np.nan_to_num(data.scores)
 
@@ -284,10 +309,10 @@ def _weighted(data: Data, penalty: float) -> np.ndarray:
         weights = _softmax(free)
         total = present @ weights
         fused = (scores @ weights) / total
-        slope, bend = _loss(data.labels, fused)[1], _bend(data.labels, fused)
+        slope, curvature = _loss(data.labels, fused)[1], _curvature(data.labels, fused)
         each = present * (scores - fused[:, None]) / total[:, None]  # d fused / d weights
         mixed = (each * (slope / total)[:, None]).T @ present
-        of_weights = (each * bend[:, None]).T @ each - mixed - mixed.T + 2 * penalty * np.eye(m)
+        of_weights = (each * curvature[:, None]).T @ each - mixed - mixed.T + 2 * penalty * np.eye(m)
         gradient = slope @ each + 2 * penalty * (weights - 1 / m)
         of_softmax = np.diag(weights) - np.outer(weights, weights)
         pull = weights * (gradient - weights @ gradient)
@@ -310,32 +335,31 @@ def _noisy_or(data: Data, penalty: float) -> np.ndarray:
     def hessian(weights: np.ndarray) -> np.ndarray:
         factors = np.maximum(1 - weights * scores, EPSILON)
         none = factors.prod(1)
-        slope, bend = _loss(data.labels, 1 - none)[1], _bend(data.labels, 1 - none)
+        slope, curvature = _loss(data.labels, 1 - none)[1], _curvature(data.labels, 1 - none)
         each = scores / factors
-        pairs = (each * (bend * none**2 - slope * none)[:, None]).T @ each
+        pairs = (each * (curvature * none**2 - slope * none)[:, None]).T @ each
         return pairs + np.diag((slope * none) @ each**2 + 2 * penalty)
 
     return _minimum(loss, hessian, np.ones(len(data.names)), 0.0, 1.0)
 
 
 def _logistic(data: Data, penalty: float) -> np.ndarray:
-    """Weights of the logits, an offset that is free, and the weight of a missing score; the penalty draws them to 0.
+    """Weights of the logits, the offset, and the weight of a missing score; the penalty draws all but the offset to 0.
 
-    The last has a parameter only where validation has clips with a missing score, and one of MAX_PARAMETERS is left.
+    The weight of a missing score is fitted only where clips miss a score and MAX_PARAMETERS allows one more.
     """
     m = len(data.names)
-    x = _design(data.scores, flag=bool(np.isnan(data.scores).any()) and m + 2 <= MAX_PARAMETERS)
+    x = _features(data.scores, flag=bool(np.isnan(data.scores).any()) and m + 2 <= MAX_PARAMETERS)
     return _regression(x, data.labels, penalty, np.zeros(x.shape[1]), free=m)
 
 
 def _stacking(data: Data, penalty: float) -> np.ndarray:
-    """Weights of the logits, and an offset that is free; the penalty draws them to equal ones, 1 / m.
+    """Weights of the logits, and the offset; the penalty draws all but the offset to 1 / m.
 
-    So many detectors need no more clips than few: with little to learn from, the result is their `log_pool`.
+    With few clips and many detectors a large penalty wins, and the result is near the detectors' `log_pool`.
     """
     m = len(data.names)
-    logits = logit(data.scores)
-    x = np.column_stack([np.where(np.isnan(logits), mean(logits)[:, None], logits), np.ones(len(logits))])
+    x = np.column_stack([_completed_logits(data.scores), np.ones(len(data.scores))])
     return _regression(x, data.labels, penalty, np.append(np.full(m, 1 / m), 0.0), free=m)
 
 
@@ -355,11 +379,11 @@ def _regression(x: np.ndarray, labels: np.ndarray, penalty: float, centre: np.nd
     return _minimum(loss, hessian, centre)
 
 
-# Of calibrated scores and weights, and how weights are fitted where there are any.
-RULES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "soft": lambda scores, _: mean(scores),
-    "log_pool": lambda scores, _: log_pool(scores),
-    "maximum": lambda scores, _: maximum(scores),
+# {fusion: (calibrated scores [n m], weights) -> [n]}, and how the weights are fitted where there are any.
+RULES: dict[str, Callable[[np.ndarray, np.ndarray | None], np.ndarray]] = {
+    "soft": mean,
+    "log_pool": log_pool,
+    "maximum": lambda scores, weights: maximum(scores),
     "weighted": mean,
     "noisy_or": noisy_or,
     "logistic": logistic,
@@ -373,30 +397,25 @@ WEIGHTS: dict[str, Callable[[Data, float], np.ndarray]] = {
 }
 
 
-def _named(names: Sequence[str], weights: np.ndarray) -> dict[str, float]:
-    """The weights by name; there may be more names, of weights that this fusion has not."""
-    return dict(zip(names, weights.tolist(), strict=False))
-
-
 def _softmax(free: np.ndarray) -> np.ndarray:
     powers = np.exp(free - free.max())
     return powers / powers.sum()
 
 
 def _cross_entropy(labels: np.ndarray, fused: np.ndarray) -> np.ndarray:
-    """Nats of each clip [n]; 0 for one without a score."""
+    """The cross-entropy of each clip [n] in nats; 0 for a clip without a score."""
     safe = np.clip(np.nan_to_num(fused, nan=0.5), EPSILON, 1 - EPSILON)
     return np.where(np.isnan(fused), 0.0, -np.where(labels == 1, np.log(safe), np.log1p(-safe)))
 
 
 def _loss(labels: np.ndarray, fused: np.ndarray) -> tuple[float, np.ndarray]:
-    """The mean cross-entropy, and its slope in each fused score [n]."""
+    """The mean cross-entropy, and its derivative by each fused score [n]."""
     safe = np.clip(fused, EPSILON, 1 - EPSILON)
     return float(_cross_entropy(labels, safe).mean()), (safe - labels) / (safe * (1 - safe)) / len(labels)
 
 
-def _bend(labels: np.ndarray, fused: np.ndarray) -> np.ndarray:
-    """The second derivative of `_loss` in each fused score [n]."""
+def _curvature(labels: np.ndarray, fused: np.ndarray) -> np.ndarray:
+    """The second derivative of `_loss` by each fused score [n]."""
     safe = np.clip(fused, EPSILON, 1 - EPSILON)
     return 1 / np.where(labels == 1, safe, 1 - safe) ** 2 / len(labels)
 
@@ -408,7 +427,7 @@ def _minimum(
     low: float = -np.inf,
     high: float = np.inf,
 ) -> np.ndarray:
-    """Newton's method within bounds; `loss` returns its gradient too."""
+    """The weights of least loss within the bounds, by Newton's method; `loss` returns its value and its gradient."""
     weights = start
     value, gradient = loss(weights)
     for _ in range(100):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ from mmdf_jax.stats.groups import folds
 
 EPSILON = 1e-7  # the logit sees scores at least this far from 0 and 1
 METHODS = ("temperature", "platt", "isotonic")  # from the fewest parameters to the most
+# Of fewer clips isotonic regression makes a few steps, and the ties within them cost more AUC than they mend
+# (Niculescu-Mizil & Caruana 2005, Predicting good probabilities with supervised learning).
+ISOTONIC_FROM = 1_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Scaling:
     bias: float = 0.0
 
     def __call__(self, scores: ArrayLike) -> np.ndarray:
-        """Calibrated probabilities of any shape from scores in [0, 1]."""
+        """Calibrated probabilities of any shape from scores in [0, 1]; nan stays nan."""
         return sigmoid(logit(np.asarray(scores, np.float64)) / self.temperature + self.bias)
 
 
@@ -41,7 +44,7 @@ class Isotonic:
     y: tuple[float, ...]
 
     def __call__(self, scores: ArrayLike) -> np.ndarray:
-        """Calibrated probabilities of any shape from scores in [0, 1]."""
+        """Calibrated probabilities of any shape from scores in [0, 1]; nan stays nan."""
         return np.interp(np.asarray(scores, np.float64), self.x, self.y)
 
 
@@ -64,8 +67,8 @@ def fit(method: str, labels: ArrayLike, scores: ArrayLike) -> Calibrator:
     """The calibrator of `method` for labels [n] and scores [n] in [0, 1] of validation.
 
     temperature: one slope of the logit (Guo et al. 2017). platt: slope and offset (Platt 1999). isotonic: any
-    non-decreasing map (Zadrozny & Elkan 2002). Where scores rank fakes below reals, no increasing map but a level one
-    helps, and the calibrator gives the share of fakes for every score (`constant`).
+    non-decreasing map (Zadrozny & Elkan 2002). Where scores rank fakes below reals, no increasing map helps. The
+    calibrator then gives every score the share of fakes (`constant`).
 
     Raises:
       ValueError: an unknown method, clips of one class only, scores that are no probabilities.
@@ -87,29 +90,44 @@ def constant(labels: ArrayLike) -> Scaling:
     return Scaling(math.inf, float(logit((labels.sum() + 1) / (len(labels) + 2))))
 
 
-def chosen(labels: ArrayLike, scores: ArrayLike, groups: Sequence[str]) -> tuple[str, dict[str, float]]:
-    """The method with the least log-loss on identities that its fit did not see, and the log-loss of each in nats.
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """The calibrator that validation chose, and how it does on people whom it did not see.
 
-    labels [n], scores [n], groups [n]: of validation. Equal methods: the one that comes first in METHODS. A method
-    that cannot be fitted without one of the folds (one class is left) has an infinite loss.
+    calibrator: fitted to all clips. losses: the log-loss in nats of each of METHODS, cross-fitted over identities.
+    held_out [n]: the clips' probabilities by `method`, each from a fit without that identity. Thresholds, error rates
+    and bounds are to be taken from these: the calibrator itself has seen the labels of the clips.
+    """
+
+    method: str
+    calibrator: Calibrator
+    losses: Mapping[str, float]
+    held_out: np.ndarray
+
+
+def chosen(labels: ArrayLike, scores: ArrayLike, groups: Sequence[Hashable]) -> Chosen:
+    """The calibration with the least log-loss on identities that its fit did not see.
+
+    labels [n], scores [n] in [0, 1], groups [n]: of validation. Of equal methods it is the first of METHODS. Isotonic
+    regression is chosen from ISOTONIC_FROM clips on.
 
     Raises:
-      ValueError: fewer than two identities, or as `fit`.
+      ValueError: fewer than two identities in all or of a class, or as `fit`.
     """
     fake, scores = _both_classes(labels, scores)
     if len(groups) != len(scores):
         raise ValueError(f"groups must name one identity per score, found {len(groups)} for {len(scores)} scores")
-    held_out = folds(np.asarray(groups))
-    losses = {}
-    for method in METHODS:
-        calibrated = np.zeros(len(scores))
-        for fold in held_out:
-            if len(set(fake[~fold].tolist())) < 2:
-                raise ValueError("choosing a calibration needs real and fake clips of two identities or more each")
-            calibrated[fold] = fit(method, fake[~fold], scores[~fold])(scores[fold])
-        losses[method] = log_loss(fake, calibrated)
+    held_out = {method: np.zeros(len(scores)) for method in METHODS}
+    for fold in folds(groups):
+        if len(set(fake[~fold].tolist())) < 2:
+            raise ValueError("choosing a calibration needs real and fake clips of two identities or more each")
+        for method in METHODS:
+            held_out[method][fold] = fit(method, fake[~fold], scores[~fold])(scores[fold])
+    losses = {method: log_loss(fake, held_out[method]) for method in METHODS}
+    allowed = [method for method in METHODS if method != "isotonic" or len(scores) >= ISOTONIC_FROM]
     # Rounding error must not decide between equal methods.
-    return min(METHODS, key=lambda method: round(losses[method], 9)), losses
+    best = min(allowed, key=lambda method: round(losses[method], 9))
+    return Chosen(best, fit(best, fake, scores), losses, held_out[best])
 
 
 def as_data(calibrator: Calibrator) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Likelihood ratios of a verdict, P(scores | fake) / P(scores | real): their words, their quality and their limits.
 
-A ratio says how far the evidence moves whatever the reader believed before (the prior odds); the posterior
-probability belongs to the reader. Ratios are natural logarithms here (llr): 0 moves nothing, above 0 favours fake.
+A ratio says how far the evidence moves what the reader believed before (the prior odds). The posterior probability is
+the reader's. Ratios are natural logarithms here (llr): 0 moves nothing, and a positive one favours fake.
 """
 
 import math
@@ -61,7 +61,7 @@ def _log_odds(prior: float) -> float:
 
 
 def cllr(labels: ArrayLike, llr: ArrayLike) -> float:
-    """The cost of log-likelihood ratios in bits (Brümmer & du Preez 2006): 0 is perfect, 1 what silence (llr 0) costs.
+    """The cost of log-likelihood ratios in bits (Brümmer & du Preez 2006): 0 is perfect, and saying nothing costs 1.
 
     labels [n]: 1 fake, 0 real. llr [n]: finite. nan where one class is missing.
     """
@@ -134,13 +134,13 @@ def _costs(fake: np.ndarray, llr: np.ndarray, thresholds: np.ndarray, odds: floa
 def bounds(labels: ArrayLike, llr: ArrayLike, groups: Sequence[Hashable] | None = None) -> tuple[float, float]:
     """The lowest and the highest llr that these clips support: ELUB (Vergeer et al. 2016), natural logarithms.
 
-    A ratio beyond them rests on extrapolation. To the clips come one real with an infinite ratio and one fake with
-    a ratio of 0. A bound is where Bayes' decisions at that threshold would begin to cost more than deciding blindly:
-    missed + t alarms > min(t, 1) at the ratio t. n0 reals and n1 fakes, perfectly separated, support ratios from
-    (n0 + 1) / (n0 (n1 + 1)) to n1 (n0 + 1) / (n1 + 1): about the number of clips.
+    A ratio beyond them rests on extrapolation. One real with an infinite ratio and one fake with a ratio of 0 are
+    added to the clips. A bound is the ratio t at which Bayes' decisions begin to cost more than deciding blindly:
+    missed + t alarms > min(t, 1). If n0 reals and n1 fakes are perfectly separated, they support ratios from
+    (n0 + 1) / (n0 (n1 + 1)) to n1 (n0 + 1) / (n1 + 1), about the number of clips.
 
     labels [n]: 1 fake, 0 real. llr [n]: finite, of clips that the calibration did not see (cross-fitted).
-    groups [n]: identities. With them each identity counts as one clip, and the two added ones as one identity each:
+    groups [n]: identities. With them each identity counts as one clip, and each added clip as one identity, because
       clips of one person are no independent evidence.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Selective prediction: what is lost on the clips that a detector answers, when it abstains from the least confident.
+"""Selective prediction: how often a detector errs on the clips that it answers, if it abstains where it is not sure.
 
 errors [n] are 0 or 1, or any loss of 0 or more; confidence [n] is high where the detector is sure. Both finite.
 """
@@ -22,7 +22,7 @@ def of_verdicts(labels: ArrayLike, scores: ArrayLike, threshold: float) -> tuple
 def risk_coverage(errors: ArrayLike, confidence: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """(coverage [k], risk [k]): the share of clips answered, rising to 1, and their mean error.
 
-    One point for each of the k distinct confidences, for clips of equal confidence are answered together.
+    There is one point for each of the k distinct confidences: clips of equal confidence are answered together.
     """
     errors, confidence = _checked(errors, confidence)
     answered = np.cumsum(np.unique(-confidence, return_counts=True)[1])
@@ -33,8 +33,8 @@ def risk_coverage(errors: ArrayLike, confidence: ArrayLike) -> tuple[np.ndarray,
 def aurc(errors: ArrayLike, confidence: ArrayLike) -> float:
     """The area under the risk–coverage curve: the mean over k = 1 … n of the error of the k most confident clips.
 
-    That is the definition of Geifman, Uziel & El-Yaniv (2019). The order of clips of equal confidence is
-    arbitrary: this is the mean over all their orders. Low is best; nan without clips.
+    That is the definition of Geifman, Uziel & El-Yaniv (2019). The order of clips of equal confidence is arbitrary, so
+    the result is the mean over all their orders. Lower is better; nan without clips.
     """
     errors, confidence = _checked(errors, confidence)
     k = np.arange(1, len(errors) + 1)

@@ -17,22 +17,22 @@ def thresholds(
 ) -> tuple[float, float]:
     """(low, high): a clip is called real where score <= low, fake where score >= high; between them, abstain.
 
-    A new real is called fake, and a new fake called real, with probability `error` at most, each: fake is said only
-    above the ceil((n0 + 1)(1 - error))-th lowest of the n0 reals, and real only below the score that as many of the
-    fakes exceed. Between lies what fits both classes. Where no score does, low and high meet half-way: nothing is
-    abstained from, and the rates hold all the more.
+    A new real is called fake with probability `error` at most, and a new fake is called real with probability `error`
+    at most. A clip is called fake above the ceil((n0 + 1)(1 - error))-th lowest score of the n0 reals, and real below
+    the ceil((n1 + 1)(1 - error))-th highest score of the n1 fakes. A score between the two fits both classes. If no
+    score fits both, low and high meet half-way between the two: every clip gets a verdict, and the rates still hold.
 
     This is class-conditional split conformal prediction (Vovk 2012; Sadinle, Lei & Wasserman 2019). The promise is an
-    average over calibration sets, and for clips like these: any distribution, but the same one. With too few
-    clips for `error` (fewer than 1 / error - 1 of a class) nothing can be promised: high is inf without enough reals
-    (nothing is called fake), low is -inf without enough fakes.
+    average over calibration sets. It holds for any distribution, if new clips have the same one as these. It needs
+    1 / error - 1 clips of a class or more. With fewer reals high is inf (nothing is called fake); with fewer fakes low
+    is -inf (nothing is called real).
 
     Args:
       labels: [n], 1 fake, 0 real. scores: [n], high = fake, of clips that trained and calibrated nothing.
       error: the rate of each class, between 0 and 1.
       groups: [n] identities. Without them clips are taken as independent. With them the promise is for a clip of a
-        new person: each person counts as one (Lee, Barber & Willett 2023, distribution-free inference with
-        hierarchical data), so that 1 / error - 1 people are needed.
+        new person. Each person then counts as one (Lee, Barber & Willett 2023, distribution-free inference with
+        hierarchical data), and 1 / error - 1 people are needed.
 
     Raises:
       ValueError: an error rate outside (0, 1), or as `checked` says of labels and scores.
@@ -46,7 +46,7 @@ def thresholds(
     of_class = [[group for group, is_fake in zip(groups, fake, strict=True) if is_fake == one] for one in (0, 1)]
     real_up_to = _quantile(scores[~fake], weights(of_class[0]), 1 - error)
     fake_from = -_quantile(-scores[fake], weights(of_class[1]), 1 - error)
-    if real_up_to < fake_from:  # no score fits both classes; one that fits neither goes to the nearer
+    if real_up_to < fake_from:  # no score fits both classes, and a score in the gap belongs to the nearer one
         middle = real_up_to + (fake_from - real_up_to) / 2
         high = middle if middle > real_up_to else fake_from
         return math.nextafter(high, -math.inf), high

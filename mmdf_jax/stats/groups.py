@@ -8,16 +8,19 @@ import numpy as np
 FOLDS = 10  # one person each, or groups of people where there are more
 
 
-def folds(groups: np.ndarray, most: int = FOLDS) -> list[np.ndarray]:
+def folds(groups: Sequence[Hashable], most: int = FOLDS) -> list[np.ndarray]:
     """Masks [n] of the clips to hold out: one identity each, or `most` sets of identities where there are more.
+
+    groups [n]: the clips' identities. They are dealt out in sorted order, so that equal groups give equal folds.
 
     Raises:
       ValueError: there are fewer than two identities.
     """
-    names, codes = np.unique(groups, return_inverse=True)
-    if len(names) < 2:
-        raise ValueError(f"cross-fitting needs clips of two identities or more on validation, found {len(names)}")
-    return [codes % most == fold for fold in range(min(most, len(names)))]
+    number = {name: i for i, name in enumerate(sorted(set(groups)))}
+    if len(number) < 2:
+        raise ValueError(f"cross-fitting needs clips of two identities or more on validation, found {len(number)}")
+    numbers = np.array([number[name] for name in groups])
+    return [numbers % most == fold for fold in range(min(most, len(number)))]
 
 
 def weights(groups: Sequence[Hashable]) -> np.ndarray:

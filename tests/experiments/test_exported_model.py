@@ -9,7 +9,8 @@ import pytest
 import safetensors
 from safetensors import numpy as safetensors_numpy
 
-from experiments import best_model, exported_model, score_table, system_file
+from experiments import best_model, exported_model, run_directory, score_table, system_file
+from experiments.producers import members
 from experiments.study import models
 from tests.experiments.study import hand_written
 
@@ -50,6 +51,8 @@ def test_what_lies_in_the_folder(exported):
         "config.json",
         "README.md",
         "system.json",
+        "results.csv",
+        "report.txt",
         "scores/val.csv",
         "scores/test.csv",
     }
@@ -80,7 +83,17 @@ def test_again_changes_nothing_and_other_weights_do(exported, tmp_path):
     hand_written.put(tmp_path / "other", seed=1)
     models.export(tmp_path / "other", folder)
     assert (folder / "model.safetensors").read_bytes() != before["model.safetensors"][0]
+    assert (folder / "mine.txt").read_text() == "kept"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_fusion_takes_it_wherever_a_run_is(exported):
+    made = [members._existing("model", {"run": str(place)}, ()) for place in exported]
+    for member in made:
+        assert member.label == "video_label" and member.costs["parameters_m"] == 0.1
+        assert member.costs["inference_ms"] == 2.5
+    assert made[0].costs.keys() == made[1].costs.keys()
+    assert run_directory.is_finished(exported[1]) and (exported[1] / "report.txt").read_text() == "report on run\n"
 
 
 def refused(folder, match):
@@ -104,7 +117,7 @@ def test_tampered_weights_are_refused(copy):
         refused(copy, message)
 
 
-def test_other_programs_and_versions_files_are_refused(copy, monkeypatch):
+def test_other_programs_and_versions_files_are_refused(exported, copy, monkeypatch):
     path = copy / exported_model.WEIGHTS
     with safetensors.safe_open(path, "numpy") as file:
         tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
@@ -113,6 +126,15 @@ def test_other_programs_and_versions_files_are_refused(copy, monkeypatch):
     refused(copy, "no key 'checkpoint' in its metadata")
     safetensors_numpy.save_file(tensors, path, {"checkpoint": "{"})
     refused(copy, "damaged: its metadata is not JSON")
+    for content in ([], ["sha256"], None, 3, "text"):
+        safetensors_numpy.save_file(tensors, path, {"checkpoint": json.dumps(content)})
+        refused(copy, "damaged: expected an object as its metadata, found ")
+    whole = {**exported_model.contents(exported[1]), "schema": 2}
+    for change in ({"info": []}, {"info": {"best": 1}}, {"arrays": None}, {"arrays": {"x": {"dtype": "int8"}}}):
+        content = {**whole, **change}
+        content["sha256"] = exported_model.checkpoints.digest(content)
+        safetensors_numpy.save_file(tensors, path, {"checkpoint": json.dumps(content)})
+        refused(copy, "damaged: its metadata lacks `info` or `arrays`")
     safetensors_numpy.save_file({**tensors, "params/more": np.zeros(1)}, path, metadata)
     refused(copy, "damaged: params/more is missing or not in its list")
     safetensors_numpy.save_file({name: x for name, x in tensors.items() if name != first}, path, metadata)

@@ -5,12 +5,13 @@ import dataclasses
 import json
 import math
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
 
 from configs import late_fusion
-from experiments import check_options, evaluate, experiment, score_table
+from experiments import check_options, evaluate, experiment, run_directory, score_table
 from experiments.report.terminal import WIDTH
 from experiments.score_table import ScoreRow
 
@@ -103,6 +104,22 @@ def test_the_report_fits_and_says_what_is_compared(finished):
     assert "nan" not in "\n".join(shown)
 
 
+def test_a_finished_fusion_is_made_again_of_other_tables(tmp_path):
+    config, workdir = of(tmp_path / "tables"), tmp_path / "run"
+    config["members"].pop("video")
+    config["evaluate"]["bootstrap"] = 10
+    errors = []
+    for seed in (1, 1, 2):
+        put(tmp_path / "tables", rows("val", 0), rows("test", seed))
+        assert run_directory.changed_members(workdir) == (["image", "audio"] if seed == 2 else [])
+        experiment.run(config, workdir)
+        errors.append(table(workdir / "results.csv")[0]["ECE"])
+        assert run_directory.is_finished(workdir)
+    assert errors[0] == errors[1] != errors[2]
+    shutil.rmtree(tmp_path / "tables")  # what is gone has not changed: the results still show
+    experiment.run(config, workdir)
+
+
 def test_a_finished_fusion_cannot_be_evaluated_as_a_model(finished):
     with pytest.raises(ValueError, match="fuses score tables and has no model; evaluate its members instead"):
         evaluate.evaluate_run(finished[1])
@@ -169,6 +186,16 @@ def test_members_are_trained_as_runs_of_their_own(tmp_path, monkeypatch):
     assert (first["seed"], first["arg"], first["data"]) == (7, "first", {"root": "z", "name": "y"})
     (row,) = table(tmp_path / "run" / "results.csv")
     assert (row["Parameters (M)"], row["Training time (min)"], row["Peak memory (GB)"]) == ("3.0", "4.0", "3.0")
+    # What is wrong with members that need no training is told before any other is trained.
+    trained.clear()
+    for gone, message in (
+        ({"run": "gone"}, "gone: no config.json there"),
+        ({"scores": "gone"}, "gone/val.csv: no s"),
+    ):
+        with pytest.raises(FileNotFoundError, match=message):
+            experiment.run(config | {"members": {**config["members"], "gone": gone}}, tmp_path / "other")
+        assert not trained
+        shutil.rmtree(tmp_path / "other")
 
 
 def broken(tmp_path, name):
@@ -193,6 +220,9 @@ def broken(tmp_path, name):
         test = [*test, val[0]]
     elif name == "one person":
         val = [dataclasses.replace(row, identity="x") for row in val]
+    elif name in ("foreign costs", "empty costs"):
+        config["members"]["audio"]["column"] = "score"  # whose costs are those of the whole run
+        (tmp_path / "results.csv").write_text("name,auc\nmine,0.9\n" if name == "foreign costs" else "")
     elif name == "no table":
         config["members"]["audio"]["scores"] = str(tmp_path / "nowhere")
     put(tmp_path / "tables", val, test)
@@ -211,6 +241,11 @@ def broken(tmp_path, name):
         ("leak", "clip 'val/real/0_0' is in validation and in test"),
         ("one person", "two identities or more on validation, found 1"),
         ("no table", r"nowhere/val\.csv: no such score table"),
+        (
+            "foreign costs",
+            r"/results\.csv: column 'Parameters \(M\)' is missing; expected the results.csv of a run",
+        ),
+        ("empty costs", r"/results\.csv: expected one row, found 0; expected the results.csv of a run"),
     ],
 )
 def test_bad_tables_are_refused_in_one_line(tmp_path, name, message):

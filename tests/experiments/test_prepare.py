@@ -107,7 +107,7 @@ def test_folds_deal_out_the_clips_without_a_record_too(manifest, tmp_path):
     for side in ("train", "val", "test"):
         for fold, sides in enumerate(opened, 1):
             people = {entry.clip.identity for entry in sides[side].index}
-            missing = experiment.without_record({"folds": 3, "fold": fold}, folder, side)
+            missing = experiment.without_record({"folds": 3, "fold": fold, "data": {}}, folder, side)
             assert [(clip.identity, status) for clip, status in missing] == [("p0", "undecodable")] * ("p0" in people)
     assert sum(len(sides["test"]) for sides in opened) == 6
 

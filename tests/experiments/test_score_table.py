@@ -42,6 +42,12 @@ def test_what_is_written_is_read_back_to_the_last_bit(tmp_path):
     assert [path.name for path in (tmp_path / "scores").iterdir()] == ["test.csv"]
 
 
+def test_a_film_has_long_cells(tmp_path):
+    film = ScoreRow("film.mp4", label=1, score=0.5, extra={"frame_video": f"[{'0.5, ' * 50_000}0.5]"})
+    write(tmp_path / "test.csv", [film])
+    assert same(read(tmp_path / "test.csv"), [film])
+
+
 def test_rows_may_have_different_extra_columns(tmp_path):
     write(tmp_path / "t.csv", [ScoreRow("a", 0, 0.5, extra={"x": 1.0}), ScoreRow("b", 1, 0.5, extra={"y": "z"})])
     first, second = read(tmp_path / "t.csv")

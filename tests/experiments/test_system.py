@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from configs import system as config_file
-from experiments import check_options, checkpoints, experiment, score_table, system_file
+from experiments import check_options, checkpoints, experiment, operating_points, score_table, system_file
 from experiments.producers import system
 from experiments.report.terminal import WIDTH
 from experiments.score_table import ScoreRow
 from experiments.termination import Termination
-from mmdf_jax.metrics import likelihood
+from mmdf_jax.metrics import calibrators, likelihood, selective
 from mmdf_jax.metrics.calibration import ece, log_loss
-from mmdf_jax.metrics.classification import auc
+from mmdf_jax.metrics.classification import auc, threshold_for
 
 METHODS = {"real": (0, 0), "face_swap": (1, 0), "voice_clone": (0, 1), "dubbing": (0, 0)}
 MEMBERS = {"film": 2.0, "face": 0.8, "voice": 2.0, "sync": 2.0, "noise": 0.0}  # how well each tells its own fakes
@@ -102,9 +102,24 @@ def test_the_system_is_what_the_tables_say(finished):
     assert all(member.run == "" and len(member.digest) == 64 for member in made.members)
     (row,) = table(workdir / "results.csv")
     assert float(row["Threshold"]) == pytest.approx(made.thresholds["balanced"], abs=1e-9)
-    kept = table(workdir / "operating_points.csv")
-    for line, point in zip(kept, made.operating_points, strict=True):
+
+
+def test_the_report_and_the_file_hold_one_calibration(finished):
+    """Both take thresholds and bounds from the scores of validation, which are calibrated without the person."""
+    _, workdir = finished
+    made, val = system_file.read(workdir / "system.json"), score_table.read(workdir / "scores" / "val.csv")
+    labels, people = np.array([row.label for row in val]), [row.group for row in val]
+    chosen = calibrators.chosen(labels, np.array([row.extra["uncalibrated"] for row in val]), people)
+    assert chosen.calibrator == made.calibration
+    np.testing.assert_array_equal([row.score for row in val], chosen.held_out)
+    limits = operating_points.limits(labels, chosen.held_out, people, 0.2)
+    assert (limits.prior, limits.llr_bounds, limits.thresholds) == (made.prior, made.llr_bounds, made.thresholds)
+    for row in table(workdir / "calibration.csv"):
+        ratios = [float(row["Least ratio"]), float(row["Greatest ratio"])]
+        np.testing.assert_allclose(np.log(ratios), made.llr_bounds)
+    for line, point in zip(table(workdir / "operating_points.csv"), made.operating_points, strict=True):
         assert [float(line[name]) for name in ("Misses", "Misses low", "Misses high")] == point["misses"]
+        assert [float(line["Real up to"]), float(line["Fake from"])] == list(point["threshold"].values())
 
 
 def test_the_pipeline_is_chosen_on_validation_alone(finished):
@@ -143,27 +158,35 @@ def test_the_report_against_the_tables(finished):
     test = score_table.read(finished[1] / "scores" / "test.csv")
     labels, own = np.array([row.label for row in test]), np.array([row.score for row in test])
     prior = system_file.read(finished[1] / "system.json").prior
-    (line,) = (line for line in shown if line.startswith("the system ("))
-    cells = line.split(")")[1].split()
+    (line,) = (line for line in shown if line.startswith("the system, calibrated"))
+    cells = line.removeprefix("the system, calibrated").split()
     assert cells[0] == f"{ece(labels, own):.3f}"
     assert cells[4] == f"{likelihood.cllr(labels, likelihood.log_lr(own, prior)):.3f}"
     rivals = table(finished[1] / "system_rivals.csv")
     assert [row["Rival"].split(",")[0] for row in rivals] == ["best member", "mean of all members"]
     for row in rivals:
-        assert float(row["p"]) <= float(row["Holm p"]) and f"{float(row['Difference']):+.3f}" in page
-    (risk,) = (line.split() for line in shown if line.startswith("the system  "))
-    assert float(risk[2]) >= float(risk[4]) >= 0
+        rival = next(line for line in shown if line.startswith(row["Rival"]))
+        assert f"{float(row['AUC']):.3f} [" in rival and f"{float(row['Difference']):+.3f} [" in rival
+    (risk,) = (line.split()[2:] for line in shown if line.startswith("the system  "))
+    val = score_table.read(finished[1] / "scores" / "val.csv")
+    threshold = threshold_for([row.label for row in val], [row.score for row in val])
+    errors, confidence = selective.of_verdicts(labels, own, threshold)
+    expected = [selective.risk_at(errors, confidence, share) for share in (1, 0.9, 0.8)]
+    assert risk == [f"{value:.3f}" for value in (*expected, selective.aurc(errors, confidence))]
+    assert expected[0] == np.mean((own >= threshold) != labels)
 
 
 @pytest.mark.parametrize("policy", ["present", "exclude", "as_real", "as_fake", "as_chance"])
 def test_clips_that_a_table_lacks(tmp_path, policy):
     val, test = rows("val", 0, 4), rows("test", 1, 4)
     silent = dataclasses.replace(test[0], extra={**test[0].extra, "score_film": math.nan})
+    val[0] = dataclasses.replace(val[0], extra={**val[0].extra, "score_film": math.nan, "score_voice": math.nan})
+    test[1] = dataclasses.replace(test[1], extra=dict.fromkeys(test[1].extra, math.nan))  # nobody has scored it
     put(tmp_path / "whole", val, [silent, *test[1:]])
     put(tmp_path / "short", val[:-2], test[:-3])
     config = of(tmp_path / "whole", ("film", "voice"), missing=policy, selections=("all",), ensembles=("noisy_or",))
     config["members"]["voice"]["scores"] = str(tmp_path / "short")
-    produce(config, tmp_path / "run")
+    (experiment.run if policy == "present" else produce)(config, tmp_path / "run")  # one of them with its report
     found = score_table.read(tmp_path / "run" / "scores" / "test.csv")
     made = system_file.read(tmp_path / "run" / "system.json")
     assert len(found) == len(test) - 3 * (policy == "exclude")
@@ -175,6 +198,12 @@ def test_clips_that_a_table_lacks(tmp_path, policy):
     # The detector that abstained has said nothing, whatever the policy for missing rows.
     alone = made.probability(np.array([[math.nan, test[0].extra["score_voice"]]]))
     assert found[0].score == pytest.approx(alone[0], rel=1e-9)
+    # What nobody has scored has no score in any column, and no part in the calibration.
+    assert math.isnan(found[1].score) and math.isnan(found[1].extra["fused_all_noisy_or"])
+    first, *others = score_table.read(tmp_path / "run" / "scores" / "val.csv")
+    names = ("uncalibrated", "fused_all_noisy_or", "naive_all_noisy_or")
+    assert math.isnan(first.score) and all(math.isnan(first.extra[name]) for name in names)
+    assert first.status == "abstained" and made.prior == np.mean([row.label for row in others])
 
 
 def test_trained_runs_as_members(tmp_path):
@@ -225,7 +254,10 @@ def test_trained_runs_as_members(tmp_path):
         ({"members": {"a": {}}}, "config.members.a: expected one of `config`"),
         ({"members": {"a": {"run": "x", "ms": 1}}}, "config.members.a: unknown key 'ms'"),
         ({"members": {"a": {"scores": "x", "ms": -1}}}, "config.members.a.ms=-1: expected a number"),
-        ({"members": {"offset": {"scores": "x"}}}, "this name is a weight of the stacking"),
+        (
+            {"members": {"offset": {"scores": "x"}}},
+            "offset is the name of a fusion's own weight; choose anot",
+        ),
         ({"selections": ("best",)}, "config.selections: 'best' is not one of single, greedy, budget, all"),
         ({"ensembles": ()}, "config.ensembles: expected one or more of log_pool"),
         ({"missing": "zero"}, "config.missing=zero: expected one of present, exclude, as_real, as_fake, as_chance"),
@@ -233,6 +265,7 @@ def test_trained_runs_as_members(tmp_path):
         ({"budget": {"ms": math.nan}}, "config.budget.ms=nan: expected a number"),
         ({"budget": {"ms": 1.0, "parameters_m": 2.0}}, "expected one limit, found ms and parameters_m"),
         ({"selections": ("budget",)}, "config.budget: the selection budget needs a limit"),
+        ({"budget": {"ms": 3.0}}, "config.budget.ms=3: no selection of config.selections uses it; add 'budget'"),
         ({"error": 1.0}, "config.error=1.0: expected a rate above 0 and below 1"),
     ],
 )
@@ -250,10 +283,14 @@ def test_a_wrong_config_is_refused_before_anything_is_trained(change, message):
         (
             [row for row in rows("val", 0, 3) if row.label],
             {},
-            "the system is fitted on validation, which has 27 fake clips",
+            "real and fake clips of 3 identities or more each on validation, found real clips of 0",
         ),
-        (rows("val", 0, 1), {}, "identities or more on validation, found 1"),
-        (rows("val", 0, 2), {}, "three identities or more on validation, found 2"),
+        (rows("val", 0, 2), {}, "3 identities or more each on validation, found real clips of 2"),
+        (
+            [row for row in rows("val", 0, 4) if not row.label or row.identity in ("val0", "val1")],
+            {},
+            "on validation, found fake clips of 2",
+        ),
         (rows("test", 1, 4), {}, "is in validation and in test of the members' tables"),
         (
             rows("val", 0, 4),
@@ -278,7 +315,7 @@ def test_bad_tables_are_one_line(tmp_path, val, change, message):
     assert not (tmp_path / "run" / "system.json").exists()
 
 
-def test_tables_of_other_clips(tmp_path):
+def test_tables_of_few_or_other_clips(tmp_path):
     put(tmp_path / "a", rows("val", 0, 3), rows("test", 1, 3))
     put(
         tmp_path / "b",
@@ -288,10 +325,10 @@ def test_tables_of_other_clips(tmp_path):
     config["members"]["voice"]["scores"] = str(tmp_path / "b")
     with pytest.raises(ValueError, match=r"no clip of it is in .* which members voice and film are joined by"):
         produce(config, tmp_path / "run")
-    config["missing"] = "exclude"
-    some = [dataclasses.replace(row, clip_id=row.clip_id * 2) for row in rows("test", 1, 3)]
-    put(tmp_path / "b", rows("val", 0, 3), [rows("test", 1, 3)[0], *some])
+    # Each table shares clips with the first, and no clip is in all three.
+    val, test = rows("val", 0, 3), rows("test", 1, 3)
+    put(tmp_path / "b", val, test[:20])
+    put(tmp_path / "c", val, test[20:])
     config["members"]["third"] = {"scores": str(tmp_path / "c"), "column": "score_voice"}
-    put(tmp_path / "c", rows("val", 0, 3), rows("test", 1, 3)[1:])
-    with pytest.raises(ValueError, match=r"no clip of it is in|is in the tables of all members"):
-        produce(config, tmp_path / "other")
+    with pytest.raises(ValueError, match=r"config\.missing=exclude: no clip of test is in the tables of all members"):
+        produce(config | {"missing": "exclude"}, tmp_path / "other")

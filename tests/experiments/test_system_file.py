@@ -12,8 +12,10 @@ from experiments import checkpoints, score_table, system_file
 from experiments.score_table import ScoreRow
 from experiments.system_file import Member, System
 from mmdf_jax.fusion import late
-from mmdf_jax.metrics import likelihood
+from mmdf_jax.metrics import calibrators, likelihood
 from mmdf_jax.metrics.calibrators import Isotonic, Scaling
+from mmdf_jax.metrics.classification import threshold_for
+from mmdf_jax.stats import conformal
 
 POINT = {
     "what": "conformal",
@@ -75,7 +77,7 @@ def test_probabilities_and_ratios(system):
     assert system.verdicts(np.array([0.8, 0.3, math.nan])).tolist() == [1, -1, -1]
 
 
-@pytest.mark.parametrize("ensemble", system_file.ENSEMBLES)
+@pytest.mark.parametrize("ensemble", late.ENSEMBLES)
 def test_an_ensemble_from_a_file_is_the_one_that_was_fitted(ensemble, system):
     rng = np.random.default_rng(0)
     labels = np.tile([0, 1], 20)
@@ -217,18 +219,29 @@ def test_a_run_is_a_system_of_one_member(run, tmp_path):
     test = score_table.read(run / "scores" / "test.csv")
     scores = np.array([[row.score] for row in test])
     np.testing.assert_allclose(system.probability(scores), only.calibration(scores[:, 0]), rtol=1e-9)
+    # The calibrator is fitted to all of validation; what the file promises comes from fits without the person.
+    val = score_table.read(run / "scores" / "val.csv")
+    people = [row.group for row in val]
+    truth, given = np.array([row.label for row in val]), np.array([row.score for row in val])
+    chosen = calibrators.chosen(truth, given, people)
+    low, high = conformal.thresholds(truth, chosen.held_out, 0.1, people)
+    assert system.thresholds["conformal"] == {"error": 0.1, "low": low, "high": high}
+    assert (low, high) != conformal.thresholds(truth, only.calibration(given), 0.1, people)
+    assert system.thresholds["balanced"] == threshold_for(truth, chosen.held_out)
+    assert system.llr_bounds == likelihood.bounds(truth, likelihood.log_lr(chosen.held_out, 0.5), people)
+    assert only.calibration == chosen.calibrator
     np.testing.assert_allclose(
         system.probability(scores, prior=0.5), likelihood.probability(system.llr(scores), 0.5), rtol=1e-12
     )
-    balanced, conformal = system.operating_points
+    balanced, abstaining = system.operating_points
     called = system.probability(scores) >= balanced["threshold"]["high"]
     labels = np.array([row.label for row in test])
     assert balanced["false_alarms"][0] == called[labels == 0].mean() and balanced["abstained"][0] == 0
     assert balanced["misses"][0] == (~called[labels == 1]).mean() and balanced["data"]["split"] == "test"
     low, value, high = (balanced["misses"][i] for i in (1, 0, 2))
-    assert low < value < high and conformal["threshold"]["low"] < conformal["threshold"]["high"]
+    assert low < value < high and abstaining["threshold"]["low"] < abstaining["threshold"]["high"]
     verdicts = system.verdicts(system.probability(scores))
-    assert conformal["abstained"][0] == (verdicts == -1).mean() > 0
+    assert abstaining["abstained"][0] == (verdicts == -1).mean() > 0
     system_file.write(tmp_path / "system.json", system)
     assert same(system_file.of_run(tmp_path), system)  # a folder that has one says it itself
 
@@ -274,13 +287,3 @@ def test_a_folder_that_is_no_trained_run(tmp_path):
     untrained = run_of(tmp_path / "untrained")
     with pytest.raises(FileNotFoundError, match="no checkpoint there; train first"):
         system_file.of_run(untrained)
-
-
-def test_few_clips_are_not_calibrated_in_steps():
-    rng = np.random.default_rng(0)
-    labels = np.tile([0, 1], 800)
-    scores = np.where(labels == 1, 0.6, 0.4) + rng.uniform(-0.1, 0.1, 1600)  # separated: a step is best
-    people = np.arange(1600) // 2 % 8
-    few, many = (system_file.calibrate(labels[:n], scores[:n], people[:n].tolist(), 0.2) for n in (200, 1600))
-    assert few.losses["isotonic"] < min(few.losses["temperature"], few.losses["platt"])
-    assert few.method in ("temperature", "platt") and many.method == "isotonic"

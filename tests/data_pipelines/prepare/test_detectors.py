@@ -40,6 +40,9 @@ def test_dlib_takes_any_picture():
     face = detector.follow(noise, (20, 20, 80, 80))
     assert face.landmarks.shape == (68, 2)
     assert np.abs(face.landmarks - 50).max() < 80
+    light, dark = (detector.describe(picture, face) for picture in (noise, noise // 2))
+    assert light.shape == (128,)
+    assert np.linalg.norm(light - dark) < detectors.SAME
 
 
 def test_yunet_finds_what_its_model_finds(yunet):

@@ -24,6 +24,9 @@ class Scripted:
         x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         return self._face(x, y, box[2] - box[0], 1.0)
 
+    def describe(self, frame, face):
+        return np.full(1, face.size / 10)  # people differ by their size
+
     def _face(self, x, y, size, score):
         box = (x - size / 2, y - size / 2, x + size / 2, y + size / 2)
         return detectors.Face(box, np.full((68, 2), (x, y), np.float32), score)
@@ -104,23 +107,37 @@ def test_of_a_crowd_the_largest_are_told_apart():
     assert [round(person[0].size) for person in found] == [49, 48, 47, 46, 45, 44, 43, 42]
 
 
-def test_a_track_ends_at_a_cut():
-    """Two people one after the other at the same place; the second is larger."""
+def test_over_cuts_a_person_is_recognised():
+    """Two people at the same place, one in the first and the last shot, elsewhere; the other in the middle one."""
     rng = np.random.default_rng(0)
-    scenes = [rng.integers(0, 255, (12, 16, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1) for _ in range(2)]
-    detector = Scripted({value: [(48, 48, 40 + 10 * value, 1.0)] for value in (0, 1)})
+    scenes = [rng.integers(0, 255, (12, 16, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1) for _ in range(3)]
+    detector = Scripted([[(48, 48, 40, 1.0)], [(48, 48, 50, 1.0)], [(80, 48, 42, 1.0)]])
     tracker = tracking.Tracker(lambda: detector)
-    for i in range(43):
-        picture = np.roll(scenes[i >= 21], i % 4, 1)
-        picture[0, 0] = i >= 21
+    shots = np.repeat([0, 1, 2], [21, 30, 22])
+    for i, shot in enumerate(shots):
+        picture = np.roll(scenes[shot], i % 4, 1)
+        picture[0, 0] = shot
         tracker.take(i, i / 25, picture)
-    second, first = tracker.finish(640)
-    assert tracker.cuts == [21]
-    assert not second.found[:21].any()
-    assert second.found[21:].all()
-    assert first.found[:21].all()
-    assert not first.found[21:].any()
-    assert (tracker.shot(first), tracker.shot(second)) == ((0, 21), (21, 43))
+    again, between = tracker.finish(640)
+    assert again.cuts == between.cuts == (21, 51)
+    np.testing.assert_array_equal(again.found, shots != 1)
+    np.testing.assert_array_equal(between.found, shots == 1)
+    # Nothing is averaged over the cut.
+    maps = faces.face_transforms(faces.Track(_spread(again.landmarks), again.found, cuts=again.cuts), 64, 0.3)
+    np.testing.assert_array_equal(maps[:21], maps[:1].repeat(21, 0))
+    np.testing.assert_array_equal(maps[51:], maps[51:52].repeat(22, 0))
+
+
+def _spread(landmarks):
+    """Landmarks [t 68 2] that all lie at one point, as those of a face around it."""
+    return landmarks + np.random.default_rng(0).normal(0, 10, (68, 2)).astype(np.float32)
+
+
+def test_a_face_that_is_seen_late_in_its_shot_is_not_looked_for_in_the_shot_before():
+    landmarks = np.arange(20, dtype=np.float32)[:, None, None] * np.ones((68, 2), np.float32)
+    found = np.isin(np.arange(20), [0, 1, 14, 16])
+    filled = faces.fill(landmarks, found, 0, (10, 18)).landmarks[:, 0, 0]
+    np.testing.assert_allclose(filled, [0, *[1] * 9, *[14] * 5, 15, *[16] * 4])
 
 
 def test_a_flash_and_noise_are_no_cuts():

@@ -122,6 +122,18 @@ def test_the_page_stands_alone_and_is_the_same_when_made_again(study, undrawn):
     assert "rendered faces and voices, a stand-in" in text and "No Friedman test" in text
     for heading in ("Findings", "The detectors", "Failures", "How far it carries", "What this does not say", "Words"):
         assert f"<h2>{heading}</h2>" in text
+    # What the study has trained without a method stands apart: no claim and no other number is about it.
+    runs = {"cross_attn-without-dubbing": {"skill": 0.5}, "image-clip-without-nothing": {}}
+    written.study(study / "apart", runs)
+    (study / "apart" / "Results").rename(study / "Results" / "held_out")
+    said = analysis.analyse(study, {}, written.config())
+    assert [(study / name).read_bytes() for name in names[:2]] == before[:2]
+    rows = [row for row in table(study / "Results" / analysis.GENERALISATION) if "left-out" in row["Kind"]]
+    assert [(row["Detector"], row["Held out"]) for row in rows] == [
+        *(("cross_attn-without-dubbing", "yes"), ("cross_attn", "no"))
+    ]
+    worst = f"Worst without a method in training: cross_attn on dubbing, clip AUC {float(rows[0]['Clip AUC']):.3f} "
+    assert worst in (study / "report.html").read_text() and worst in " ".join(said.split())
 
 
 def test_several_trainings_stand_in_rows_of_their_own_and_widen_the_interval(tmp_path, undrawn):
@@ -269,9 +281,8 @@ def test_the_suite_analyses_what_it_has_gathered(tmp_path, monkeypatch, caplog):
         suite._analyse(tmp_path)
     assert "the summary" in caplog.text and called[0]["families"][0]["name"] == "fusion"
     monkeypatch.undo()
-    monkeypatch.setattr(log, "propagate", True)
-    suite._analyse(tmp_path)
-    assert "not analysed: " in caplog.text and "no such table" in caplog.text
+    with pytest.raises(ValueError, match=r"is gathered, but not analysed: .*no such table"):
+        suite._analyse(tmp_path)
 
 
 def test_a_gain_too_small_to_matter_is_none_however_small_its_p():

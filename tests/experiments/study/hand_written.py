@@ -60,8 +60,10 @@ def put(folder, *, seed=0, column="video_label", skill=2.0, best=0.5, changes=No
     row |= {"Inference (ms/sample)": 2.5, "Peak memory (GB)": float("nan")}
     row |= evaluator.results(tables["val"], tables["test"], samples=30)
     (folder / "log.txt").write_text(f"log of {folder.name}\n")
+    (folder / "report.txt").write_text(f"report on {folder.name}\n")
     if best is None:
-        own = {name: value for name, value in own.items() if name not in ("model", "task", "data")}
+        fusion = {"producer": {"name": "experiments.producers.late_fusion"}, "fusion": "soft", "members": {}}
+        own = {**fusion, "evaluate": own["evaluate"]}
     else:
         copy_checkpoint(folder / "checkpoints", best, seed)
     (folder / "config.json").write_text(json.dumps(own))

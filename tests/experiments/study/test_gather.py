@@ -5,14 +5,14 @@ import json
 import pathlib
 
 import matplotlib.image
-import numpy as np
 import pytest
 
-from experiments import best_model, embeddings, files, score_table, suite, system_file
+from experiments import best_model, embeddings, files, model_from_config, run_directory, score_table, suite, system_file
+from experiments.analysis import detectors, generalisation
 from experiments.evaluators import classification
 from experiments.figures import confusion, models_comparison, pictures, roc_curves, style
 from experiments.run_directory import log
-from experiments.study import figures, models, plan, results
+from experiments.study import card, figures, models, plan, results
 from experiments.study import run as study_run
 from tests.experiments.study import hand_written
 from tests.experiments.study.hand_written import table
@@ -30,13 +30,15 @@ RUNS = {
     "late_fusion": {"column": "label", "best": None},
     "system": {"column": "label", "skill": 3.0, "best": None},
 }
+WITHOUT = {"cross_attn-without-dubbing": {"column": "label", "skill": 1.0}}
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A study with some of its runs done, two seeds of one of them, gathered."""
+    """A study with some of its runs done, two seeds of one of them, gathered; its folder is named by a link."""
     study = tmp_path_factory.mktemp("study") / "study"
-    for name, facts in RUNS.items():
+    study.symlink_to(tmp_path_factory.mktemp("elsewhere"))
+    for name, facts in {**RUNS, **WITHOUT}.items():
         hand_written.put(study / "runs" / name, **facts)
     lose_threshold(study / "runs" / "lip_sync" / "results.csv")
     picture = style.new_figure(4, 2)
@@ -47,7 +49,7 @@ def study(tmp_path_factory):
     (study / "runs" / "hierarchical" / "config.json").write_text("{}")  # half done
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        runs = plan.runs(study, plan.Settings(seeds=2))
+        runs = plan.runs(study, plan.Settings(seeds=2, leave_out=("dubbing",)))
         patch.setattr(style, "save", save_one)
         suite._gather(study, runs, plan.Settings())
     return study, runs
@@ -72,8 +74,9 @@ def lose_threshold(path):
 
 def put_system(runs):
     """The system of two members, in the form that its producer writes."""
-    config = {"members": {"hubert": {"run": "study/runs/audio-hubert"}}, "evaluate": {"bootstrap": 30}}
     for name in ("system", "late_fusion"):
+        config = json.loads((runs / name / "config.json").read_text())
+        config["members"] = {"hubert": {"run": "study/runs/audio-hubert"}}
         (runs / name / "config.json").write_text(json.dumps(config))
     one = system_file.of_run(runs / "audio-hubert", samples=20)
     (member,) = one.members
@@ -103,13 +106,38 @@ def test_everything_is_under_the_plans_names(study):
             assert copied.read_bytes() == (study / "runs" / name / "scores" / f"{split}.csv").read_bytes()
     assert (study / "Results" / "scores" / "cross_attn" / embeddings.FILE).read_text() == "vectors"
     logs = {path.name: path.read_text() for path in (study / "Logs").iterdir()}
-    assert set(logs) == {f"training_log_nb{part:02d}.txt" for part in (1, 2, 3, 5, 6, 8, 11)}
+    parts = {f"nb{part:02d}" for part in (1, 2, 3, 5, 6, 8, 11)}
+    assert set(logs) == {f"training_log_{part}.txt" for part in (*parts, "held_out")}
     assert logs["training_log_nb01.txt"].startswith("==== image-clip ====\nlog of image-clip\n")
+
+
+def test_what_was_trained_without_a_manipulation_is_apart(study):
+    study, _ = study
+    (row,) = table(study / "Results" / "held_out" / "complete_results.csv")
+    (name,) = WITHOUT
+    assert row["Run"] == name and not list((study / "Results" / "scores").glob("*without*"))
+    own, copied = study / "runs" / name / "scores", study / "Results" / "held_out" / "scores" / name
+    assert (copied / "test.csv").read_bytes() == (own / "test.csv").read_bytes()
+    everyone = detectors.read(study, {})
+    assert [one.name for one in everyone][-1] == name
+    assert name not in [one.name for one in generalisation.compared(everyone)]
+    rows = generalisation.rows(everyone, {"missing": "exclude", "bootstrap": 20, "alpha": 0.05})
+    unseen, seen = (row for row in rows if row["Kind"] == generalisation.LEFT_OUT)
+    assert (unseen["Detector"], unseen["Held out"], seen["Detector"], seen["Held out"]) == (
+        *(name, "yes", "cross_attn", "no"),
+    )
+    assert unseen["Clip AUC"] < seen["Clip AUC"] and unseen["Of"] == seen["Of"] == "dubbing"
+    assert unseen["Coverage"] == seen["Coverage"] == 1.0
+    said = generalisation.worst_left_out(rows)
+    start = f"Worst without a method in training: cross_attn on dubbing, clip AUC {unseen['Clip AUC']:.3f} ["
+    assert said.startswith(start)
+    assert f"trained on it, it has {seen['Clip AUC']:.3f} [" in said
+    assert generalisation.worst_left_out([row for row in rows if row["Kind"] != generalisation.LEFT_OUT]) == ""
 
 
 def test_the_best_seed_is_that_of_validation(study):
     study, runs = study
-    finished = [run for run in runs if run.finished]
+    finished = [run for run in runs if run.finished and not run.experiment.without]
     best = models.best_seeds(finished)
     assert best["best_clip"].name == "image-clip-seed1"
     rows = {row["Run"]: row for row in table(study / "Results" / "complete_results.csv")}
@@ -134,6 +162,7 @@ def test_rows_are_those_of_the_runs_or_of_detection(study):
     val, test = (score_table.read(folder / f"{split}.csv") for split in ("val", "test"))
     found = classification.summarise(val, test, samples=30)
     assert float(rows["lip_sync"]["Accuracy"]) == found["Accuracy"] != 0.1
+    assert rows["video-resnet3d"]["Judged by"] == "video_label" and rows["system"]["Judged by"] == "label"
     assert [row["Run"] for row in table(study / "Results" / "image_baseline_results.csv")] == [
         *("image-clip", "image-dinov2", "image-clip-seed1")
     ]
@@ -182,7 +211,7 @@ def test_gathering_again_changes_nothing(study, monkeypatch, caplog):
     monkeypatch.setattr(log, "propagate", True)
     with caplog.at_level("WARNING", log.name):
         suite._gather(study, runs, plan.Settings())
-    assert "begun but not finished, so not gathered: hierarchical" in caplog.text
+    assert "so not gathered: hierarchical" in caplog.text
     assert contents(study) == before and not (study / "Models" / ".best_clip.99").exists()
 
 
@@ -198,11 +227,11 @@ def test_figures_are_for_print(study, tmp_path):
 
 def test_the_page_fits_and_the_tree_names_all(study):
     study, runs = study
-    rows = [results.row_of(run) for run in runs if run.finished]
+    rows = [results.row_of(run) for run in runs if run.finished and run.name in RUNS]
     page = results.page(rows).splitlines()
     assert max(map(len, page)) <= 100 and any(line.startswith("audio-hubert            audio_label  ") for line in page)
     tree = results.tree(study)
-    assert "    best_clip/  6 files" in tree and "    complete_results.csv" in tree and "runs/" in tree
+    assert "    best_clip/  8 files" in tree and "    complete_results.csv" in tree and "runs/" in tree
 
 
 def test_a_study_from_its_runs_to_its_last_line(tmp_path, monkeypatch, capsys):
@@ -232,11 +261,15 @@ def test_a_study_from_its_runs_to_its_last_line(tmp_path, monkeypatch, capsys):
     assert "finished before: image-efficientnet, audio-hubert" in capsys.readouterr().out
 
 
-def test_an_empty_study_is_one_line(tmp_path, monkeypatch):
+def test_where_nothing_can_be_gathered_the_runs_that_failed_are_named(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
+    failing = lambda run: study_run.Child(["sh", "-c", "echo error: no disk; exit 1"], study_run.output_of(run))  # noqa: E731
+    monkeypatch.setattr(study_run, "start_child", failing)
     runs = plan.runs(tmp_path, plan.Settings())
     with pytest.raises(ValueError, match=r"an empty study: no run in .*runs is finished"):
-        suite._gather(tmp_path, runs, plan.Settings())
+        suite._do(tmp_path, plan.Settings(), runs, runs[:1], [], None)
+    last = capsys.readouterr().out.splitlines()[-2:]
+    assert last[0].startswith("image-clip: no disk (exit code 1") and last[1].startswith("1 of 1 runs have no result")
 
 
 def test_one_run_alone_is_gathered(tmp_path, monkeypatch):
@@ -246,23 +279,47 @@ def test_one_run_alone_is_gathered(tmp_path, monkeypatch):
     suite._gather(tmp_path, plan.runs(tmp_path, plan.Settings()), plan.Settings())
     assert not (tmp_path / "Results" / "fusion_comparison.csv").exists()
     assert (tmp_path / "Models" / "best_hubert" / "model.safetensors").is_file()
+    with pytest.raises(ValueError, match=r"is gathered, but not analysed: one detector \(audio-hubert\): nothing to"):
+        suite._do(tmp_path, plan.Settings(), plan.runs(tmp_path, plan.Settings()), [], [], None, analysed=True)
 
 
 def test_a_damaged_results_table_is_one_line(tmp_path):
     (tmp_path / "results.csv").write_text("Model\na\nb\n")
     with pytest.raises(ValueError, match=r"results\.csv: expected one row, found 2"):
-        results.results_of(tmp_path)
+        run_directory.read_results(tmp_path)
 
 
-def test_a_folder_appears_as_a_whole(tmp_path):
-    with pytest.raises(RuntimeError), files.atomic_folder(tmp_path / "a") as folder:
+def test_a_folder_appears_as_a_whole_and_keeps_what_is_not_ours(tmp_path, monkeypatch):
+    a, names = tmp_path / "a", ("x", "in/y", "z")
+
+    def fill(**texts):
+        with files.exchanged(a, names) as folder:
+            (folder / "in").mkdir()
+            for name, text in texts.items():
+                (folder / name.replace("_", "/")).write_text(text)
+
+    def found():
+        return {str(path.relative_to(a)): path.read_text() for path in a.rglob("*") if path.is_file()}
+
+    with pytest.raises(RuntimeError), files.exchanged(a, names) as folder:
         (folder / "x").write_text("1")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
-    for text in ("1", "2"):
-        with files.atomic_folder(tmp_path / "a") as folder:
-            (folder / "x").write_text(text)
-        assert [path.name for path in tmp_path.iterdir()] == ["a"] and (tmp_path / "a" / "x").read_text() == text
+    fill(x="1", in_y="1", z="1")
+    kept = {"notes": "mine", "in/notes": "mine", ".hidden": "mine"}
+    for name, text in kept.items():
+        (a / name).write_text(text)
+    (tmp_path / ".a.of_mine").mkdir()  # not what a killed process has left
+    fill(x="2", in_y="1")
+    assert found() == {"x": "2", "in/y": "1", **kept} and (tmp_path / ".a.of_mine").is_dir()
+    # Killed between the old files and the new ones: without its first file nobody takes the folder for whole.
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            fill(x="3", in_y="3")
+    assert "x" not in found() and kept.items() <= found().items()
+    fill(x="3", in_y="3")
+    assert found() == {"x": "3", "in/y": "3", **kept}
 
 
 def test_figures_of_what_cannot_be_drawn():
@@ -272,15 +329,16 @@ def test_figures_of_what_cannot_be_drawn():
     assert axes.texts[0].get_text() == "no threshold"
     blank = dict.fromkeys(results.COLUMNS, float("nan")) | {"Experiment": "01", "Run": "x", "Judged by": "label"}
     assert [text.get_text() for text in models_comparison.draw([blank]).axes[2].texts] == [" –"]
-    assert len(figures._GROUPS) == 11 and np.isnan(blank["AUC"])
+    assert set(figures._GROUPS) == {f"{one.number:02d}" for one in plan.EXPERIMENTS}
 
 
 def test_each_models_figures_are_of_its_own_scores(study, monkeypatch):
     study, runs = study
     drawn = {}
     monkeypatch.setattr(style, "save_for_print", lambda figure, path: drawn.update({path.name: figure}))
-    rows = [results.row_of(run) for run in runs if run.finished]
-    figures.gather(study, rows, models.best_seeds([run for run in runs if run.finished]))
+    finished = [run for run in runs if run.finished and run.name in RUNS]
+    rows = [results.row_of(run) for run in finished]
+    figures.gather(study, rows, models.best_seeds(finished))
     aucs = {row["Run"]: f"{row['AUC']:.3f}" for row in rows}
     shown = {}
     for axes in drawn["roc_curves_all_models"].axes:
@@ -302,7 +360,26 @@ def test_pictures_keep_their_size_beside_each_other(tmp_path):
     assert tuple(figure.get_size_inches()) == (6, 3) and len(figure.axes) == 2
 
 
-def test_a_run_is_judged_by_the_label_of_its_task_or_of_the_detection_in_it():
-    assert results.judged_by({}) == results.judged_by({"task": {"name": "x"}}) == "label"
-    assert results.judged_by({"task": {"target": "audio_label"}}) == "audio_label"
-    assert results.judged_by({"task": {"detection": {"target": "video_label"}}}) == "video_label"
+def test_a_report_of_something_else_is_judged_by_its_own_label(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    runs = {run.name: run for run in plan.runs(tmp_path, plan.Settings())}
+    own = runs["video-resnet3d"]
+    hand_written.put(own.folder)
+    (before,) = table(own.folder / "results.csv")
+    lose_threshold(own.folder / "results.csv")
+    row = results.row_of(own)
+    assert row["Judged by"] == "video_label" and row["AUC"] == float(before["AUC"])
+    configs = {name: plan._config(run.experiment, plan.Settings())[1] for name, run in runs.items()}
+    judged = {name: model_from_config.judged_by(config) for name, config in configs.items()}
+    pictures = {name for name in runs if name.startswith(("image", "video"))} | {"temporal_consistency"}
+    assert {name for name, label in judged.items() if label == "video_label"} == pictures
+    assert {name for name, label in judged.items() if label == "audio_label"} == {
+        name for name in runs if name.startswith("audio")
+    }
+
+
+def test_the_card_of_a_fusion_over_the_embedded_dataset_and_another_warns():
+    row = {"Model": "m", "Modality": "a + b", "AUC": "0.5"}
+    for dataset, warned in (("folder + talking_heads", True), ("folder", False), ("", False)):
+        data = system_file.data_of([score_table.ScoreRow("c", 1, 0.5, name) for name in dataset.split(" + ")], "test")
+        assert ("means nothing" in card.write("x", row, data, "label", "")) == warned

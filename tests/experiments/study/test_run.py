@@ -12,6 +12,7 @@ import types
 
 import pytest
 
+from experiments import run_directory
 from experiments.run_directory import log
 from experiments.study import run as study_run
 from experiments.study import slurm
@@ -61,6 +62,9 @@ def test_what_does_not_depend_on_a_failure_goes_on_and_is_done_once(tmp_path, sa
     assert failed["b"].startswith("no such file (exit code 1; ") and failed["f"].startswith("ended by SIGKILL; see ")
     assert failed["c"] == "not started: it needs b" and failed["d"] == "not started: it needs c"
     assert "hello" in study_run.output_of(runs[2]).read_text() and "e: done in" in said.text
+    for silent in ("exit 1", "echo; exit 1"):
+        reason = study_run.do([runs[2]], Shell(b=silent))["b"]
+        assert reason.startswith("no output (exit code 1; ")  # the line of the attempt before is not this one's
     again = Shell()
     assert study_run.do(runs, again) == {}
     assert again.order == ["b", "c", "d", "f"]
@@ -72,6 +76,30 @@ def test_jobs_at_once(tmp_path):
     start = Shell(**dict.fromkeys("abcd", "sleep 0.1; touch results.csv"))
     assert study_run.do(runs, start, jobs=3) == {}
     assert start.most == 3 and start.order[-1] == "z"
+
+
+def test_a_fusion_is_done_again_once_a_member_has_other_scores(tmp_path):
+    a, z = make(tmp_path, "a"), make(tmp_path, "z", ["a"])
+
+    class Fusing(Shell):
+        def __call__(self, run):
+            job = super().__call__(run)
+            if run is z:
+                run_directory.note_members(z.folder, {"a": a.folder / "scores"})
+            return job
+
+    def trained(score):
+        return f"mkdir -p scores; for s in val test; do echo {score} > scores/$s.csv; done; echo Model > results.csv"
+
+    start = Fusing(a=trained("0.5"))
+    assert study_run.do([a, z], start) == {} and start.order == ["a", "z"]
+    assert study_run.do([a, z], start) == {} and start.order == ["a", "z"] and z.finished
+    (a.folder / "results.csv").unlink()  # its user wants it trained again
+    start = Fusing(a=trained("0.25"))
+    assert study_run.do([a, z], start) == {} and start.order == ["a", "z"] and z.finished
+    (z.folder / "members.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"members\.json: damaged; delete it and results\.csv beside it"):
+        study_run.do([z], start)
 
 
 def test_a_run_that_leaves_no_result_has_failed_though_its_code_is_0(tmp_path):
@@ -199,7 +227,7 @@ def fake_submitit(**parts):
         def result(self):
             return self.code
 
-        def cancel(self):
+        def cancel(self, check=True):
             self.cancelled = True
 
     class AutoExecutor:
@@ -215,6 +243,8 @@ def fake_submitit(**parts):
 
         def submit(self, function):
             assert self.parameters == {"name": "mmdf_jax", "timeout_min": 5}
+            if parts.get("refused") in function.words:
+                raise RuntimeError("sbatch: error:\nover the limit of jobs")  # as submitit's FailedJobError is one
             return Job(function)
 
     helpers = types.SimpleNamespace(DelayedSubmission=lambda *args: ("again", *args))
@@ -237,6 +267,20 @@ def test_slurm_jobs_do_the_same(tmp_path, monkeypatch):
     assert (
         "exit code 1" in study_run.do([late], slurm.launcher(tmp_path, {"timeout_min": 5, "cluster": "local"}))["late"]
     )
+
+
+def test_a_job_that_slurm_refuses_stops_only_what_needs_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", fake_submitit(refused="b"))
+    monkeypatch.setattr(sys, "executable", "sh")
+    runs = [make(tmp_path, "a"), make(tmp_path, "b"), make(tmp_path, "c"), make(tmp_path, "z", "b")]
+    script = "mkdir -p {0}; touch {0}/results.csv"
+    runs = [dataclasses.replace(run, words=("-c", script.format(run.folder), run.name)) for run in runs]
+    start = slurm.launcher(tmp_path / "slurm", {"timeout_min": 5, "cluster": "local"})
+    assert study_run.do(runs, start, jobs=4) == {
+        "b": "not started: --slurm: its job could not be submitted: sbatch: error: over the limit of jobs",
+        "z": "not started: it needs b",
+    }
+    assert runs[0].finished and runs[2].finished
 
 
 def test_slurm_that_is_not_there_is_one_line(tmp_path, monkeypatch):

@@ -1,7 +1,9 @@
 """A detector without a network, files to judge, and a checker of JSON against the part of JSON Schema that we use."""
 
+import dataclasses
 import json
 import pathlib
+from concurrent import futures
 
 import av
 import numpy as np
@@ -13,12 +15,13 @@ from experiments.system_file import Member, System
 from experiments.verdict import detector, quality, verdict
 from experiments.verdict.distance import Reference
 from experiments.verdict.evidence import Scale, stream_scales
+from mmdf_jax.metrics import calibrators
 from mmdf_jax.metrics.calibrators import Scaling
 from mmdf_jax.tasks.detection import Task
 
 SCHEMA = json.loads((pathlib.Path(verdict.__file__).parent / "schema.json").read_text())
 WINDOW = 0.8
-MEMBER = Member("model", ".", "0" * 64, "score", "label", False, ("audio", "image"), Scaling(0.5, 0.1))
+MEMBER = Member("model", ".", "0" * 64, "score", "label", False, ("audio", "image"), Scaling())
 
 
 def system(**changes):
@@ -63,7 +66,7 @@ def predict(batch):
 
 
 def make(folder, *, measures=None, **changes):
-    """A detector whose validation scores lie in `folder`. measures: of its validation clips, {name: middle}."""
+    """A detector whose validation scores lie in `folder`, of clips of 2 s. measures: of these, {name: middle}."""
     rng = np.random.default_rng(0)
     rows = []
     for i in range(12):
@@ -83,25 +86,18 @@ def make(folder, *, measures=None, **changes):
             )
         )
     score_table.write(folder / "scores" / "val.csv", rows)
-    made = system(**changes)
+    fitted = calibrators.fit("platt", [row.label for row in rows], [row.score for row in rows])
+    made = system(**({"members": (dataclasses.replace(MEMBER, calibration=fitted),)} | changes))
     streams = {"image": {"frames": 1, "size": 16}, "audio": {}}
     data = {"window": WINDOW, "streams": streams, "targets": {}, "batch_size": detector.BATCH, "stride": WINDOW / 2}
-    scorer = detector.Scorer(
-        name="model",
-        run=folder,
-        data=data,
-        crops=Crops(face="whole", face_size=32, mouth=False),
-        task=Task(),
-        predict=predict,
-        places="localisation",
-        streams=tuple(stream_scales(folder, ["score", "score_image", "score_audio"], list(streams))),
-    )
-    reference = None
-    if measures is not None:
-        spread = np.linspace(0.8, 1.2, 20)
-        columns = {name: spread * measures.get(name, np.nan) for name in quality.MEASURES}
-        reference = Reference({"duration": np.full(20, 2.0), **columns})
-    return detector.Detector(made, "1" * 64, (scorer,), (0,), Scale(made, folder), reference, 2.0)
+    scales = stream_scales(folder, ["score", "score_image", "score_audio"], list(streams))
+    loading = futures.Future()
+    loading.set_result(detector.Model(Task(), predict, "localisation", tuple(scales)))
+    scorer = detector.Scorer("model", folder, data, Crops(face="whole", face_size=32, mouth=False), loading)
+    spread = np.linspace(0.8, 1.2, 20)
+    columns = {name: spread * (measures or {}).get(name, np.nan) for name in quality.MEASURES}
+    reference = Reference({"duration": np.full(20, 2.0), **columns}, [f"p{i // 4}" for i in range(20)])
+    return detector.Detector(made, "1" * 64, (scorer,), (0,), Scale(made, folder), reference, "", scorer.crops)
 
 
 def film(path, *, seconds=2.0, grey=180, loud=0.3, size=96, spread=40):

@@ -6,9 +6,9 @@ import shutil
 import hand_made
 import pytest
 
-from experiments import detect, system_file
+from experiments import detect, score_table, system_file
 from experiments.study import models
-from experiments.verdict import detector, evidence
+from experiments.verdict import detector, evidence, quality
 from tests.experiments.study import hand_written
 
 
@@ -36,7 +36,7 @@ def test_a_run_and_its_exported_model_judge_alike(places, monkeypatch, capsys):
     assert one["system"]["sha256"] == other["system"]["sha256"]
     assert one["system"]["members"][0]["streams"] == ["video"] and one["streams"][0]["stream"] == "video"
     assert one["statement"].startswith("Trained on the embedded corpus")
-    assert one["distance"]["unknown_because"] == "no measures of the validation clips"
+    assert one["distance"]["unknown_because"] == "the run has no quality.csv, the measures of its validation clips"
     assert one["operating_points"][0]["clips"] == 48
 
 
@@ -48,6 +48,23 @@ def test_a_run_that_was_trained_again_is_refused(places, tmp_path):
     shutil.rmtree(run / "checkpoints")
     shutil.copytree(tmp_path / "other", run / "checkpoints")
     with pytest.raises(ValueError, match="trained again") as raised:
+        detector.load(run)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_run_is_only_read_and_a_damaged_table_of_measures_is_told(places, tmp_path, monkeypatch):
+    monkeypatch.setattr(detector, "_cache_compiled", lambda: None)
+    run = shutil.copytree(places[0], tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    assert detector.load(run).reference is None
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    clips = [row.clip_id for row in score_table.read(run / "scores" / "val.csv")]
+    columns = ["clip_id", "duration", *quality.MEASURES]
+    rows = [dict.fromkeys(columns, 1.0) | {"clip_id": clip} for clip in clips]
+    score_table.write_csv(run / quality.TABLE, columns, rows)
+    assert detector.load(run).reference.clips == len(clips)
+    (run / quality.TABLE).write_text((run / quality.TABLE).read_text()[:-20])
+    with pytest.raises(ValueError, match="line 49: the row ends before column face_seen") as raised:
         detector.load(run)
     assert "\n" not in str(raised.value)
 

@@ -32,7 +32,7 @@ def tone(hertz, loud, seconds=1.0):
 
 
 def names(of, **more):
-    given = {"crop": 64, "people": 1, "seconds": 3.0, "window": 1.6} | more
+    given = {"face_side": 64 / 1.3, "people": 1, "seconds": 3.0, "window": 1.6} | more
     return {flag.name for flag in quality.flags(quality.measure(of, 0.3), **given)}
 
 
@@ -68,7 +68,7 @@ def test_a_good_file_has_no_flag_and_others_are_told_of():
     assert names(good) == set()
     assert names(good, people=3) == {"several_people"} and names(good, seconds=0.4) == {"short"}
     assert names(record(face()), seconds=0.0, still=True) == set()
-    found = quality.flags(quality.measure(record(face(10, 15)), 0.3), crop=64, people=1, seconds=3, window=1)
+    found = quality.flags(quality.measure(record(face(10, 15)), 0.3), face_side=49, people=1, seconds=3, window=1)
     (dark,) = [flag for flag in found if flag.name == "dark"]
     assert dark.serious and dark.measured < dark.limit == 40
 
@@ -82,6 +82,13 @@ def test_a_table_of_measures_is_read_again(tmp_path):
     quality.write(tmp_path / "q.csv", Source([record(face()), record(None, tone(500, 0.1))]), 0.3)
     found = quality.read(tmp_path / "q.csv")
     assert found["duration"].tolist() == [2.0, 2.0] and np.isnan(found["brightness"]).tolist() == [False, True]
-    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="expected a table of quality measures"):
-        quality.read(tmp_path / "bad.csv")
+    assert found["clip_id"].tolist() == ["c0", "c1"]
+    text, bad = (tmp_path / "q.csv").read_text(), tmp_path / "bad.csv"
+    for content, words in (
+        ("a,b\n1,2\n", "column 'clip_id' is missing"),
+        (text[: text.rindex(",")] + "\n", "line 3: the row ends before column bandwidth"),
+        (text.replace("2.0", "2 s"), "line 2, column duration: expected a number, found '2 s'"),
+    ):
+        bad.write_text(content)
+        with pytest.raises(ValueError, match=words):
+            quality.read(bad)

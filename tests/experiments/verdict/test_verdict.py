@@ -131,30 +131,35 @@ def test_a_report_needs_nothing_from_elsewhere(judged):
 def test_out_of_distribution_and_between_the_thresholds(files, tmp_path):
     far = hand_made.make(tmp_path / "a", measures={"brightness": 50.0, "contrast": 15.0})
     (one,) = examine.examine([str(files / "good.mp4")], far, shown=False)
-    content = verdict.judge(one, far, 0.5).content
+    content = verdict.verdict(one, far, 0.5).content
     assert content["abstention"]["why"] == "out_of_distribution" and content["distance"]["quantile"] == 1
     assert set(content["distance"]["z"]) == {"brightness", "contrast"}
     near = hand_made.make(tmp_path / "b", measures={"brightness": 180.0})
     unsure = near.system.thresholds | {"conformal": {"error": 0.2, "low": 0.0, "high": float("inf")}}
     near = dataclasses.replace(near, system=dataclasses.replace(near.system, thresholds=unsure))
-    content = verdict.judge(one, near, 0.5).content
+    content = verdict.verdict(one, near, 0.5).content
     assert content["abstention"]["why"] == "between_thresholds" and content["distance"]["quantile"] < 1
     hand_made.check(content, hand_made.SCHEMA["properties"]["verdicts"]["items"])
 
 
-def test_the_embedded_corpus_is_named_first(files, tmp_path, capsys, monkeypatch):
+def test_a_system_of_drawn_heads_says_so_first_and_concludes_nothing(files, tmp_path, capsys, monkeypatch):
     data = hand_made.system().data | {"embedded": True}
-    made = hand_made.make(tmp_path, data=data)
+    made = hand_made.make(tmp_path, measures={"brightness": 50.0}, data=data)  # and the film is unlike these
     monkeypatch.setattr(detector, "load", lambda *_: made)
-    detect.run([str(files / "picture.jpg")], tmp_path)
-    assert capsys.readouterr().out.startswith("Trained on the embedded corpus of drawn talking heads")
-
-
-def test_a_system_of_drawn_heads_concludes_nothing(files, tmp_path):
-    made = hand_made.make(tmp_path, measures={"brightness": 180.0}, data=hand_made.system().data | {"embedded": True})
-    (one,) = examine.examine([str(files / "good.mp4")], made, shown=False)
-    content = verdict.judge(one, made, 0.5).content
-    assert content["abstention"]["why"] == "stand_in" and content["evidence"]["lr"] != 1
+    detect.run([str(files / "good.mp4")], tmp_path, out=tmp_path / "out")
+    first, second, third, fourth, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("Trained on the embedded corpus of drawn talking heads")
+    assert "good.mp4: nothing should be concluded: the system is a stand-in" in second
+    assert third.startswith("  besides: out of distribution: ")
+    assert fourth.startswith("  for the record, without weight: likelihood ratio ") and "support for" not in fourth
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert (
+        page.index("Nothing should be concluded") < page.index("without weight")
+        and "more probable" not in (page[: page.index("How to read this")])
+    )
+    (content,) = json.loads((tmp_path / "out" / "verdict.json").read_text())["verdicts"]
+    assert content["abstention"]["why"] == "stand_in" and content["evidence"]["lr"] > 1
+    assert [one["why"] for one in content["abstention"]["also"]] == ["out_of_distribution"]
     hand_made.check(content, hand_made.SCHEMA["properties"]["verdicts"]["items"])
 
 
@@ -182,7 +187,7 @@ def test_what_a_file_lacks_has_no_evidence_and_no_map(files, tmp_path):
         file.writeframes(np.int16(9000 * np.sin(np.arange(32000) * 0.5)).tobytes())
     made = hand_made.make(tmp_path)
     (one,) = examine.examine([str(tmp_path / "tone.wav")], made, shown=False)
-    found = verdict.judge(one, made, 0.5).content
+    found = verdict.verdict(one, made, 0.5).content
     assert [stream["stream"] for stream in found["streams"]] == ["audio"] and not one.mapped
     assert found["people"][0]["name"] == found["highest"] == "the sound" and found["coverage"]["people_judged"] == 0
     assert "no_face" not in {flag["name"] for flag in found["quality"]["flags"]}

@@ -41,6 +41,19 @@ def test_useful_detectors_are_found_and_useless_ones_left(ensemble):
     assert selection.greedy(data, ensemble, most=1) == (2,)
 
 
+def test_detectors_of_chance_level_have_next_to_no_weight(monkeypatch):
+    """Their noise lowers the loss a little in most samples, and a mean may count it as often as it likes."""
+    samples = [table((1.5, 1.2, 1, 0, 0, 0), takes=16, seed=seed) for seed in range(8)]
+
+    def share_of_noise():
+        found = [selection.greedy(data, ensemble) for data in samples for ensemble in ("log_pool", "weighted")]
+        return np.mean([np.mean(np.array(chosen) > 2) for chosen in found])
+
+    assert share_of_noise() < 0.05
+    monkeypatch.setattr(selection, "BEYOND_CHANCE", -99)
+    assert share_of_noise() > 0.2
+
+
 @pytest.mark.parametrize("ensemble", ["log_pool", "stacking"])
 def test_the_best_set_is_the_best_of_all(ensemble):
     data = table((0.6, 0, 0.8, 0.7))
@@ -61,6 +74,14 @@ def test_a_budget_can_be_better_spent_than_on_the_best():
     assert {0, 2} <= set(found) and 1 not in found
     assert 1 in selection.under_budget(data, "log_pool", costs, 8)
     assert set(selection.under_budget(data, "log_pool", costs, 1)) == {3}
+
+
+@pytest.mark.parametrize("subsets", [4096, 1])
+def test_costs_that_meet_the_budget_exactly_fit(monkeypatch, subsets):
+    monkeypatch.setattr(selection, "SUBSETS", subsets)
+    data = table((0.8, 0.8, 0.8))
+    assert 0.1 + 0.2 > 0.3  # in floats
+    assert set(selection.under_budget(data, "log_pool", [0.1, 0.2, 0.4], 0.3)) == {0, 1}
 
 
 def test_many_sets_are_searched_greedily_within_the_budget(monkeypatch):
@@ -121,15 +142,31 @@ def test_a_detector_that_scored_little_does_not_win_by_its_silence(ensemble):
     scores[data.groups != 0, 1] = np.nan
     data = dataclasses.replace(data, scores=scores)
     assert selection.best_single(data, ensemble) == (0,)
-    # A clip that nobody scored is given the share of fakes.
-    alone = selection.fit(data, "log_pool", (1,))(data.scores)
-    np.testing.assert_allclose(alone[data.groups != 0], 0.5)
+
+
+def test_a_clip_that_no_chosen_detector_has_scored_has_no_score():
+    data = table((0.8, 1.0), people=6)
+    scores = data.scores.copy()
+    scores[::5, 1] = np.nan
+    data = dataclasses.replace(data, scores=scores)
+    choice = selection.nested(lambda data, ensemble: (1,), data, "log_pool")
+    for values in (choice.naive, choice.nested, choice.nested_fused, choice.fitted.probability(scores)):
+        np.testing.assert_array_equal(np.isnan(values), np.isnan(scores[:, 1]))
+    # In comparisons it counts with the share of fakes.
+    known = ~np.isnan(choice.nested)
+    whole = log_loss(data.labels[known], choice.nested[known]) * known.mean() + ENTROPY * (~known).mean()
+    assert selection.loss_of_all(data.labels, choice.nested) == pytest.approx(whole)
 
 
 def test_any_detector_may_enter_whatever_it_compares():
     data = dataclasses.replace(table(SIGNAL), compares=(False, False, True, False, False, False, False))
     assert selection.best_single(data) == (2,)
-    assert np.isfinite(selection.fit(data, "log_pool", (2, 4))(data.scores)).all()
+    assert np.isfinite(selection.fit(data, "log_pool", (2, 4)).probability(data.scores)).all()
+
+
+def one_fake(data):
+    """Clips of which one person has the only fakes."""
+    return (data.labels == 0) | (data.groups == 0)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +175,8 @@ def test_any_detector_may_enter_whatever_it_compares():
         (lambda data: selection.greedy(data, "majority"), "ensemble 'majority' is not one of soft, log_pool"),
         (lambda data: selection.best_single(data.take(data.labels == 0)), "real and fake clips, found 12 of one class"),
         (lambda data: selection.greedy(data.take(data.groups == 0), "soft"), "two identities or more"),
-        (lambda data: selection.nested(selection.greedy, data.take(data.groups < 2), "soft"), "three identities or mo"),
+        (lambda data: selection.nested(selection.greedy, data.take(data.groups < 2), "soft"), "real clips of 2"),
+        (lambda data: selection.nested(selection.greedy, data.take(one_fake(data)), "soft"), "fake clips of 1"),
         (lambda data: selection.under_budget(data, "soft", [1], 1), r"each of 2 detectors, found \[1.0\]"),
         (lambda data: selection.under_budget(data, "soft", [1, float("nan")], 1), "one number of 0 or more"),
         (lambda data: selection.under_budget(data, "soft", [3, 2], 1), "budget of 1: the cheapest, m1, costs 2"),

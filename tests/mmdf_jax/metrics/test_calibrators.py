@@ -89,6 +89,11 @@ def test_temperature_is_the_exaggeration():
     np.testing.assert_allclose(c.fit("temperature", *overconfident()).temperature, 2.5, rtol=0.15)
 
 
+def test_a_missing_score_stays_missing():
+    for calibrator in (c.Scaling(1.7, -0.3), c.Scaling(math.inf, 0.25), c.Isotonic((0.1, 0.5), (0.2, 1.0))):
+        assert np.isnan(calibrator([0.2, math.nan])).tolist() == [False, True]
+
+
 def test_scaling_survives_certainty_and_perfect_separation():
     scaling = c.fit_scaling([0, 0, 1, 1], [0.0, 0.0, 1.0, 1.0])
     assert np.isfinite([scaling.temperature, scaling.bias]).all()
@@ -107,27 +112,32 @@ def test_the_choice_follows_the_shape_of_the_scores():
     # Each clip has its mirror image, so that no offset helps and temperature and Platt are equal: the simpler one.
     labels, scores = overconfident(750)
     mirrored = np.concatenate([labels, 1 - labels]), np.concatenate([scores, 1 - scores])
-    method, losses = c.chosen(*mirrored, np.tile(people[:750], 2))
-    assert method == "temperature" and tuple(losses) == c.METHODS
-    assert losses["platt"] == pytest.approx(losses["temperature"]) and losses["isotonic"] > losses["platt"]
-    method, _ = c.chosen(*overconfident(1500, bias=1.0, seed=3), people)
-    assert method == "platt"
+    found = c.chosen(*mirrored, np.tile(people[:750], 2))
+    assert found.method == "temperature" and tuple(found.losses) == c.METHODS
+    assert found.losses["platt"] == pytest.approx(found.losses["temperature"]) < found.losses["isotonic"]
+    assert c.chosen(*overconfident(1500, bias=1.0, seed=3), people).method == "platt"
     # No scaling of the logit straightens scores that are certain in one half and blind in the other.
     rng = np.random.default_rng(0)
     scores = rng.random(1500)
     labels = (rng.random(1500) < np.where(scores < 0.5, 0.5, 0.98)).astype(int)
-    method, losses = c.chosen(labels, scores, people)
-    assert method == "isotonic" and losses["isotonic"] < losses["platt"] - 0.02
+    found = c.chosen(labels, scores, people)
+    assert found.method == "isotonic" and found.losses["isotonic"] < found.losses["platt"] - 0.02
+    # Of few clips, isotonic regression would be a few steps.
+    few = c.chosen(labels[:600], scores[:600], people[:600])
+    assert few.method != "isotonic" and few.losses["isotonic"] < few.losses["platt"]
 
 
 def test_the_choice_judges_people_by_calibrators_that_never_saw_them():
     labels, scores = overconfident(60)
-    people = np.arange(60) % 3
+    people = [("set", name) for name in "abc" * 20]  # as score tables name them
+    found = c.chosen(labels, scores, people)
     calibrated = np.zeros(60)
     for person in range(3):
-        mine = people == person
-        calibrated[mine] = c.fit("platt", labels[~mine], scores[~mine])(scores[mine])
-    assert c.chosen(labels, scores, people)[1]["platt"] == pytest.approx(log_loss(labels, calibrated))
+        mine = np.arange(60) % 3 == person
+        calibrated[mine] = c.fit(found.method, labels[~mine], scores[~mine])(scores[mine])
+    np.testing.assert_array_equal(found.held_out, calibrated)
+    assert found.losses[found.method] == pytest.approx(log_loss(labels, calibrated))
+    assert found.calibrator == c.fit(found.method, labels, scores)
 
 
 @pytest.mark.parametrize(
