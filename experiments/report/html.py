@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from experiments.figures import style
 
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:980px;margin:1.5em auto;padding:0 1em}
+body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:1010px;margin:1.5em auto;padding:0 1em}
 h1{font-size:1.35em;margin:.2em 0;overflow-wrap:anywhere}
 h2{font-size:1.1em;margin:1.6em 0 .4em;border-bottom:1px solid #ddd}h3{font-size:1em;margin:1.2em 0 .2em}
 table{border-collapse:collapse;font-size:.9em;margin:.4em 0}td,th{padding:.18em .7em .18em 0;text-align:left;
