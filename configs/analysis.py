@@ -119,4 +119,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.bootstrap = 2_000
     config.least_datasets = 5  # for a comparison of ranks over datasets
     config.gallery = 12  # clips that each part of the failure gallery shows
+    config.pictures = True  # also as pictures, where the records are on this machine; the page then shows faces
     return config

@@ -4,9 +4,10 @@
     python -m experiments.analyze --workdir=study --tables=mine=my/tables --tables=theirs=their/tables
     python -m experiments.analyze --workdir=study --config=configs/analysis.py --config.missing=as_chance
 
-It reads score tables only, no model and no media: a study's Results/, and folders with a `test.csv` (clip_id, label and
-score of each clip) and perhaps a `val.csv` of anybody's detector. The claims are declared in a config before anything
-is computed. It writes tables to Results/, figures to Figures/ and report.html.
+It reads score tables and no model: a study's Results/, and folders with a `test.csv` (clip_id, label and score of each
+clip) and perhaps a `val.csv` of anybody's detector. The claims are declared in a config before anything is computed. It
+writes tables to Results/, figures to Figures/ and report.html. The page shows the clips that detectors get wrong where
+the study's records are on this machine; `--config.pictures=false` leaves them out.
 """
 
 import pathlib

@@ -16,6 +16,7 @@ from experiments import (
     check_options,
     cross_validation,
     distributed,
+    embeddings,
     files,
     metrics_log,
     model_figures,
@@ -113,7 +114,10 @@ def _train(
         rows = scored[split].rows + scoring.without_score(without_record(config, folder, split), best.task)
         if distributed.is_primary():
             score_table.write(workdir / "scores" / f"{split}.csv", rows)
-    if distributed.is_primary():  # what experiments.detect compares a file with
+    if distributed.is_primary():
+        if vectors := scored["test"].embeddings:
+            embeddings.write(workdir / "scores" / embeddings.FILE, vectors)
+        # What experiments.detect compares a file with.
         quality.write(workdir / quality.TABLE, splits["val"], read_header(folder)["crops"]["margin"])
     for name, degrade in _conditions(config).items():
         under = dataclasses.replace(best, config={**config, "data": {**config["data"], "degrade": degrade}})

@@ -14,8 +14,10 @@ from experiments.analysis import (
     figures,
     findings,
     generalisation,
+    media,
     page,
     quality,
+    space,
     summary,
 )
 from experiments.figures import style
@@ -30,7 +32,8 @@ TABLE, QUALITY, GENERALISATION, FAILURES = (
 RANKS = "ranks_over_datasets.csv"
 WRITTEN = "analysis_files.txt"  # what this analysis has written, so that the next one can remove what it does not
 PAGE = "report.html"
-_SETTINGS = {"families", "rope", "alpha", "power", "missing", "bootstrap", "least_datasets", "gallery"}
+_SETTINGS = {"families", "rope", "alpha", "power", "missing", "bootstrap", "least_datasets", "gallery", "pictures"}
+_NO_PICTURES = "No pictures of clips: config.pictures is false."
 
 
 def analyse(study: pathlib.Path, further: Mapping[str, pathlib.Path], config: Mapping[str, Any]) -> str:
@@ -59,8 +62,19 @@ def analyse(study: pathlib.Path, further: Mapping[str, pathlib.Path], config: Ma
     if ranks:
         tables["ranks"] = list(ranks.rows)
         columns[RANKS] = ("ranks", generalisation.RANK_COLUMNS)
-    drawn = figures.draw(study, compared, clips, tables, config, ranks)
-    facts = page.Facts(compared, clips, declared, tables, config, _absent(everyone, tables, config), ranks)
+    drawn, undrawn = figures.draw(study, compared, clips, tables, config, ranks), []
+    if isinstance(embeddings := space.draw(compared, clips), str):
+        undrawn.append(embeddings)
+    else:
+        drawn["embeddings"] = embeddings
+    pictures = _NO_PICTURES
+    if config["pictures"]:
+        pictures = media.draw(study, compared, tables["failures"])
+    if isinstance(pictures, str):
+        undrawn.append(pictures)
+        pictures = {}
+    absent = _absent(everyone, tables, config, undrawn)
+    facts = page.Facts(compared, clips, declared, tables, config, absent, ranks, pictures)
     written = [f"Results/{file}" for file in columns]
     written += [f"Figures/{name}.{kind}" for name in drawn for kind in ("png", "pdf")]
     _begin(study, written)
@@ -127,6 +141,8 @@ def check(config: Mapping[str, Any]) -> None:
     for metric in claims.METRICS:
         if not config["rope"].get(metric, -1) >= 0:
             raise ValueError(f"config.rope.{metric}: expected a number of at least 0")
+    if not isinstance(config["pictures"], bool):
+        raise ValueError(f"config.pictures={config['pictures']}: expected true or false")
     for key, least in (("bootstrap", 2), ("gallery", 1), ("least_datasets", 2)):
         if not (isinstance(config[key], int) and config[key] >= least):
             raise ValueError(f"config.{key}={config[key]}: expected a whole number of at least {least}")
@@ -136,8 +152,9 @@ def _absent(
     everyone: Sequence[detectors.Detector],
     tables: Mapping[str, Sequence[Mapping[str, Any]]],
     config: Mapping[str, Any],
+    undrawn: Sequence[str] = (),
 ) -> list[str]:
-    """What this analysis cannot say of these detectors."""
+    """What this analysis cannot say of these detectors. undrawn: why figures are missing."""
     compared, lacking = generalisation.compared(everyone), generalisation.without(everyone)
     _, _, values = generalisation.matrix(tables["generalisation"], generalisation.DATASET)
     once = [one.name for one in compared if len(one.runs) == 1]
@@ -146,8 +163,10 @@ def _absent(
         datasets=len(generalisation.shared(values, config["least_datasets"])[1]),
         folds=sum(bool(one.folds) for one in compared) > 1,
         once=once,
-        more=len(once) < len(compared),
+        often=[one.name for one in compared if len(one.runs) > 1],
         costless=[one.name for one in compared if not one.ms > 0],
         twins=detectors.twins(compared),
+        strangers=sum(not clip.identity for clip in detectors.clips_of(compared)),
+        undrawn=undrawn,
         alone=[name for name, (whole, _) in lacking.items() if whole not in {one.name for one in everyone}],
     )

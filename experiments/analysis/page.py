@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from experiments.analysis import compare, failures, findings, generalisation
 from experiments.analysis.claims import Family
@@ -44,10 +45,7 @@ class Facts:
     config: Mapping[str, Any]
     absent: Sequence[str]
     ranks: generalisation.Ranks | None = None
-
-    @property
-    def people(self) -> int:
-        return len({clip.group for clip in self.clips})
+    pictures: Mapping[str, Sequence[Figure]] = dataclasses.field(default_factory=dict)  # of failures, by their kind
 
     def quality(self) -> list[dict[str, Mapping[str, Any]]]:
         """{metric: its row} of each run by the label that it answers for, the AUC by the clip's label as `clip AUC`."""
@@ -80,6 +78,8 @@ def page(facts: Facts, drawn: Mapping[str, Drawn]) -> str:
             *(_figure(drawn, name) for name in _ORDER[1]),
             html.section("Failures", _failures(facts)),
             _figure(drawn, "failures"),
+            _pictures(facts),
+            _figure(drawn, "embeddings"),
             html.section("How far it carries", _carries(facts)),
             _figure(drawn, "auc_by_dataset"),
             _figure(drawn, "critical_difference"),
@@ -118,7 +118,7 @@ def _what(facts: Facts) -> str:
     datasets = ", ".join(sorted({clip.dataset for clip in facts.clips if clip.dataset})) or "an unnamed dataset"
     words = (
         f"{len(facts.detectors)} detectors of manipulated video and voice are compared on the same test clips: "
-        f"{len(facts.clips)} clips of {facts.people} people from {datasets}, {fakes} of them fake "
+        f"{findings.test_set(facts.clips)}, from {datasets}, {fakes} of them fake "
         f"({', '.join(kind.replace('_', ' ') for kind in kinds)}).{repeated} Thresholds, calibration, weights and "
         "every choice between detectors come from other clips of other people (validation). The claims below were "
         "written into a config before any of this was computed."
@@ -155,7 +155,7 @@ def _detectors(facts: Facts) -> str:
     costs = {run: one.ms for one in facts.detectors for run in one.runs}
     for own in facts.quality():
         first = own["AUC"]
-        cells = [first["Run"], style.shorten(first["Modality"], 30), _JUDGED[first["Judged by"]]]
+        cells = [first["Run"], style.shorten(first["Modality"].replace(" + ", ", "), 26), _JUDGED[first["Judged by"]]]
         for name in _SHOWN:
             row = own.get(name)
             wide = name in ("AUC",)
@@ -183,6 +183,25 @@ def _failures(facts: Facts) -> str:
         "Look at these first: they show limits of a detector, or a wrong label. Identities and methods stand in "
         "Results/failures.csv."
     )
+
+
+def _pictures(facts: Facts) -> str:
+    """The clips of the gallery as they look and sound, each part folded away."""
+    if not facts.pictures:
+        return ""
+    parts = [
+        html.folded(
+            f"{kind}: {len(figures)} clips in pictures",
+            "".join(html.picture(figure, f"{kind}, clip {i}", photo=True) for i, figure in enumerate(figures, 1)),
+        )
+        for kind, figures in facts.pictures.items()
+    ]
+    note = (
+        "Of each clip: frames at even steps, where it is fake, where detectors that localise say so, its sound "
+        "(spectrogram), and P(fake) of every detector, orange from 0.5 on. The pictures are the dataset's: its licence "
+        "says who may see this page. --config.pictures=false leaves them out."
+    )
+    return html.paragraph(note, "small") + "".join(parts)
 
 
 def _carries(facts: Facts) -> str:
@@ -302,8 +321,8 @@ def _words(facts: Facts) -> str:
         (
             "Interval over identities",
             f"{findings.level(config)}: what other people in the test set might have given. Clips of one person "
-            "resemble each other, so people are resampled and not clips. Without brackets the test set gives no spread "
-            "to measure.",
+            "resemble each other, so people are resampled and not clips. Where all of them show the same, the interval "
+            "is what people unlike these could change. Without brackets there are too few people.",
         ),
         (
             "p, Holm p",
@@ -318,7 +337,8 @@ def _words(facts: Facts) -> str:
         ),
         (
             "d",
-            "The gain of a person in units of its spread over people (Cohen's d of pairs): 0.2 is small, 0.8 large.",
+            "The gain of a person in units of its spread over people (Cohen's d of pairs): 0.2 is small, 0.8 large. Of "
+            "several trainings it is that of the best on validation, and so are DeLong's and McNemar's p.",
         ),
         (
             "Could have shown",

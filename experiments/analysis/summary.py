@@ -21,12 +21,17 @@ def text(facts: Facts, paths: Sequence[str]) -> str:
     fakes = sum(clip.label for clip in facts.clips)
     lines = [
         "─" * WIDTH,
-        f"{len(facts.detectors)} detectors · test: {len(facts.clips)} clips of {facts.people} people, {fakes} fake",
+        f"{len(facts.detectors)} detectors · test: {findings.test_set(facts.clips)}, {fakes} fake",
         "─" * WIDTH,
         f"  {'better':<{_BETTER}}{'than':<{_THAN}}{gain:<{_GAIN}}{'Holm p':>7}{'d':>6}{'hidden':>7}",
     ]
     for family, rows in findings.families(facts.tables["claims"], facts.families):
-        lines += ["", terminal.fit(f"{family.question}", WIDTH), *map(_line, rows)]
+        lines += ["", terminal.fit(family.question, WIDTH)]
+        if len(rows) > 1 and all(row["Verdict"] == compare.ABSENT for row in rows):
+            why = f"none of its {len(rows)} claims could be made; the first: {rows[0]['Why not']}"
+            lines.append(terminal.fit(f"{_MARKS[compare.ABSENT]} {why}", WIDTH))
+        else:
+            lines += map(_line, rows)
     declared = [row for row in facts.tables["claims"] if row["Declared"] == "yes"]
     others = [row for row in facts.tables["claims"] if row["Declared"] == "no"]
     lines += ["", f"{findings.counts(declared)}."]
@@ -65,4 +70,4 @@ def _side(row: Mapping[str, Any], which: str) -> str:
 
 
 def _wrapped(words: str) -> list[str]:
-    return textwrap.wrap(words, WIDTH)
+    return textwrap.wrap(words, WIDTH, break_on_hyphens=False)

@@ -13,7 +13,7 @@ from flax import linen as nn
 
 from data_pipelines.clip import Clip
 from data_pipelines.source import Source
-from experiments import distributed, model_from_config, progress
+from experiments import distributed, embeddings, model_from_config, progress
 from experiments.evaluators import windows_to_clips
 from experiments.score_table import OK, ScoreRow, curve_cell
 from experiments.termination import Termination
@@ -25,19 +25,26 @@ ABSTAINED = "abstained"  # status of a clip none of whose streams could be read
 @dataclasses.dataclass(frozen=True)
 class Scores:
     """rows: one per clip, in the records' order. ms_per_window: the model's time, loading left out. windows: a clip's,
-    in the mean."""
+    in the mean. embeddings: {clip: the mean vector [d] of its windows} of some clips, see experiments/embeddings.py."""
 
     rows: list[ScoreRow]
     ms_per_window: float
     windows: float = 1.0
+    embeddings: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def make_predict(model: nn.Module, task: Task, mesh: jax.sharding.Mesh) -> Callable[..., dict[str, jax.Array]]:
-    """A compiled (variables, batch) -> the task's outputs {name: [b …]}, which lie whole on every process."""
+    """A compiled (variables, batch) -> the task's outputs {name: [b …]}, which lie whole on every process.
+
+    With them, where the model has it, `embedding [b d]`: see experiments/embeddings.py.
+    """
 
     def predict(variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        scores = task.outputs(model_from_config.apply(model, variables, batch), batch)
-        return {**{name: batch[name] for name in ("clip_index", "window_start", "mask")}, **scores}
+        outputs = model_from_config.apply(model, variables, batch)
+        kept = {name: batch[name] for name in ("clip_index", "window_start", "mask")}
+        if (embedding := embeddings.of_model(outputs)) is not None:
+            kept["embedding"] = embedding
+        return {**kept, **task.outputs(outputs, batch)}
 
     return jax.jit(predict, out_shardings=distributed.replicated(mesh))
 
@@ -66,6 +73,7 @@ def score(
     split = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     batches = records.eval_batches(data, windows=windows, **split)
     collected: list[dict[str, np.ndarray]] = []
+    some, vectors = embeddings.chosen(len(records)), []
     seconds, rows = 0.0, 0
     bar = progress.bar(records.eval_steps(data, windows=windows), title, shown=shown)
     with termination.postponed(), contextlib.closing(batches), bar:
@@ -78,6 +86,9 @@ def score(
             if i:  # the first call compiles
                 seconds += time.perf_counter() - start
                 rows += len(outputs["mask"])
+            if (embedding := outputs.pop("embedding", None)) is not None:  # too much to keep of every window
+                rows_kept = outputs["mask"] & np.isin(outputs["clip_index"], some)
+                vectors.append((outputs["clip_index"][rows_kept], embedding[rows_kept].astype(np.float32)))
             collected.append(outputs)
             bar.update()
     merged = {name: np.concatenate([outputs[name] for outputs in collected]) for name in collected[0]}
@@ -90,7 +101,21 @@ def score(
         for name, values in merged.items()
     }
     ms = 1000 * seconds / rows if rows else float("nan")
-    return Scores(_rows(records, of_clips, task), ms, len(index) / max(len(records), 1))
+    table = _rows(records, of_clips, task)
+    return Scores(table, ms, len(index) / max(len(records), 1), _embeddings(vectors, some, table))
+
+
+def _embeddings(
+    vectors: Sequence[tuple[np.ndarray, np.ndarray]], some: np.ndarray, rows: Sequence[ScoreRow]
+) -> dict[str, np.ndarray]:
+    """{clip: the mean of its windows' vectors} from (clip of each window [n], vectors [n d]) of the batches."""
+    if not vectors:
+        return {}
+    index, values = (np.concatenate(each) for each in zip(*vectors, strict=True))
+    means = windows_to_clips.mean(values, np.searchsorted(some, index), len(some))
+    return {
+        rows[i].clip_id: mean for i, mean in zip(some, means, strict=True) if rows[i].ok and np.isfinite(mean).all()
+    }
 
 
 def validate(task: Task, rows: Sequence[ScoreRow]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from experiments.figures import style
 
-_COLOURS = (style.REAL, style.FAKE, style.ACCENT, style.SECOND, style.THIRD, style.INK, "#56B4E9", style.MUTED)
+COLOURS = (style.REAL, style.FAKE, style.ACCENT, style.SECOND, style.THIRD, style.INK, "#56B4E9", style.MUTED)
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))  # told apart in grey too
 
 
@@ -25,7 +25,7 @@ class Curve(NamedTuple):
 
 def look(place: int) -> dict[str, object]:
     """The colour and the dashes of the curve at this place."""
-    return {"color": _COLOURS[place % len(_COLOURS)], "linestyle": _DASHES[place % len(_DASHES)]}
+    return {"color": COLOURS[place % len(COLOURS)], "linestyle": _DASHES[place % len(_DASHES)]}
 
 
 def figure_of(panels: Mapping[str, Sequence[Curve]], *, title: str, legend: str) -> Figure:

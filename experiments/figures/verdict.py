@@ -65,11 +65,11 @@ def draw(verdict: Verdict, *, least: float = 0.3) -> Figure:
         figure.suptitle(style.shorten(verdict.title, 105), x=0.01, ha="left", fontweight="bold", color=colour)
         grid = figure.add_gridspec(4, 2, width_ratios=(3.2, 1), height_ratios=(0.7, 1.3, 1.3, 1.2))
         bars, scores = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
-        sound = figure.add_subplot(grid[3, 0])
+        heard = figure.add_subplot(grid[3, 0])
         _bars(bars, verdict, least)
         _scores(scores, verdict)
-        _sound(sound, verdict.audio, seconds)
-        for axes in (bars, scores, sound):
+        sound(heard, verdict.audio, seconds)
+        for axes in (bars, scores, heard):
             axes.set_xlim(0, seconds)
         bars.tick_params(labelbottom=False)
         scores.tick_params(labelbottom=False)
@@ -140,7 +140,8 @@ def _frames(figure: Figure, place: object, verdict: Verdict) -> None:
             axes.contour(x, y, frame.truth, levels=[0.5], colors="white", linewidths=1.0)
 
 
-def _sound(axes: Axes, audio: np.ndarray | None, seconds: float) -> None:
+def sound(axes: Axes, audio: np.ndarray | None, seconds: float) -> None:
+    """The spectrogram of the first `seconds` of audio [s], 16 kHz, in dB below its loudest point."""
     axes.grid(False)
     axes.set(xlabel="time, s", ylabel="kHz", ylim=(0, SAMPLE_RATE / 2000))
     if audio is None or len(audio) < WINDOW:

@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from experiments.figures import style
 
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:980px;margin:1.5em auto;padding:0 1em}
+body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:1010px;margin:1.5em auto;padding:0 1em}
 h1{font-size:1.35em;margin:.2em 0;overflow-wrap:anywhere}
 h2{font-size:1.1em;margin:1.6em 0 .4em;border-bottom:1px solid #ddd}h3{font-size:1em;margin:1.2em 0 .2em}
 table{border-collapse:collapse;font-size:.9em;margin:.4em 0}td,th{padding:.18em .7em .18em 0;text-align:left;
 vertical-align:top;overflow-wrap:anywhere}th{font-weight:600;border-bottom:1px solid #ccc}img{max-width:100%}
 td{border-bottom:1px solid #f0f0f0}table.numbers{font-size:.78em}
+table.numbers td,table.numbers th{padding-right:.5em}
 table.numbers td,table.numbers th,td.yes,td.no,td.open{white-space:nowrap;overflow-wrap:normal}
 .wide{overflow-x:auto}
 .statement{background:#fdf3dc;border-left:4px solid #E69F00;padding:.5em .8em;margin:0 0 1em}
@@ -26,6 +27,7 @@ summary{cursor:pointer}figure{margin:.6em 0}figcaption{color:#555;font-size:.85e
 """
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _DPI = 110
+_QUALITY = 80  # of a JPEG
 
 
 def document(title: str, parts: Sequence[str]) -> str:
@@ -71,13 +73,17 @@ def text(value: object) -> str:
     return html.escape(str(value).encode("utf-8", "replace").decode(), quote=True)
 
 
-def picture(figure: Figure | None, what: str, caption: str = "") -> str:
-    """A figure inside the page, nothing without one. what: for those who cannot see it. caption: plain text."""
+def picture(figure: Figure | None, what: str, caption: str = "", *, photo: bool = False) -> str:
+    """A figure inside the page, nothing without one. what: for those who cannot see it. caption: plain text.
+
+    photo: as JPEG, which is smaller where a figure holds photographs.
+    """
     if figure is None:
         return ""
-    buffer = io.BytesIO()
+    buffer, kind = io.BytesIO(), "jpeg" if photo else "png"
+    options = {"pil_kwargs": {"quality": _QUALITY}} if photo else {"metadata": {"Software": None}}
     with style.look():
-        figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+        figure.savefig(buffer, format=kind, dpi=_DPI, **options)
     data = base64.b64encode(buffer.getvalue()).decode()
-    image = f'<img alt="{text(what)}" src="data:image/png;base64,{data}">'
+    image = f'<img alt="{text(what)}" src="data:image/{kind};base64,{data}">'
     return f"<figure>{image}<figcaption>{text(caption)}</figcaption></figure>" if caption else image

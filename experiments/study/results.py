@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from experiments import files, model_from_config, run_directory, score_table
+from experiments import embeddings, files, model_from_config, run_directory, score_table
 from experiments.evaluators import classification, late_fusion
 from experiments.producers import members
 from experiments.report import terminal
@@ -51,11 +51,12 @@ def gather_held_out(study: pathlib.Path, finished: Sequence[Run], allow: Sequenc
 
 
 def _tables(folder: pathlib.Path, finished: Sequence[Run], allow: Sequence[str]) -> list[dict[str, Any]]:
-    """Copies the runs' score tables and writes complete_results.csv; returns its rows."""
+    """Copies what the runs have scored and writes complete_results.csv; returns its rows."""
     for run in finished:
-        for table in sorted((run.folder / "scores").glob("*.csv")):
-            with files.atomic(folder / "scores" / run.name / table.name) as temporary:
-                shutil.copyfile(table, temporary)
+        scores = run.folder / "scores"
+        for path in (*sorted(scores.glob("*.csv")), *scores.glob(embeddings.FILE)):
+            with files.atomic(folder / "scores" / run.name / path.name) as temporary:
+                shutil.copyfile(path, temporary)
     rows = [row_of(run, allow) for run in finished]
     score_table.write_csv(folder / "complete_results.csv", COLUMNS, rows)
     return rows

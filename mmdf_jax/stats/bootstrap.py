@@ -92,9 +92,10 @@ def interval(
     (percentile / BCa / this one): AUC 0.91, 6 people 79 / 79 / 95 %, 20 people 91 / 92 / 95 %, 200 people
     94 / 94 / 94 %; AUC 0.98, 10 people 76 / 83 / 94 %, 50 people 89 / 91 / 92 %.
 
-    A value of exactly 0 or 1 leaves no spread to measure. Then the open side is the exact binomial bound for m
-    people without one failure (Clopper & Pearson 1934). Limits are nan where the metric is, where m < 2, where any
-    other value is the same on every resample, and if the metric failed on more than half of the resamples.
+    A value of exactly 0 or 1 leaves no spread to measure, nor does one that is the same on every resample. Then the
+    limits are the exact binomial bound for m people of whom none is unlike the others (Clopper & Pearson 1934): of the
+    share of people who may be, and were not drawn, nothing is known. Limits are nan where the metric is, where m < 2,
+    and if the metric failed on more than half of the resamples.
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, found {level}")
@@ -171,11 +172,9 @@ def _limits(value: float, values: np.ndarray, count: int, m: int, level: float) 
     tail = (1 - level) / 2
     if failed * 2 >= len(values):
         low, high = float("nan"), float("nan")
-    elif value in (0.0, 1.0):
-        bound = tail ** (1 / m)
-        low, high = (bound, 1.0) if value else (0.0, 1 - bound)
-    elif np.nanmin(values) == np.nanmax(values):
-        low, high = float("nan"), float("nan")
+    elif value in (0.0, 1.0) or np.nanmin(values) == np.nanmax(values):
+        alike = tail ** (1 / m)
+        low, high = value * alike, 1 - (1 - value) * alike
     else:
         # The variance over resampled groups is (count - 1) / count of the variance wanted.
         error = np.nanstd(values) * np.sqrt(count / (count - 1)) / (value * (1 - value))
@@ -190,7 +189,7 @@ class Difference:
     """metric(a) - metric(b) on the same clips, its confidence limits, and the two-sided p-value of no difference.
 
     error and freedom: the standard error, and the degrees of freedom of Student's t, that limits and p rest on; nan
-    where the groups give no spread to measure.
+    where there is no spread to measure.
     """
 
     value: float
@@ -217,9 +216,11 @@ def paired_difference(
 
     The limits are Student's t around the difference with the bootstrap's standard error and m - 1 degrees of freedom,
     m the number of groups that hold the rarer class; p < 1 - level exactly where the limits exclude 0. All but the
-    value is nan where m < 2, where the metric failed on more than half of the resamples, and where the difference is
-    the same on every resample: that is no certainty, there is only nothing to measure it by. Two detectors that the
-    metric cannot tell apart on any resample (both perfect, say) differ by 0 with p 1.
+    value is nan where m < 2, or where the metric failed on more than half of the resamples.
+
+    A difference that is the same on every resample (two perfect detectors, say) is no certainty: there is no spread to
+    measure it by. As in `interval`, limits and p then come from the share of people who may be unlike these m, for
+    whom a metric in [0, 1] may differ by 1 the other way. Two detectors that differ by 0 have p 1.
 
     Scores are [n], or [s n] of a detector that was trained s times: then the means of the metric over the trainings are
     compared. To the variance over people comes that of these means over trainings, and the degrees of freedom follow
@@ -290,7 +291,9 @@ def _difference(a: np.ndarray, b: np.ndarray, gaps: np.ndarray, count: int, m: i
     parts += [(float(each.var(ddof=1)) / len(each), len(each) - 1) for each in (a, b) if len(each) > 1]
     variance = sum(part for part, _ in parts)
     if variance == 0:
-        return Difference(value, float("nan"), float("nan"), float("nan") if value else 1.0, count)
+        alike = ((1 - level) / 2) ** (1 / m)
+        p = min(1.0, 2 / (1 + abs(value)) ** m)
+        return Difference(value, value * alike - (1 - alike), value * alike + (1 - alike), p, count)
     error, freedom = math.sqrt(variance), variance**2 / sum(part**2 / free for part, free in parts)
     reach = -float(stdtrit(freedom, (1 - level) / 2)) * error
     p = 2 * float(stdtr(freedom, -abs(value) / error))

@@ -19,6 +19,7 @@ from experiments import metrics_log
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = "tests/experiments/micro.py"
 FILES = ("results.csv", "methods.csv", "report.txt", "config.json", "log.txt", "metrics.jsonl", "scores/val.csv")
+EMBEDDINGS = "embeddings_test.npz"
 pytestmark = pytest.mark.timeout(2400)  # whole runs, on a machine that may have one core
 FIGURES = ("attention", "confusion", "roc", "score_distributions", "training_curves")
 
@@ -66,7 +67,7 @@ def wait_for_step(workdir, step, process):
 
 
 def reproducible(workdir):
-    """Everything that must be the same to the bit: digests of all arrays, metrics but for timings, score tables."""
+    """Everything that must be the same to the bit: digests of all arrays, metrics but for timings, what was scored."""
     digests = {}
     for which in ("latest", "best"):
         for path in (workdir / "checkpoints" / which).glob("*/_CHECKPOINT_METADATA"):
@@ -76,7 +77,7 @@ def reproducible(workdir):
         {name: value for name, value in row.items() if not name.startswith("perf/")}
         for row in metrics_log.read(workdir / "metrics.jsonl")
     ]
-    scores = [(workdir / "scores" / f"{split}.csv").read_bytes() for split in ("val", "test")]
+    scores = [(workdir / "scores" / name).read_bytes() for name in ("val.csv", "test.csv", EMBEDDINGS)]
     newest = max((key for key in digests if key[0] == "latest"), key=lambda key: int(key[1]))
     best = [value for key, value in digests.items() if key[0] == "best"]
     assert len(best) == 1
@@ -99,7 +100,7 @@ def reference(cache, tmp_path_factory):
 
 def test_what_a_run_leaves_behind(reference):
     workdir, out = reference
-    for name in (*FILES, *(f"figures/{figure}.png" for figure in FIGURES)):
+    for name in (*FILES, f"scores/{EMBEDDINGS}", *(f"figures/{figure}.png" for figure in FIGURES)):
         assert (workdir / name).stat().st_size > 0, name
     assert any((workdir / "tensorboard").iterdir())
     (row,) = table(workdir / "results.csv")

@@ -39,7 +39,7 @@ def undrawn(monkeypatch):
     monkeypatch.setattr(style, "save_for_print", lambda figure, path: files.write_text(f"{path}.png", "drawn"))
     draw = html.picture
 
-    def picture(figure, what, caption=""):
+    def picture(figure, what, caption="", *, photo=False):
         return draw(figure, what, caption) if what == "Training" else f"<img alt='{what}'>"
 
     monkeypatch.setattr(html, "picture", picture)
@@ -174,7 +174,11 @@ def test_tables_alone_without_a_study_or_a_validation(tmp_path, undrawn):
     said = analysis.analyse(tmp_path / "new", folders, written.config())
     (pair,) = (row for row in table(tmp_path / "new/Results" / analysis.TABLE) if row["Declared"] == "no")
     assert pair["McNemar p"] == "" and pair["p"] != "" and pair["Identities"] == "48"  # no identities: each clip is one
-    assert "0 supported" not in said and "9 not made" in said
+    assert "0 supported" not in said and "9 not made" in said and "Of the one pair" in said
+    assert "– none of its 6 claims could be made; the first: no detector early_fusion; no detector image-clip" in said
+    # Nobody says who is in the clips: that is told, and no number of people.
+    assert "48 clips of people who are not named" in said and "each of them counts as a person of its own" in said
+    assert " of 48 people" not in (tmp_path / "new/report.html").read_text()
     config = written.claim("a", "b")
     config["families"][0]["claims"][0]["than"]["of"] = ("a", "b")
     analysis.analyse(tmp_path / "new", folders, config)
@@ -244,6 +248,7 @@ def test_bad_input_is_one_line(tmp_path):
         ({"alpha": 1.5}, r"config\.alpha=1\.5: expected a number between 0 and 1"),
         ({"alpha": 0.9}, r"config\.power=0\.8: expected more than config\.alpha=0\.9"),
         ({"rope": {"auc": -0.1}}, r"config\.rope\.auc: expected a number of at least 0"),
+        ({"pictures": 1}, r"config\.pictures=1: expected true or false"),
         ({"bootstrap": 1}, r"config\.bootstrap=1: expected a whole number of at least 2"),
     ],
 )

@@ -1,15 +1,30 @@
 """Claims, folds, other datasets, failures: the parts of an analysis, each on tables written by hand."""
 
 import dataclasses
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
-from experiments import score_table
-from experiments.analysis import analysis, claims, compare, detectors, failures, figures, findings, generalisation
+from data_pipelines.clip import Clip
+from experiments import embeddings, score_table
+from experiments.analysis import (
+    analysis,
+    claims,
+    compare,
+    detectors,
+    failures,
+    figures,
+    findings,
+    generalisation,
+    media,
+    space,
+)
 from experiments.analysis.claims import Side
 from experiments.analysis.detectors import Detector
-from experiments.figures import critical_difference, pareto
+from experiments.figures import critical_difference, pareto, style
+from experiments.report import html
 from mmdf_jax.metrics import classification
 from mmdf_jax.stats.paired_tests import friedman, nadeau_bengio, wilcoxon
 from tests.experiments.analysis import written
@@ -215,10 +230,12 @@ def test_what_cannot_be_compared_is_not_made_and_what_has_no_spread_is_no_certai
     perfect = [with_scores(one, one.name, lambda row: (row.score + row.label) / 2) for one in found[:2]]
     row = compared("a", "b", perfect)
     assert (row["Value of better"], row["Gain"], row["p"], row["Verdict"]) == (1, 0, 1, compare.OPEN)
-    unknown = ("Gain low", "Standard error", "DeLong p", "P(practically equal)", "Smallest gain shown at the power")
+    unknown = ("Standard error", "DeLong p", "P(practically equal)", "Smallest gain shown at the power")
     assert np.isnan([row[name] for name in unknown]).all()
-    assert findings.sentence(row).startswith("This test set cannot tell whether a is better than b (1.000 against 1.0")
-    assert findings.gain(row) == "+0.000"
+    assert findings.sentence(row) == (
+        "This test set cannot tell whether a is better than b (1.000 against 1.000 AUC, gain +0.000 [-0.459, +0.459]): "
+        "all of its people show the same difference."
+    )
 
 
 def with_scores(one, name, score):
@@ -246,6 +263,62 @@ def test_a_column_of_text_is_one_line_that_names_the_cell(tmp_path):
         detectors.read(tmp_path / "none", {"a": tmp_path / "a"})
 
 
+def test_the_vectors_of_the_best_fusion_are_laid_out(tmp_path):
+    found = [
+        detector(name, skill=skill, folders=(tmp_path / name,)) for name, skill in (("a", 0.1), ("b", 3), ("c", 3))
+    ]
+    clips = detectors.clips_of(found)
+    assert space.draw(found, clips).startswith("No t-SNE of embeddings: no fusion has left its vectors")
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        embeddings.write(tmp_path / name / embeddings.FILE, {clip.clip_id: rng.normal(size=3) for clip in clips})
+    drawn, again = (space.draw(found, clips) for _ in range(2))
+    assert "perplexity 15, of the vector that b decides from, of 48 test clips" in drawn.caption
+    points, repeated = (
+        np.concatenate([of.get_offsets() for of in one.figure.axes[0].collections]) for one in (drawn, again)
+    )
+    assert points.shape == (48, 2) and (points == repeated).all()
+    assert [len(axes.collections) for axes in drawn.figure.axes] == [4, 6]  # methods, people
+    embeddings.write(tmp_path / "b" / embeddings.FILE, {clips[0].clip_id: np.zeros(3)})
+    assert space.draw(found, clips).endswith("b has vectors of 1 test clips; 12 are needed.")
+
+
+def test_failures_are_shown_where_their_records_are(tmp_path, monkeypatch):
+    one = detector("a", seed=3)
+    clips = detectors.clips_of([one])
+    rows = failures.rows([one, detector("b", seed=9)], clips, 2)
+    for row in rows:
+        row.pop("b")
+    assert media.draw(tmp_path, [one], rows).startswith("No pictures of clips: the records of")
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "records_folder.txt").write_text(f"{tmp_path}\n")
+    (tmp_path / "records.json").write_text("{}")
+    shown, broken = rows[0]["Clip"], rows[1]["Clip"]
+    partial = Clip(clip_id=shown, path="", dataset="d", split="test", label=1, video_segments=((0.2, 0.6),))
+    jpeg = cv2.imencode(".jpg", np.full((40, 40, 3), 90, np.uint8))[1].tobytes()
+    there = {
+        shown: {"clip": partial, "frames": [jpeg] * 50, "audio": np.zeros(32_000, np.int16)},
+        broken: {
+            "clip": dataclasses.replace(partial, clip_id=broken),
+            "frames": [b"x"],
+            "audio": np.zeros(0, np.int16),
+        },
+    }
+    index = [("test", SimpleNamespace(clip=record["clip"])) for record in there.values()]
+    monkeypatch.setattr(media.records, "read_index", lambda folder: index)
+    monkeypatch.setattr(media.records, "Records", lambda folder, split: list(there.values()))
+    for table in one.tables:
+        table["test"][shown] = dataclasses.replace(
+            table["test"][shown], extra={"segments": "[[0.3, 0.7, 0.9], [1, 1.5, 0.1]]"}
+        )
+    drawn = media.draw(tmp_path, [one], rows)
+    assert sum(map(len, drawn.values())) == sum(row["Clip"] == shown for row in rows)
+    frames, spans, _, scores = drawn[failures.WRONG][0].axes
+    assert [patch.get_x() for patch in spans.patches] == [0.2, 0.3]  # the truth, and what has a score of 0.3
+    assert frames.images[0].get_array().shape[0] == media.SIDE and len(scores.patches) == 1
+    assert html.picture(drawn[failures.WRONG][0], "x", photo=True).startswith('<img alt="x" src="data:image/jpeg;')
+
+
 def test_the_front_holds_what_no_other_beats():
     points = [
         pareto.Point(name, ms, auc, auc, auc, True)
@@ -253,6 +326,14 @@ def test_the_front_holds_what_no_other_beats():
     ]
     assert [one.name for one in pareto.front(points)] == ["a", "c"]
     assert "No detector states" in pareto.draw([]).axes[0].texts[0].get_text()
+
+
+def test_names_that_the_font_lacks_give_no_warning():
+    with style.look():
+        figure = style.new_figure(2, 2)
+        figure.suptitle("\u4eba")
+    style.settle(figure)
+    assert html.picture(figure, "x")
 
 
 def test_bars_join_what_is_not_told_apart():

@@ -90,7 +90,7 @@ def test_tables_have_baselines_with_intervals_and_partners_apart(table):
     tables = evaluator.tables(table, table, found, samples=50)
     energy = {r["Windows"]: r for r in tables["offsets"].rows if r["Method"] == "energy"}
     assert energy[1]["Accuracy"] == 0.25 and energy[1]["Network minus it"] == pytest.approx(0.75)
-    assert np.isnan(energy[1]["Difference low"])  # the same on every resample: there is no spread to measure
+    assert energy[1]["Difference low"] < 0 < energy[1]["Difference high"]  # few people, if all alike, prove little
     assert energy[sync.WHOLE]["Accuracy"] == 1
     methods = {r["Method"]: r for r in tables["methods"].rows}
     assert methods["dubbing"]["AUC"] == 1 and methods["dubbing, same person"]["Fakes"] == 4

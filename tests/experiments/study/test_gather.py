@@ -7,7 +7,7 @@ import pathlib
 import matplotlib.image
 import pytest
 
-from experiments import best_model, files, model_from_config, run_directory, score_table, suite, system_file
+from experiments import best_model, embeddings, files, model_from_config, run_directory, score_table, suite, system_file
 from experiments.analysis import detectors, generalisation
 from experiments.evaluators import classification
 from experiments.figures import confusion, models_comparison, pictures, roc_curves, style
@@ -44,6 +44,7 @@ def study(tmp_path_factory):
     picture = style.new_figure(4, 2)
     style.save(picture, study / "runs" / "cross_attn" / "figures" / "attention.png")
     put_system(study / "runs")
+    (study / "runs" / "cross_attn" / "scores" / embeddings.FILE).write_text("vectors")
     (study / "runs" / "hierarchical").mkdir()
     (study / "runs" / "hierarchical" / "config.json").write_text("{}")  # half done
     with pytest.MonkeyPatch.context() as patch:
@@ -103,6 +104,7 @@ def test_everything_is_under_the_plans_names(study):
         for split in ("val", "test"):
             copied = study / "Results" / "scores" / name / f"{split}.csv"
             assert copied.read_bytes() == (study / "runs" / name / "scores" / f"{split}.csv").read_bytes()
+    assert (study / "Results" / "scores" / "cross_attn" / embeddings.FILE).read_text() == "vectors"
     logs = {path.name: path.read_text() for path in (study / "Logs").iterdir()}
     parts = {f"nb{part:02d}" for part in (1, 2, 3, 5, 6, 8, 11)}
     assert set(logs) == {f"training_log_{part}.txt" for part in (*parts, "held_out")}

@@ -160,17 +160,23 @@ def test_a_paired_difference_turns_its_sign_and_keeps_its_p():
     assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
 
 
-def test_a_difference_without_spread_is_no_certainty():
+def test_what_is_the_same_on_every_resample_is_no_certainty():
     labels, perfect, groups = [0, 1] * 10, np.tile([0.1, 0.9], 10), np.repeat(np.arange(10), 2)
+    unlike = 1 - 0.025 ** (1 / 10)  # the share of people who may be, and are not among ten
     same = paired_difference(auc, labels, perfect, perfect**2, groups, samples=50)
-    assert (same.value, same.p) == (0, 1) and np.isnan([same.low, same.high, same.error, same.freedom]).all()
+    assert (same.value, same.p) == (0, 1) and np.isnan([same.error, same.freedom]).all()
+    np.testing.assert_allclose([same.low, same.high], [-unlike, unlike])
     above = paired_difference(auc, labels, perfect, np.full(20, 0.5), groups, samples=50)
-    assert above.value == 0.5 and np.isnan([above.low, above.high, above.p, above.error]).all()
+    np.testing.assert_allclose([above.value, above.low, above.p], [0.5, 0.5 * (1 - unlike) - unlike, 2 / 1.5**10])
+    # p is 1 - level where the limits reach 0.
+    level = 1 - above.p
+    edge = paired_difference(auc, labels, perfect, np.full(20, 0.5), groups, samples=50, level=level)
+    assert edge.low == pytest.approx(0)
     # Three trainings alike differ from three that differ among themselves: that spread can be measured.
     others = [perfect, np.full(20, 0.5), perfect]
     assert paired_difference(auc, labels, [perfect] * 3, others, groups, samples=50).error > 0
     alike = interval(auc, labels, np.full(20, 0.3), groups, samples=50)
-    assert alike.value == 0.5 and math.isnan(alike.low) and math.isnan(alike.high)
+    np.testing.assert_allclose([alike.value, alike.low, alike.high], [0.5, 0.5 - unlike / 2, 0.5 + unlike / 2])
 
 
 def test_a_paired_difference_of_one_person_or_class_has_no_limits():
