@@ -114,7 +114,8 @@ def test_the_choice_follows_the_shape_of_the_scores():
     mirrored = np.concatenate([labels, 1 - labels]), np.concatenate([scores, 1 - scores])
     found = c.chosen(*mirrored, np.tile(people[:750], 2))
     assert found.method == "temperature" and tuple(found.losses) == c.METHODS
-    assert found.losses["platt"] == pytest.approx(found.losses["temperature"]) < found.losses["isotonic"]
+    assert found.losses["platt"] == pytest.approx(found.losses["temperature"])
+    assert found.losses["temperature"] < found.losses["isotonic"]
     assert c.chosen(*overconfident(1500, bias=1.0, seed=3), people).method == "platt"
     # No scaling of the logit straightens scores that are certain in one half and blind in the other.
     rng = np.random.default_rng(0)
