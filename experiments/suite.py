@@ -26,7 +26,7 @@ from typing import Any
 
 from absl import app, flags
 
-from experiments import command_line, run_directory
+from experiments import command_line, files, run_directory
 from experiments.run_directory import log
 from experiments.study import plan
 
@@ -128,7 +128,9 @@ def _analyse(study: pathlib.Path) -> None:
 
     config = runpy.run_path(plan.CLAIMS)["get_config"]().to_dict()
     try:
-        log.info("%s", analysis.analyse(study, {}, config))
+        page = analysis.analyse(study, {}, config)
+        log.info("%s", page)
+        files.write_text(study / "Logs" / "training_log_nb12.txt", page + "\n")
     except (ValueError, OSError) as error:
         raise ValueError(f"{study} is gathered, but not analysed: {error}") from None
 

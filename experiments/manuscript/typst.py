@@ -22,6 +22,11 @@ _PAPER = """#set page(paper: "us-letter", margin: (x: 0.8in, y: 0.9in), columns:
 #set figure(placement: auto)
 #show figure.caption: set text(size: 8.5pt)
 #show figure.caption: set align(left)
+// As wide as its place, or so high that its heading stays on the page.
+#let picture(path) = layout(place => {
+  let wide = image(path, width: place.width)
+  if measure(wide).height > 7.6in { align(center, image(path, height: 7.6in)) } else { wide }
+})
 """
 _SLIDES = """#set page(width: 25.4cm, height: 14.29cm, margin: (x: 1.5cm, top: 1.2cm, bottom: 1.1cm), numbering: "1")
 #set text(size: 18pt)
@@ -122,7 +127,7 @@ def _block(block: Block, tables: Mapping[str, Table], images: Mapping[str, str])
 def _float(block: Float, tables: Mapping[str, Table], images: Mapping[str, str]) -> str:
     scope = ', scope: "parent"' if block.wide else ""
     if block.kind == "figure":
-        body = f'image("{images[block.name]}", width: 100%)'
+        body = f'picture("{images[block.name]}")'
     else:
         body = _table(tables[block.name], "7.2pt")
     return (
