@@ -74,12 +74,8 @@ class Verdict:
             lines.append(f"  for the record, without weight: {numbers}{capped}; {chance}")
         else:
             lines = [f"{path}: {evidence['sentence']}", f"  {numbers}: {evidence['words']}{capped}; {chance}"]
-        by_stream: dict[str, list[str]] = {}
-        for one in found["streams"]:
-            by_stream.setdefault(one["stream"], []).append(f"{ratio(one['lr'])} ({one['member']})")
-        if by_stream:
-            streams = "; ".join(f"{stream} {', '.join(each)}" for stream, each in by_stream.items())
-            lines.append(f"  likelihood ratios by stream: {streams}")
+        if found["streams"]:
+            lines.append(f"  likelihood ratios by stream: {_by_stream(found['streams'])}")
         if len(found["people"]) > 1:
             people = ", ".join(f"{one['name']} {ratio(one['lr'])}" for one in found["people"] if one["lr"] is not None)
             lines.append(f"  the highest of: {people}")
@@ -234,6 +230,21 @@ def ratio(value: float | None) -> str:
     if value is None:
         return "unknown"
     return f"{value:.3g}" if 0.001 <= value < 1e5 else f"{value:.1e}"
+
+
+def _by_stream(found: Sequence[Mapping[str, Any]]) -> str:
+    """Each stream's ratio, or the lowest and the highest of its members; the report has each."""
+    by_stream: dict[str, list[Mapping[str, Any]]] = {}
+    for one in found:
+        by_stream.setdefault(one["stream"], []).append(one)
+    words = []
+    for stream, each in by_stream.items():
+        ratios = [one["lr"] for one in each if one["lr"] is not None]
+        if len(each) == 1 or not ratios:
+            words.append(f"{stream} {ratio(each[0]['lr'])} ({each[0]['member']})")
+        else:
+            words.append(f"{stream} {ratio(min(ratios))} to {ratio(max(ratios))} ({len(each)} members)")
+    return "; ".join(words)
 
 
 def _range(interval: Sequence[float] | None) -> str:
