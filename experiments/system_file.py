@@ -223,6 +223,8 @@ def digest_of(run: pathlib.Path) -> str:
     """
     if exported_model.is_exported(run):
         return checkpoints.digest(exported_model.contents(run)["arrays"])
+    if not (run / "checkpoints").is_dir():  # opening checkpoints would make the folder
+        raise FileNotFoundError(f"{run}: no trained run there; expected a run with checkpoints, or an exported model")
     saved = checkpoints.Checkpoints(run / "checkpoints")
     try:
         return saved.digest("best")

@@ -116,6 +116,10 @@ def load(model: pathlib.Path, allow: Sequence[str] = ()) -> Detector:
         if not member.run:
             raise ValueError(f"--model={model}: member {member.name} is a score table, which cannot judge a file")
         run = folder / member.run
+        if not run.is_dir():
+            raise FileNotFoundError(
+                f"--model={model}: member {member.name} is not at {run}; a system and its members move together"
+            )
         system_file.refuse_other_digest(member, system_file.digest_of(run), run)
         if member.run not in scorers:
             name = run.resolve().name if member.run == "." else member.name

@@ -75,3 +75,12 @@ def test_a_system_that_was_changed_is_refused(places, tmp_path):
     path.write_text(json.dumps(content | {"prior": 0.9}))
     with pytest.raises(ValueError, match="checksum"):
         detector.load(path)
+
+
+def test_a_system_without_its_run_is_refused_and_makes_no_folder(places, tmp_path):
+    moved = tmp_path / "moved" / "system.json"
+    moved.parent.mkdir()
+    shutil.copy(places[1] / "system.json", moved)
+    with pytest.raises(FileNotFoundError, match="no trained run there"):
+        detector.load(moved)
+    assert sorted(tmp_path.rglob("*")) == [moved.parent, moved]
