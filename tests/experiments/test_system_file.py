@@ -285,5 +285,5 @@ def test_a_folder_that_is_no_trained_run(tmp_path):
     with pytest.raises(ValueError, match=r"this run has no model and no system\.json"):
         system_file.of_run(tmp_path)
     untrained = run_of(tmp_path / "untrained")
-    with pytest.raises(FileNotFoundError, match="no checkpoint there; train first"):
+    with pytest.raises(FileNotFoundError, match="no trained run there"):
         system_file.of_run(untrained)
